@@ -1,0 +1,1 @@
+"""Pictures: where they come from (`catalog`), made by code (`procedural`), cropped (`patches`)."""

@@ -1,0 +1,1 @@
+"""Networks: one paper, one file; `zoo` is the table of what exists."""

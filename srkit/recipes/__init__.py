@@ -1,0 +1,1 @@
+"""Recipes: one paper, one file; how it is trained, in three budgets."""

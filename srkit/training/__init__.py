@@ -1,0 +1,1 @@
+"""Training: the loop (`fit`) and what it leaves behind (`runs`)."""
