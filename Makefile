@@ -1,0 +1,60 @@
+# `make book` and `make test` need nothing but Python 3.11 to 3.13; uv is used where it is installed.
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 2
+PORT   ?= 8000
+
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+BUILT     := _build/html/.built
+SOURCES   := $(shell find book site srkit tools -type f ! -path '*/.*' ! -name '*.pyc')
+ifneq ($(shell command -v uv),)
+NEW_VENV := uv venv --quiet --seed --python $(PYTHON) $(VENV)
+INSTALL  := uv pip install --python $(BIN)/python
+else
+NEW_VENV := $(PYTHON) -m venv $(VENV)
+INSTALL  := $(BIN)/python -m pip install --disable-pip-version-check
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help install book test serve lab vendor clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv and install everything the book and the tests need
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit(f"Python 3.11 to 3.13 is needed, $(PYTHON) is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(NEW_VENV)
+	$(INSTALL) -r requirements.txt
+	@touch $@
+
+book: $(BUILT) ## build the book as HTML
+	@echo "The book is at $(CURDIR)/_build/html/index.html (make serve shows it on localhost)."
+
+# A page that warned counts as read: forget it, or the next run would pass without looking at it.
+$(BUILT): $(INSTALLED) _config.yml _toc.yml $(SOURCES)
+	$(BIN)/jupyter-book build . -W --keep-going --quiet || { rm -rf _build/.doctrees; exit 1; }
+	@touch $@
+
+test: $(INSTALLED) ## lint, library tests, every notebook (smoke budget), the rendered book
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest tests --ignore=tests/book -n $(JOBS)
+	SRKIT_BUDGET=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest book --nbval-lax \
+	  --nbval-cell-timeout 300 -n $(JOBS) --dist loadfile
+	$(MAKE) book
+	$(BIN)/python -m pytest tests/book -n $(JOBS)
+
+serve: book ## show the built book on http://127.0.0.1:8000
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+lab: $(INSTALLED) ## open JupyterLab on the book
+	$(BIN)/python -m jupyterlab book
+
+vendor: ## fetch the browser code (npm), so that the pages ask no other machine
+	tools/vendor.sh
+
+clean: ## remove what was built, but not .venv
+	rm -rf _build site/vendor build dist .pytest_cache .ruff_cache

@@ -1,0 +1,263 @@
+"""The `srkit` command: the verbs of the package with the same words and defaults.
+
+Exit codes: 0 all went well, 1 something failed (one sentence on stderr), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+
+class _Commands(TyperGroup):
+    """Commands whose refusals end as one sentence on stderr, without a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
+            try:
+                return super().invoke(ctx)
+            except (typer.Exit, typer.Abort):  # kinds of RuntimeError
+                raise
+            except (ValueError, OSError, RuntimeError) as error:
+                typer.echo(f"srkit: {error}", err=True)
+                raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Image super-resolution: networks, benchmarks, pictures.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+main = app  # the entry point
+
+Name = Annotated[str, typer.Argument(help="A network (rlfn_x4; rlfn --scale 4) or its file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Scale = Annotated[int | None, typer.Option(help="The factor, where the name does not say it.")]
+Weights = Annotated[str, typer.Option(help="official, srkit, or a file.")]
+Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+
+
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(help="A shell pattern or a family.")] = "*",
+    as_json: Json = False,
+) -> None:
+    """List the networks."""
+    from srkit.models.zoo import list_models, model_info
+
+    entries = [model_info(name) for name in list_models(pattern)]
+    if not entries:
+        raise ValueError(f"no network fits {pattern!r}; `srkit models` lists all")
+    rows = [
+        {
+            "name": entry.name,
+            "parameters": entry.parameters,
+            "paper": f"{entry.paper.label}, {entry.paper.venue} {entry.paper.year}",
+            "weights": list(entry.weights),
+        }
+        for entry in entries
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        weights = ", ".join(row["weights"]) or "none"
+        typer.echo(f"{row['name']:<18}{row['parameters']:>10,}  {row['paper']:<24}{weights}")
+
+
+@app.command()
+def info(
+    name: Annotated[str | None, typer.Argument(help="A network; without it, this machine.")] = None,
+    scale: Scale = None,
+    as_json: Json = False,
+) -> None:
+    """Tell about a network; or versions, device, folders and data sets of this machine."""
+    if name is not None:
+        from dataclasses import asdict
+
+        from srkit.models.zoo import model_info
+
+        entry = model_info(name, scale=scale)
+        typer.echo(json.dumps({"name": entry.name} | asdict(entry), indent=1) if as_json else entry)
+        return
+    facts = _machine()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    for key, value in facts.items():
+        lines = value.items() if isinstance(value, dict) else [(key, value)]
+        for label, text in lines:
+            text = ", ".join(map(str, text)) if isinstance(text, list) else text
+            typer.echo(f"{label:<14}{text}")
+
+
+def _machine() -> dict:
+    import platform
+
+    import torch
+
+    import srkit
+    from srkit import files
+    from srkit.datasets.catalog import CATALOG
+    from srkit.inference import has_bfloat16
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    gpu = torch.cuda.get_device_name() if device.type == "cuda" else None
+    return {
+        "srkit": srkit.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": gpu or f"CPU, {torch.get_num_threads()} threads",
+        "bfloat16": "in hardware" if has_bfloat16(device) else "not in hardware",
+        "looked in": [str(folder) for folder in files.home()],
+        "data sets": {name: _state(data) for name, data in CATALOG.items()},
+    }
+
+
+def _state(data) -> str:
+    """Where a data set is, or whether what would be fetched can be verified."""
+    from srkit import files
+
+    if found := files.find(data.folder):
+        return str(found)
+    if not data.sources:
+        return "absent, by hand only"
+    return "absent, can be fetched" + ("" if data.verified else " (unverified)")
+
+
+@app.command()
+def upscale(
+    name: Name,
+    source: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    target: Annotated[Path, typer.Argument(help="The file, or the folder, to write.")],
+    scale: Scale = None,
+    weights: Weights = "official",
+    tile: Annotated[int | None, typer.Option(help="Side of the tiles in LR pixels.")] = None,
+    overlap: Annotated[int | None, typer.Option(help="Of the tiles; measured if left out.")] = None,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Mean over eight flips and turns.")
+    ] = False,
+    precision: Precision = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
+    suffix: Annotated[str | None, typer.Option(help="For a folder: .png, .jpg ...")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
+    check_color: Annotated[
+        bool, typer.Option("--check-color", help="Reduce the result again; tell the mean shift.")
+    ] = False,
+) -> None:
+    """Enlarge a picture, or every picture of a folder."""
+    import torch
+
+    from srkit import images, inference
+
+    settings = {
+        "tile": tile,
+        "overlap": overlap,
+        "self_ensemble": self_ensemble,
+        "precision": precision,
+        "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
+    }
+    if source.is_dir():
+        report = inference.upscale_folder(
+            _network(name, scale, weights),
+            source,
+            target,
+            overwrite=overwrite,
+            suffix=suffix,
+            **settings,
+        )
+        typer.echo(report)
+    else:
+        if target.exists() and not overwrite:
+            raise ValueError(f"{target} exists: --overwrite replaces it")
+        picture = images.read_picture(source)
+        big = inference.upscale(_network(name, scale, weights), picture, **settings)
+        images.write_picture(big, target)
+        report = inference.FolderReport(done={source: target})
+    if check_color:
+        for small, big in report.done.items():
+            shift = inference.color_shift(images.read_image(small), images.read_image(big))
+            levels = ", ".join(f"{c} {x:+.2f}" for c, x in zip("RGB", shift, strict=True))
+            typer.echo(f"{big.name}: mean shift in grey levels of 255: {levels}")
+    if report.failed or report.interrupted:
+        raise typer.Exit(1)
+
+
+@app.command("eval")
+def evaluate(
+    name: Annotated[str, typer.Argument(help="A network, its file, or bicubic.")],
+    data: Annotated[str, typer.Option(help="A data set, or a folder of HR pictures.")] = "Set5",
+    scale: Scale = None,
+    weights: Weights = "official",
+    protocol: Annotated[str, typer.Option(help="How the number is made.")] = "classic",
+    root: Annotated[Path | None, typer.Option(help="Where the data set is.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
+    lpips: Annotated[bool, typer.Option("--lpips", help="LPIPS too.")] = False,
+    precision: Precision = "float32",
+    as_json: Json = False,
+) -> None:
+    """PSNR and SSIM over a benchmark, with the protocol they belong to."""
+    from srkit import evaluation
+
+    scores = evaluation.evaluate(
+        name if name == "bicubic" else _network(name, scale, weights),
+        data,
+        protocol=protocol,
+        scale=scale,
+        root=root,
+        limit=limit,
+        lpips=lpips,
+        precision=precision,
+    )
+    typer.echo(scores.to_json() if as_json else scores)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="Data sets (Set5), networks (rlfn_x4).")],
+) -> None:
+    """Find data sets or the authors' weights, or download and verify them."""
+    from srkit import weights
+    from srkit.datasets import catalog
+    from srkit.models.zoo import model_info
+
+    for name in names:
+        if name.lower() in map(str.lower, catalog.CATALOG):
+            found = catalog.pictures(name, fetch=True)
+            typer.echo(f"{name}: {len(found)} pictures in {found[0].parent}")
+        else:
+            typer.echo(f"{name}: {weights.official(model_info(name))}")
+
+
+@app.command("explain-psnr")
+def explain_psnr(
+    result: Annotated[Path, typer.Argument(help="The picture to judge.")],
+    original: Annotated[Path, typer.Argument(help="The picture it should be.")],
+    scale: Annotated[int, typer.Option(help="The factor: it says which borders are usual.")],
+    as_json: Json = False,
+) -> None:
+    """PSNR of two pictures under every usual convention, to recognise a number by."""
+    from srkit import images, metrics
+
+    table = metrics.explain_psnr(
+        images.read_image(result), images.read_image(original), scale=scale
+    )
+    typer.echo(json.dumps(table.rows, indent=1) if as_json else table)
+
+
+def _network(name: str, scale: int | None, weights: str):
+    """A network of the zoo with weights, or the one that a file of weights is for."""
+    from srkit.weights import create_model, load_checkpoint
+
+    if Path(name).is_file():
+        return load_checkpoint(name)
+    return create_model(name, scale=scale, weights=weights)

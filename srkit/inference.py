@@ -1,0 +1,365 @@
+"""Enlarging pictures: whole or in tiles, one picture or a folder, with any network of the package.
+
+Picture and result stay on the CPU; only what is being computed goes to the device. Tiles carry an
+overlap that is measured from the network at hand: see `receptive_field`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.images import FORMATS, Picture, as_image, like, read_picture, shave, write_picture
+from srkit.resize import imresize
+
+SMALLEST_TILE = 16  # below it, nearly everything computed is overlap
+APPROXIMATE_OVERLAP = 32  # where no overlap is exact; more costs time and gains little
+
+_told: set[type] = set()  # networks already said to be approximate in tiles
+
+
+def upscale(
+    model: nn.Module,
+    image: Any,
+    *,
+    tile: int | None = None,
+    overlap: int | None = None,
+    self_ensemble: bool = False,
+    precision: str = "auto",
+    device: str | torch.device | None = None,
+) -> Any:
+    """The picture enlarged by `model.scale`, clipped to its range.
+
+    image: a path, a PIL image, an array (H, W, 3), a tensor (3, H, W) or (B, 3, H, W) in [0, 1], or
+        a Picture (depth, grey and colour profile stay, transparency is enlarged by bicubic
+        interpolation). The result is of the same kind.
+    tile: side of the tiles in LR pixels. None takes the picture whole, and falls back to tiles when
+        memory runs out; a tile that does not fit is halved, down to 16 pixels.
+    overlap: LR pixels around a tile that are computed and dropped. None measures how many it takes
+        for tiles to give what the whole picture gives. Networks with `tiling = "approximate"`
+        never do: they warn once, with the measured difference.
+    self_ensemble: the mean over the picture's eight flips and quarter turns (Timofte et al., CVPR
+        2016, "Seven ways to improve example-based single image super resolution").
+    precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where `has_bfloat16`. A tile
+        that comes out not finite in bfloat16 is done again in float32.
+    device: None is where the network is. The network itself comes back as it was.
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision {precision!r}: choose auto, float32 or bfloat16")
+    if tile is not None and tile < 1:
+        raise ValueError(f"tile={tile}: a tile has at least 1 pixel; None takes the picture whole")
+    if overlap is not None and overlap < 0:
+        raise ValueError(f"overlap={overlap}: it cannot be negative; None measures the right one")
+
+    with _borrowed(model, device) as device:
+        bf16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+
+        def run(window: Tensor) -> Tensor:
+            if self_ensemble:
+                return _eightfold(lambda x: _run(model, x, bf16), window)
+            return _run(model, window, bf16)
+
+        def enlarge(x: Tensor) -> Tensor:
+            return _enlarge(model, x, run, tile, overlap).clamp_(0, 1)
+
+        if isinstance(image, Picture):
+            if image.alpha is None:
+                return replace(image, rgb=enlarge(image.rgb))
+            alpha = imresize(image.alpha, model.scale).clamp(0, 1)
+            return replace(image, rgb=enlarge(_fill_hidden(image.rgb, image.alpha)), alpha=alpha)
+        if isinstance(image, Tensor) and image.dim() == 4:
+            return torch.stack([like(enlarge(as_image(x)), x) for x in image])
+        return like(enlarge(as_image(image)), image)
+
+
+@dataclass
+class FolderReport:
+    """What `upscale_folder` did: written by source file, skipped, reason by failed file."""
+
+    done: dict[Path, Path] = field(default_factory=dict)
+    skipped: list[Path] = field(default_factory=list)
+    failed: dict[Path, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def __str__(self) -> str:
+        counts = f"{len(self.done)} done, {len(self.skipped)} skipped, {len(self.failed)} failed"
+        lines = [counts + (", interrupted" if self.interrupted else "")]
+        return "\n".join(lines + [f"  {path.name}: {why}" for path, why in self.failed.items()])
+
+
+def upscale_folder(
+    model: nn.Module,
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    suffix: str | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    self_ensemble: bool = False,
+    precision: str = "auto",
+    device: str | torch.device | None = None,
+) -> FolderReport:
+    """Every picture of `source` (subfolders not), enlarged into `target` under the same name.
+
+    What exists is skipped unless `overwrite`; `suffix=".png"` changes the file format. A bad file
+    is reported and the rest goes on; Ctrl-C leaves whole files only and ends with the report so
+    far. The other arguments are those of `upscale`.
+    """
+    from tqdm import tqdm
+
+    source, target = Path(source), Path(target)
+    files = list_pictures(source)
+    if suffix is not None and suffix.lower() not in FORMATS:
+        raise ValueError(f"suffix {suffix!r}: choose one of {', '.join(FORMATS)}")
+    target.mkdir(parents=True, exist_ok=True)
+    if source.samefile(target):
+        raise ValueError(f"source and target are both {source}: name another target folder")
+
+    report, makers = FolderReport(), {}
+    with _borrowed(model, device):  # moved to the device once, not for every file
+        if tile is not None and overlap is None:
+            overlap = receptive_field(model)
+        for path in tqdm(files, desc="upscale", unit="file", disable=None):
+            out = target / (path.stem + suffix if suffix else path.name)
+            maker = makers.setdefault(out, path)
+            try:
+                if maker != path:
+                    raise ValueError(f"{out.name} is already made from {maker.name}")
+                if out.exists() and not overwrite:
+                    report.skipped.append(path)
+                    continue
+                picture = upscale(
+                    model,
+                    read_picture(path),
+                    tile=tile,
+                    overlap=overlap,
+                    self_ensemble=self_ensemble,
+                    precision=precision,
+                    device=device,
+                )
+                write_picture(picture, out)
+                report.done[path] = out
+            except KeyboardInterrupt:
+                report.interrupted = True
+                break
+            except Exception as error:  # whatever is wrong with this file, the others go on
+                report.failed[path] = str(error)
+    return report
+
+
+def list_pictures(folder: str | os.PathLike) -> list[Path]:
+    """The picture files of a folder, sorted by name."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMATS)
+    if not files:
+        raise FileNotFoundError(f"no pictures in {folder}: looked for {', '.join(FORMATS)}")
+    return files
+
+
+def receptive_field(model: nn.Module, *, tolerance: float = 5e-6) -> int | None:
+    """How far the network sees, in LR pixels: the smallest overlap that makes tiles exact.
+
+    Measured the way tiles need it: 16x16 pixels, cut out of noise with a margin around them, have
+    to become what they become in a wider picture, up to `tolerance` (float32's own noise is below
+    it). In a deep network that is less than its layers add up to. None where no margin up to 128
+    does: the network pools over the picture or on a grid, and tiles are approximate.
+    """
+    if getattr(model, "tiling", "exact") == "approximate":
+        return None
+    core, more = 16, 23  # odd, so that no grid of stride 2, 3 or 4 is met in step
+    noise = torch.rand(3, 320, 320, generator=torch.Generator().manual_seed(0))
+
+    def exact(margin: int) -> bool:
+        side = core + 2 * (margin + more)
+        wide = noise[:, :side, :side]
+        whole = shave(_run(model, wide), model.scale * (margin + more))
+        tile = shave(_run(model, shave(wide, more)), model.scale * margin)
+        return bool((whole - tile).abs().max() <= tolerance)
+
+    with _borrowed(model, None):
+        for low, high in ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 128)):
+            if exact(high):
+                return bisect_left(range(high), True, lo=low, key=exact)
+    return None
+
+
+def tiling_error(model: nn.Module, image: Any, *, tile: int, overlap: int) -> tuple[float, float]:
+    """Largest and mean difference between tiled and whole, in grey levels of 255."""
+    x = as_image(image)
+    with _borrowed(model, None):
+        tiled = _stitch(lambda window: _run(model, window), x, model.scale, tile, overlap)
+        difference = 255 * (tiled - _run(model, x)).abs()
+    return difference.max().item(), difference.mean().item()
+
+
+def color_shift(lr: Tensor, sr: Tensor) -> list[float]:
+    """Mean change of R, G, B, in grey levels of 255, when `sr` is reduced to the size of `lr`."""
+    again = imresize(sr, size=lr.shape[-2:])
+    return (255 * (again - lr)).mean((-2, -1)).tolist()
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # absent from the oldest supported torch
+    return device.type == "cpu" and any(known.get(x) for x in ("amx_bf16", "avx512_bf16"))
+
+
+@contextmanager
+def _borrowed(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
+    """The network on `device` (None: where it is) in eval mode; afterwards as it was."""
+    if not isinstance(getattr(model, "scale", None), int):
+        raise ValueError(f"{type(model).__name__} has no attribute `scale` (an integer): set it")
+    home = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = home if device is None else torch.device(device)
+    training = [module for module in model.modules() if module.training]
+    try:
+        model.eval().to(device)
+        yield device
+    finally:
+        model.to(home)
+        for module in training:
+            module.training = True
+
+
+def _run(model: nn.Module, window: Tensor, bf16: bool = False) -> Tensor:
+    """One window through the network, on its device: (3, h, w) -> (3, rh, rw), float32, CPU."""
+    h, w = window.shape[-2:]
+    least, r = getattr(model, "min_size", 1), model.scale
+    weight = next(model.parameters(), window)
+    x = F.pad(window[None], (0, max(0, least - w), 0, max(0, least - h)), mode="replicate")
+    layout = getattr(model, "memory_format", torch.contiguous_format)
+    x = x.to(weight.device, weight.dtype).contiguous(memory_format=layout)
+    with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        y = model(x)[0, :, : r * h, : r * w].float().cpu()  # (B, 3, h, w) -> (3, rh, rw)
+    if y.isfinite().all():
+        return y
+    if not bf16:
+        raise RuntimeError(
+            f"{type(model).__name__} gave values that are not finite: check its weights"
+        )
+    warnings.warn("not finite in bfloat16: done again in float32", stacklevel=2)
+    return _run(model, window)
+
+
+def _eightfold(run: Callable[[Tensor], Tensor], window: Tensor) -> Tensor:
+    """The mean of `run` over the eight symmetries of the square, each undone afterwards."""
+    total = 0
+    for turns in range(4):
+        for mirror in ((), (-1,)):
+            turned = torch.rot90(window, turns, (-2, -1)).flip(mirror)
+            total = total + torch.rot90(run(turned).flip(mirror), -turns, (-2, -1))
+    return total / 8
+
+
+def _enlarge(
+    model: nn.Module,
+    image: Tensor,
+    run: Callable[[Tensor], Tensor],
+    tile: int | None,
+    overlap: int | None,
+) -> Tensor:
+    """`run` over the picture, in tiles of the given size or of the largest that memory holds."""
+    whole = max(image.shape[-2:])
+    size = min(tile or whole, whole)
+    while True:
+        try:
+            if size < whole:
+                overlap = _overlap(model, image, size, overlap)
+            out = _stitch(run, image, model.scale, size, overlap or 0)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+        else:
+            if size < min(tile or whole, whole):
+                warnings.warn(f"memory ran out: went on with tiles of {size} pixels", stacklevel=3)
+            return out
+        # Here, out of the handler, the tensors of the failed attempt are free.
+        if size // 2 < SMALLEST_TILE:
+            raise RuntimeError(
+                f"out of memory with tiles of {size} pixels already; choose another device "
+                "or a smaller network"
+            )
+        size //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _out_of_memory(error: Exception) -> bool:
+    words = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        phrase in words for phrase in ("out of memory", "not enough memory", "allocate memory")
+    )
+
+
+def _overlap(model: nn.Module, image: Tensor, tile: int, overlap: int | None) -> int:
+    """The overlap to take; says once a network that its tiles are approximate, and by how much."""
+    approximate = getattr(model, "tiling", None) == "approximate"
+    if overlap is None:
+        reach = receptive_field(model)
+        approximate = reach is None
+        overlap = APPROXIMATE_OVERLAP if approximate else reach
+    if approximate and type(model) not in _told:
+        tile = min(tile, 128)  # smaller tiles are worse: at most this much
+        side = tile + 2 * max(overlap, 16)  # more than a tile sees
+        top, left = (max(0, n - side) // 2 for n in image.shape[-2:])
+        sample = image[:, top : top + side, left : left + side]
+        largest, mean = tiling_error(model, sample, tile=tile, overlap=overlap)
+        _told.add(type(model))
+        warnings.warn(
+            f"{type(model).__name__} looks at the whole picture, so tiles are approximate: in its "
+            f"middle, tiles of {tile} with overlap {overlap} change grey levels by {mean:.2f} of "
+            f"255 on average, by {largest:.1f} at most",
+            stacklevel=4,
+        )
+    return overlap
+
+
+def _stitch(
+    run: Callable[[Tensor], Tensor], image: Tensor, r: int, tile: int, overlap: int
+) -> Tensor:
+    """The picture tile by tile, each computed with `overlap` pixels around it that are dropped."""
+    _, h, w = image.shape
+    canvas = torch.empty(3, r * h, r * w)  # (3, h, w) -> (3, rh, rw), on the CPU
+    for top, bottom in _spans(h, tile):
+        for left, right in _spans(w, tile):
+            y, x = max(0, top - overlap), max(0, left - overlap)
+            out = run(image[:, y : bottom + overlap, x : right + overlap])
+            inner = out[:, r * (top - y) : r * (bottom - y), r * (left - x) : r * (right - x)]
+            canvas[:, r * top : r * bottom, r * left : r * right] = inner
+    return canvas
+
+
+def _spans(length: int, tile: int) -> list[tuple[int, int]]:
+    """The fewest spans of at most `tile` that cover the length, all nearly equal."""
+    count = -(-length // tile)
+    return [(i * length // count, (i + 1) * length // count) for i in range(count)]
+
+
+def _fill_hidden(rgb: Tensor, alpha: Tensor) -> Tensor:
+    """Colours where alpha is 0, taken from the visible pixels up to 32 pixels away.
+
+    What lies under transparency is arbitrary, often black, and would darken the edges.
+    """
+    known = (alpha > 0).float()  # (1, h, w)
+    for _ in range(32):
+        if known.all():
+            break
+        near = F.avg_pool2d(torch.cat((rgb * known, known))[None], 3, 1, 1)[0]  # (4, h, w)
+        rgb = torch.where(known > 0, rgb, near[:3] / near[3:].clamp_min(1e-6))
+        known = (near[3:] > 0).float()
+    return rgb

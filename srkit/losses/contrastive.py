@@ -1,0 +1,52 @@
+"""Contrastive loss: near the ground truth, far from the blurred picture, seen by an extractor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+# What CSD and AECR-Net use: five VGG-19 convolutions, after their ReLU, the deepest counted most.
+VGG_DEEP = {
+    "relu1_1": 1 / 32,
+    "relu2_1": 1 / 16,
+    "relu3_1": 1 / 8,
+    "relu4_1": 1 / 4,
+    "relu5_1": 1.0,
+}
+VGG_SHALLOW = {"relu1_1": 1.0}
+RANDOM_TANH = {"conv2": 1.0}
+
+
+class Contrastive(nn.Module):
+    """sum_j lambda_j d(phi_j(sr), phi_j(hr)) / (d(phi_j(sr), phi_j(negative)) + 1e-7).
+
+    d is the mean absolute difference, phi_j the extractor's layer j (RLFN, Eq. 8). The negative is
+    the bicubic enlargement of the low-resolution picture. Gradients reach `sr` alone. The value
+    has no unit: it is small when sr is much nearer to hr than to the negative.
+
+    The form is AECR-Net's (Wu et al., CVPR 2021). RLFN replaces its VGG-19 with
+    `features.random_tanh()`.
+    """
+
+    def __init__(self, extractor: nn.Module, weights: Mapping[str, float]):
+        super().__init__()
+        unknown = set(weights) - set(extractor.layers)
+        if unknown:
+            raise ValueError(
+                f"{extractor.name} has no layers {sorted(unknown)}; it has "
+                f"{', '.join(extractor.layers)}"
+            )
+        self.extractor, self.weights = extractor, dict(weights)
+
+    def forward(self, sr: Tensor, hr: Tensor, negative: Tensor) -> Tensor:
+        layers = tuple(self.weights)
+        anchor = self.extractor(sr, layers)
+        positive = self.extractor(hr.detach(), layers)
+        negative = self.extractor(negative.detach(), layers)
+        total = sr.new_zeros(())
+        for layer, weight in self.weights.items():
+            near = (anchor[layer] - positive[layer]).abs().mean()
+            far = (anchor[layer] - negative[layer]).abs().mean()
+            total = total + weight * near / (far + 1e-7)
+        return total

@@ -1,0 +1,81 @@
+"""What a network costs: parameters, multiply-adds, activations.
+
+The conventions of the NTIRE and AIM efficiency challenges: only convolutions (and transposed and
+linear layers) count; a multiply and its add are one; biases, activation functions, pooling,
+resizing and products of maps are left out; activations are the elements that convolutions give.
+"""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Count:
+    """`macs`, `activations` and `convs` (calls in one forward pass) belong to `lr_size`."""
+
+    lr_size: tuple[int, int]
+    parameters: int
+    macs: int
+    activations: int
+    convs: int
+
+    def __str__(self) -> str:
+        h, w = self.lr_size
+        return (
+            f"{self.parameters:,} parameters; for an LR picture of {h}x{w}: "
+            f"{self.macs / 1e9:.3f} G multiply-adds, {self.activations / 1e6:.3f} M activations, "
+            f"{self.convs} convolutions"
+        )
+
+
+def count(model: nn.Module, lr_size: tuple[int, int] = (256, 256)) -> Count:
+    """Cost of `model(lr)` for one RGB picture of `lr_size` (h, w).
+
+    Runs a copy whose convolutions note their sizes and answer with zeros, so only the cheap layers
+    take time. (PyTorch's meta device would do as well, after seconds of imports.)
+    """
+    macs = activations = convs = 0
+
+    def note(layer: nn.Module, x: Tensor) -> Tensor:
+        nonlocal macs, activations, convs
+        y = x.new_zeros(_output_shape(layer, x))
+        # each weight is used once a position: of the output, or, transposed, of the input
+        if isinstance(layer, nn.Linear):
+            positions = math.prod(y.shape[:-1])
+        else:
+            grid = x if isinstance(layer, nn.ConvTranspose2d) else y
+            positions = grid.shape[0] * math.prod(grid.shape[2:])
+        macs += positions * layer.weight.numel()
+        activations += y.numel()
+        convs += 1
+        return y
+
+    ghost = deepcopy(model)
+    for layer in ghost.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            layer.forward = partial(note, layer)
+    with torch.no_grad():
+        ghost(next(model.parameters()).new_zeros(1, 3, *lr_size))
+    parameters = sum(p.numel() for p in model.parameters())
+    return Count(tuple(lr_size), parameters, macs, activations, convs)
+
+
+def _output_shape(layer: nn.Module, x: Tensor) -> tuple[int, ...]:
+    if isinstance(layer, nn.Linear):
+        return (*x.shape[:-1], layer.out_features)
+    x, kernel = x[:, :1], layer.weight[:1, :1]  # one channel is enough to learn height and width
+    if isinstance(layer, nn.ConvTranspose2d):
+        y = F.conv_transpose2d(
+            x, kernel, None, layer.stride, layer.padding, layer.output_padding, 1, layer.dilation
+        )
+    else:
+        y = F.conv2d(x, kernel, None, layer.stride, layer.padding, layer.dilation)
+    return (len(y), layer.out_channels, *y.shape[2:])

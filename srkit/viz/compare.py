@@ -1,0 +1,226 @@
+"""Several versions of one picture against each other: a slider, and a row of crops."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from srkit.images import as_image, round_8bit
+from srkit.viz.figure import Figure, check_alt, encode, frame, img, panel, to_pil
+
+# One state (two menus and a range), one function that shows it. Picture k is cut at `at` per cent
+# on its right if it is the left one, on its left if it is the right one, and on both sides, which
+# leaves nothing, if it is neither. `input` events of the three controls bubble up to the figure.
+_SHOW = """
+const all = s => [...this.querySelectorAll(s)], at = all('input')[0].value;
+const [l, r] = all('select').map(s => s.selectedIndex);
+all('img').forEach((e, k) =>
+  e.style.clipPath = `inset(0 ${k == r ? 0 : 100 - at}% 0 ${k == l ? 0 : at}%)`);
+all('.bar')[0].style.left = at + '%';
+"""
+
+_STYLE = """
+.srkit-compare {margin: 0 0 1rem; max-width: 100%}
+.srkit-compare .stage {position: relative; overflow: hidden}
+.srkit-compare .stage img {position: absolute; inset: 0; width: 100%; height: 100%; max-width: none}
+.srkit-compare input {position: absolute; inset: 0; width: 100%; height: 100%; margin: 0;
+  opacity: 0; cursor: ew-resize}
+.srkit-compare .bar {position: absolute; inset: 0 auto; width: 3px; margin-left: -1.5px;
+  background: #fff; box-shadow: 0 0 0 1px #000; pointer-events: none}
+.srkit-compare .bar::after {content: '\\25C2\\25B8'; position: absolute; top: 50%; left: 50%;
+  transform: translate(-50%, -50%); padding: 0 .35em; border-radius: 1em; font: 16px/1.6 sans-serif;
+  white-space: nowrap; color: #000; background: #fff; border: 1px solid #000}
+.srkit-compare input:focus-visible + .bar::after {outline: 3px solid #0072b2}
+.srkit-compare figcaption {display: flex; justify-content: space-between; gap: 1em;
+  color: inherit; margin: .3em 0 0}
+.srkit-compare select {max-width: 48%; margin: 0; font: inherit; font-size: .9em; color: inherit;
+  background: transparent; border: 1px solid currentColor; border-radius: 4px; padding: .1em .3em}
+.srkit-compare option {color: #000; background: #fff}
+"""
+
+_OWN_KEYS = 'data-lm-suppress-shortcuts="true"'  # else JupyterLab takes the arrow keys
+
+
+def compare(
+    hr: Any = None,
+    *,
+    alt: str,
+    crop: tuple[int, int, int] | None = None,
+    zoom: int | None = None,
+    scores: dict[str, str] | None = None,
+    **pictures: Any,
+) -> Figure:
+    """A before/after slider that needs no kernel: mouse, touch and arrow keys move it.
+
+    hr, pictures: images of one size, shown under their names ("HR" for hr, which may be None);
+    two menus choose the left and the right one. `**{"RLFN, L1": sr}` gives any name.
+    crop: (left, top, side) in pixels: show this square only, `zoom` times as large.
+    zoom: nearest-neighbour magnification; None fills about 384 px with a crop and shows a whole
+    picture as a JPEG in its own size.
+    scores: what to say after a name, e.g. {"rlfn": "32.24 dB"}.
+    Raises ValueError for an empty alt, sizes that differ, or a crop outside the picture.
+    """
+    check_alt(alt)
+    named = _aligned(hr, pictures)
+    labels = _labels(named, scores, " · ")
+    kind = "jpeg" if crop is None and zoom is None else "png"
+    if crop is not None:
+        named = {name: _cut(image, crop) for name, image in named.items()}
+        zoom = zoom or max(1, 384 // crop[2])
+    shown = [(labels[name], to_pil(image)) for name, image in named.items()]
+    width, height = shown[0][1].size
+    zoom = zoom or 1
+
+    images = "".join(
+        img(
+            encode(picture, kind),
+            f"{label}: {alt}",
+            width=width,
+            style=f"clip-path:inset(0 {0 if k == 1 else 50}% 0 {0 if k == 0 else 50}%)",
+            smooth=kind == "jpeg",
+        )
+        for k, (label, picture) in enumerate(shown)
+    )
+    html = (
+        f"<style>{_STYLE}</style>"
+        f'<figure class="srkit-compare" role="group" aria-label="{escape(alt)}" '
+        f'style="width:{width * zoom}px" oninput="{escape(_SHOW)}">'
+        f'<div class="stage" style="aspect-ratio:{width}/{height}">{images}'
+        f'<input type="range" min="0" max="100" value="50" {_OWN_KEYS} '
+        'aria-label="share of the left picture">'
+        '<div class="bar" style="left:50%"></div></div>'
+        f"<figcaption>{_menu('left', labels, 0)}{_menu('right', labels, 1)}</figcaption></figure>"
+    )
+    if kind == "png":
+        size, method = (width * zoom, height * zoom), Image.Resampling.NEAREST
+    else:  # the still is a fallback: half a page wide is enough
+        ratio = min(1, 480 / width)
+        size, method = (round(width * ratio), round(height * ratio)), Image.Resampling.LANCZOS
+    row = [(label, picture.resize(size, method)) for label, picture in shown]
+    return Figure(html, panel([row], kind), alt)
+
+
+def crops(
+    hr: Any,
+    crop: tuple[int, int, int],
+    *,
+    alt: str,
+    zoom: int | None = None,
+    scores: dict[str, str] | None = None,
+    difference: bool = False,
+    **pictures: Any,
+) -> Figure:
+    """The picture with the crop framed, then the same crop of every picture, pixel by pixel.
+
+    hr, pictures, scores: as for `compare`. crop: (left, top, side) in pixels.
+    zoom: nearest-neighbour magnification of the crops; None fits the row to a page.
+    difference: adds a row of |picture - hr|, mean over RGB, on one grey scale whose white is named.
+    Raises ValueError for an empty alt, sizes that differ, or a crop outside the picture.
+    """
+    check_alt(alt)
+    named = _aligned(hr, pictures)
+    labels = _labels(named, scores, "\n")
+    cut = {name: _cut(image, crop) for name, image in named.items()}
+    last = list(cut)[-1]
+    whole = to_pil(named[last])
+    if zoom is None:  # the largest that lets the row fit a page
+        zoom = max(1, int(700 / (whole.width / whole.height + len(cut)) / crop[2]))
+    side = zoom * crop[2]
+    context = _context(whole, crop, side)
+
+    # A cell is (label, picture to embed or None, the same at the size it is shown).
+    rows = [[("the whole picture", context, context)]]
+    rows[0] += [_zoomed(labels[name], image, side) for name, image in cut.items()]
+    if difference:
+        maps = {name: (cut[name] - cut[last]).abs().mean(0) for name in cut if name != last}
+        white = max([1 / 255, *(float(m.max()) for m in maps.values())])
+        key = f"|picture - {last}|:\nblack 0, white {255 * white:.0f}/255"
+        rows.append([(key, None, Image.new("RGB", context.size, "white"))])
+        rows[1] += [
+            _zoomed(f"mean {255 * float(m.mean()):.2f}/255", (m / white).expand(3, -1, -1), side)
+            for m in maps.values()
+        ]
+
+    cells = ""
+    for column, (label, picture, shown) in (cell for row in rows for cell in enumerate(row, 1)):
+        cells += f'<div style="grid-column:{column};min-width:0">'
+        if picture is not None:
+            smooth = picture is context
+            data = encode(picture, "jpeg" if smooth else "png")
+            cells += img(data, f"{label}: {alt}", width=shown.width, smooth=smooth)
+        cells += f'<div style="white-space:pre-line;font-size:.85em">{escape(label)}</div></div>'
+    columns = f"{context.width}fr repeat({len(cut)}, {side}fr)"
+    width = context.width + len(cut) * (side + 8)
+    grid = f"display:grid;gap:8px;grid-template-columns:{columns};max-width:{width}px"
+    still = panel([[(label, shown) for label, _, shown in row] for row in rows], "jpeg")
+    return Figure(frame(f'<div style="{grid}">{cells}</div>'), still, alt)
+
+
+def _aligned(hr: Any, pictures: dict[str, Any]) -> dict[str, Tensor]:
+    """Name -> (3, H, W) in 8-bit levels, HR last, all of one size."""
+    if "HR" in pictures:
+        raise ValueError("HR is the name of the first argument: give the picture another name")
+    named = {**pictures, **({} if hr is None else {"HR": hr})}
+    if len(named) < 2:
+        raise ValueError(f"a comparison needs two pictures, got {list(named)}: add bicubic=up")
+    for name, image in named.items():
+        try:
+            named[name] = round_8bit(as_image(image).detach().cpu())
+        except Exception as error:
+            error.add_note(f"(the picture called {name!r})")
+            raise
+    sizes = {name: tuple(image.shape[-2:]) for name, image in named.items()}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} {w} x {h}" for name, (h, w) in sizes.items())
+        raise ValueError(f"the pictures must have one size (width x height), got {listed}")
+    return named
+
+
+def _labels(named: dict[str, Any], scores: dict[str, str] | None, joint: str) -> dict[str, str]:
+    """What is written at each picture: its name, and its score if it has one."""
+    scores = scores or {}
+    if unknown := set(scores) - set(named):
+        raise ValueError(f"scores for {sorted(unknown)}, but the pictures are {list(named)}")
+    return {name: f"{name}{joint}{scores[name]}" if name in scores else name for name in named}
+
+
+def _menu(side: str, labels: dict[str, str], chosen: int) -> str:
+    options = "".join(
+        f"<option{' selected' if k == chosen else ''}>{escape(label)}</option>"
+        for k, label in enumerate(labels.values())
+    )
+    return f'<select {_OWN_KEYS} aria-label="{side} picture">{options}</select>'
+
+
+def _cut(image: Tensor, crop: tuple[int, int, int]) -> Tensor:
+    if len(crop) != 3:
+        raise ValueError(f"crop={crop}, expected (left, top, side) in pixels")
+    left, top, side = crop
+    height, width = image.shape[-2:]
+    if min(left, top) < 0 or side < 1 or left + side > width or top + side > height:
+        raise ValueError(
+            f"crop (left {left}, top {top}, side {side}) leaves the picture, "
+            f"which is {width} x {height} (width x height)"
+        )
+    return image[:, top : top + side, left : left + side]
+
+
+def _zoomed(label: str, image: Tensor, side: int) -> tuple[str, Image.Image, Image.Image]:
+    picture = to_pil(image)
+    return label, picture, picture.resize((side, side), Image.Resampling.NEAREST)
+
+
+def _context(picture: Image.Image, crop: tuple[int, int, int], height: int) -> Image.Image:
+    """The picture, `height` pixels high, with the crop framed in white between black lines."""
+    ratio = height / picture.height
+    small = picture.resize((round(picture.width * ratio), height), Image.Resampling.LANCZOS)
+    left, top, side = (round(value * ratio) for value in crop)
+    draw = ImageDraw.Draw(small)
+    for grow, colour in ((2, "black"), (1, "white"), (0, "white"), (-1, "black")):
+        draw.rectangle(
+            (left - grow, top - grow, left + side + grow, top + side + grow), outline=colour
+        )
+    return small

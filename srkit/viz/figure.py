@@ -1,0 +1,138 @@
+"""What every picture of this package is shown as: HTML with alt text, and a still for viewers
+that have no HTML (a PDF, a code host)."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from srkit.images import as_image, round_8bit
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+# The book's theme dims, frames and pads pictures in its dark mode; ours are measurements.
+PLAIN = "margin:0;padding:0;border-radius:0;background:none;filter:none"
+
+
+@dataclass(frozen=True, repr=False)
+class Figure:
+    """A picture for a notebook. Its text form is the alt text."""
+
+    html: str
+    still: bytes  # PNG or JPEG
+    alt: str
+
+    def __repr__(self) -> str:
+        return f"<Figure: {self.alt}>"
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def _repr_png_(self) -> bytes | None:
+        return self.still if _kind(self.still) == "png" else None
+
+    def _repr_jpeg_(self) -> bytes | None:
+        return self.still if _kind(self.still) == "jpeg" else None
+
+
+def pixels(picture: Any, *, alt: str, zoom: int = 1, caption: str = "") -> Figure:
+    """A PNG, where pixels matter and the JPEG of `style()` would blur them.
+
+    picture: an image of any kind that `as_image` takes, shown `zoom` times as large with
+    nearest-neighbour pixels, or a matplotlib figure.
+    """
+    check_alt(alt)
+    if hasattr(picture, "savefig"):
+        return chart(picture, alt=alt, caption=caption)
+    image = to_pil(picture)
+    data = encode(image, "png")
+    return Figure(frame(img(data, alt, width=image.width * zoom), caption), data, alt)
+
+
+def chart(figure: matplotlib.figure.Figure, *, alt: str, caption: str = "") -> Figure:
+    """A matplotlib figure as a PNG of 256 colours at most: less than half the bytes."""
+    check_alt(alt)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None})
+    image = Image.open(file).convert("RGB")
+    image = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    data = encode(image, "png")
+    return Figure(frame(img(data, alt, width=image.width, smooth=True), caption), data, alt)
+
+
+def check_alt(alt: str) -> str:
+    """`alt`, or a ValueError when it says nothing."""
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(
+            f"alt={alt!r}: say in a sentence what the picture shows, for readers who cannot see it"
+        )
+    return alt
+
+
+def to_pil(picture: Any) -> Image.Image:
+    """Any image -> 8-bit RGB, clamped to [0, 1] and rounded half up."""
+    levels = round_8bit(as_image(picture).detach().cpu()) * 255
+    return Image.fromarray(levels.round().permute(1, 2, 0).numpy().astype(np.uint8))
+
+
+def encode(image: Image.Image, kind: str) -> bytes:
+    """PNG ("png"), or JPEG of quality 90 without chroma subsampling ("jpeg")."""
+    file = io.BytesIO()
+    options = {"quality": 90, "subsampling": 0} if kind == "jpeg" else {"optimize": True}
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def img(data: bytes, alt: str, *, width: int, style: str = "", smooth: bool = False) -> str:
+    """An `<img>` with its data inside, `width` CSS pixels wide where the page has the room."""
+    look = f"{PLAIN};{style or 'max-width:100%;height:auto'}"
+    if not smooth:
+        look += ";image-rendering:pixelated"
+    source = f"data:image/{_kind(data)};base64,{base64.b64encode(data).decode()}"
+    return (
+        f'<img class="dark-light" src="{source}" alt="{escape(alt)}" '
+        f'width="{width}" style="{look}">'
+    )
+
+
+def frame(inner: str, caption: str = "") -> str:
+    """A `<figure>`, with a caption in the colour of the text around it."""
+    if caption:
+        inner += f'<figcaption style="color:inherit">{escape(caption)}</figcaption>'
+    return f'<figure class="srkit-figure" style="margin:0 0 1rem">{inner}</figure>'
+
+
+def panel(rows: list[list[tuple[str, Image.Image]]], kind: str) -> bytes:
+    """Labelled pictures in rows on white, as one file: the still of `compare` and `crops`."""
+    font, gap, line = ImageFont.load_default(14), 8, 18
+    lines = max(label.count("\n") + 1 for row in rows for label, _ in row)
+    heights = [max(image.height for _, image in row) + lines * line + gap for row in rows]
+    widths = [
+        [max(image.width, _text_width(font, label)) + gap for label, image in row] for row in rows
+    ]
+    sheet = Image.new("RGB", (max(map(sum, widths)) + gap, sum(heights) + gap), "white")
+    draw = ImageDraw.Draw(sheet)
+    y = gap
+    for row, row_widths, height in zip(rows, widths, heights, strict=True):
+        x = gap
+        for (label, image), width in zip(row, row_widths, strict=True):
+            sheet.paste(image, (x, y))
+            draw.text((x, y + height - gap - lines * line), label, "black", font)
+            x += width
+        y += height
+    return encode(sheet, kind)
+
+
+def _text_width(font: Any, text: str) -> int:
+    return max(round(font.getlength(line)) for line in text.split("\n"))
+
+
+def _kind(data: bytes) -> str:
+    return "jpeg" if data.startswith(b"\xff\xd8") else "png"

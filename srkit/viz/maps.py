@@ -1,0 +1,105 @@
+"""Where two pictures differ: maps with colour bars, and how much a map follows the edges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from srkit.images import as_image, to_y
+from srkit.viz.figure import Figure, chart, check_alt
+from srkit.viz.plots import drawing
+
+
+def difference(
+    a: Any,
+    b: Any,
+    *,
+    alt: str,
+    vmax: float | None = None,
+    signed: bool = False,
+    caption: str = "",
+) -> Figure:
+    """A map of |a - b|, or of a - b where signed, mean over RGB, in levels of 1/255.
+
+    vmax: level at the end of the scale; None takes the largest one in the map. Compare two maps
+    at one vmax. The mean above the map is that of the map, whatever vmax.
+    """
+    check_alt(alt)
+    a, b = as_image(a), as_image(b)
+    if a.shape != b.shape:
+        raise ValueError(f"a is {_size(a)}, b is {_size(b)} (width x height): they must be equal")
+    levels = 255 * (a - b).detach().cpu()  # (3, H, W)
+    levels = levels.mean(0) if signed else levels.abs().mean(0)  # (H, W)
+    vmax = vmax or float(levels.abs().max()) or 1.0
+    cmap, vmin, label = ("RdBu_r", -vmax, "a - b") if signed else ("inferno", 0, "|a - b|")
+    with drawing(1, 1, (5.6, 4.6 * levels.shape[0] / levels.shape[1] + 0.4)) as (figure, (axes,)):
+        shown = axes.imshow(levels.numpy(), cmap=cmap, vmin=vmin, vmax=vmax)
+        axes.set_title(f"mean {float(levels.mean()):.3g}/255")
+        axes.set_axis_off()
+        figure.colorbar(shown, ax=axes, label=f"{label}, in 1/255")
+        return chart(figure, alt=alt, caption=caption)
+
+
+def map_grid(
+    maps: Mapping[str, Tensor],
+    *,
+    alt: str,
+    columns: int | None = None,
+    percentile: float = 99.0,
+    caption: str = "",
+) -> Figure:
+    """Maps (H, W) of any sizes side by side, `columns` a row, each on a scale of its own.
+
+    Each map is divided by its own `percentile` for display, so that shapes can be compared though
+    magnitudes differ by orders; its raw mean stands above it.
+    """
+    check_alt(alt)
+    if not maps:
+        raise ValueError("map_grid got no maps: give {'conv1_1': map, ...}")
+    for name, values in maps.items():
+        if values.ndim != 2:
+            raise ValueError(f"{name!r} has shape {tuple(values.shape)}, a map is (H, W)")
+    columns = columns or len(maps)
+    rows = math.ceil(len(maps) / columns)
+    height, width = next(iter(maps.values())).shape
+    side = 6.6 / max(columns, 2)  # inches
+    with drawing(rows, columns, (side * columns + 0.9, rows * (side * height / width + 0.55))) as (
+        figure,
+        grid,
+    ):
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, (name, values) in zip(grid, maps.items(), strict=False):
+            values = values.detach().float().cpu()
+            top = float(torch.quantile(values, percentile / 100)) or 1.0
+            shown = axes.imshow((values / top).numpy(), cmap="inferno", vmin=0, vmax=1)
+            axes.set_title(f"{name}\nmean {float(values.mean()):.3g}")
+        figure.colorbar(shown, ax=grid, label=f"share of the {percentile:g}th percentile")
+        return chart(figure, alt=alt, caption=caption)
+
+
+def edge_overlap(values: Tensor, picture: Any) -> float:
+    """Pearson's r of a map (H', W') and |grad luma| of the picture, averaged onto the map's grid.
+
+    1: the map is the edges; 0: it has nothing to do with them. A number for the claim of RLFN
+    (Kong et al., CVPRW 2022) that shallow features keep edges.
+    """
+    if values.ndim != 2:
+        raise ValueError(f"the map has shape {tuple(values.shape)}, expected (H, W)")
+    luma = to_y(as_image(picture).detach().cpu())[0]  # (H, W)
+    edges = torch.hypot(*torch.gradient(luma))
+    edges = F.adaptive_avg_pool2d(edges[None], values.shape)[0]  # (H, W) -> (H', W')
+    pair = torch.stack([values.detach().cpu().double().flatten(), edges.double().flatten()])
+    for what, flat in zip(("map", "picture"), pair.std(1) == 0, strict=True):
+        if flat:
+            raise ValueError(f"the {what} is constant: a correlation with it has no value")
+    return float(torch.corrcoef(pair)[0, 1])
+
+
+def _size(image: Tensor) -> str:
+    return f"{image.shape[-1]} x {image.shape[-2]}"

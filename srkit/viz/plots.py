@@ -1,0 +1,173 @@
+"""The look of every figure, and the three charts that chapters draw."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from srkit.viz.figure import Figure, chart, check_alt
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+# Okabe and Ito's palette: told apart by colour-blind readers. Its yellow is too light for lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+LOOK = {
+    "figure.dpi": 100,
+    "savefig.dpi": 100,
+    "figure.figsize": (6.4, 3.6),
+    "figure.facecolor": "white",  # a white card: legible on a dark page too
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": "medium",
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "image.cmap": "viridis",
+    "image.interpolation": "nearest",
+}
+
+
+def style() -> None:
+    """One look for all matplotlib figures; in a notebook, photographs inline as JPEG (quality 85).
+
+    The charts below look like this anyway; `viz.figure.pixels` shows a picture losslessly.
+    """
+    import matplotlib as mpl
+
+    mpl.rcParams.update(look())
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85})
+
+
+def curves(
+    histories: Mapping[str, Sequence],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    marks: Mapping[str, Iterable[float]] | None = None,
+    log_y: bool = False,
+    caption: str = "",
+) -> Figure:
+    """Lines over time, one a name.
+
+    histories: name -> [(x, y), ...], or name -> a list of such lists, one a seed, all at the same
+    x: then the mean is drawn, in a band from the lowest to the highest seed.
+    marks: name -> where to draw a dotted line in that name's colour, such as warm restarts.
+    """
+    check_alt(alt)
+    if unknown := set(marks or {}) - set(histories):
+        raise ValueError(f"marks for {sorted(unknown)}, but the curves are {list(histories)}")
+    with drawing(1, 1, LOOK["figure.figsize"]) as (figure, (axes,)):
+        for (name, history), colour in zip(histories.items(), cycle(COLOURS), strict=False):
+            x, y = _runs(name, history)  # (n), (seeds, n)
+            label = name if len(y) == 1 else f"{name} ({len(y)} seeds)"
+            axes.plot(x, y.mean(0), color=colour, label=label)
+            if len(y) > 1:
+                axes.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.2, linewidth=0)
+            for mark in (marks or {}).get(name, ()):
+                axes.axvline(mark, color=colour, linestyle=":", linewidth=1)
+        axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log_y else "linear")
+        axes.grid()
+        axes.legend()
+        return chart(figure, alt=alt, caption=caption)
+
+
+def bars(quantities: Mapping[str, Mapping[str, float]], *, alt: str, caption: str = "") -> Figure:
+    """One panel a quantity, one bar a name, its value at the bar.
+
+    quantities: {"parameters (K)": {"rfdn": 433, "rlfn": 317}, "MACs (G)": {...}}, the same names
+    in each.
+    """
+    check_alt(alt)
+    names = list(next(iter(quantities.values()), {}))
+    for quantity, values in quantities.items():
+        if list(values) != names:
+            raise ValueError(f"{quantity!r} has bars {list(values)}, the first panel has {names}")
+    size = (max(4.8, 2.6 * len(quantities)), 0.9 + 0.32 * len(names))
+    with drawing(1, len(quantities), size) as (figure, panels):
+        for axes, (quantity, values) in zip(panels, quantities.items(), strict=True):
+            colours = list(islice(cycle(COLOURS), len(names)))
+            drawn = axes.barh(names, list(values.values()), color=colours)
+            axes.bar_label(drawn, fmt="{:.4g}", padding=3)
+            axes.set_title(quantity)
+            axes.margins(x=0.3)
+            axes.invert_yaxis()
+            axes.tick_params(length=0, labelleft=axes is panels[0], labelbottom=False)
+        return chart(figure, alt=alt, caption=caption)
+
+
+def scatter(
+    points: Mapping[str, tuple[float, float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    log_x: bool = False,
+    caption: str = "",
+) -> Figure:
+    """Named points; from three on, with Pearson's r of what is drawn (log x where log_x)."""
+    check_alt(alt)
+    x, y = np.array(list(points.values()), float).reshape(-1, 2).T
+    with drawing(1, 1, LOOK["figure.figsize"]) as (figure, (axes,)):
+        axes.scatter(x, y)
+        for name, point in points.items():
+            axes.annotate(name, point, xytext=(5, 4), textcoords="offset points", fontsize="small")
+        axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if log_x else "linear")
+        axes.grid()
+        axes.margins(x=0.15, y=0.12)
+        if len(points) > 2:
+            r = np.corrcoef(np.log(x) if log_x else x, y)[0, 1]
+            log = " with log x" if log_x else ""
+            axes.set_title(f"Pearson r = {r:.2f}{log}, n = {len(points)}")
+        return chart(figure, alt=alt, caption=caption)
+
+
+@contextmanager
+def drawing(
+    rows: int, columns: int, size: tuple[float, float]
+) -> Iterator[tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]]:
+    """A figure and its axes in the look of this package.
+
+    Outside pyplot, which would show the figure in a notebook a second time.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    with mpl.rc_context(look()):
+        figure = Canvas(figsize=size)
+        yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def look() -> dict[str, Any]:
+    """The settings of `style()` as matplotlib knows them."""
+    from cycler import cycler
+
+    return {**LOOK, "axes.prop_cycle": cycler(color=COLOURS)}
+
+
+def _runs(name: str, history: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """[(x, y), ...] or several of them -> x (n), y (seeds, n)."""
+    try:
+        runs = np.array(history, float)
+    except ValueError:
+        runs = np.empty(0)
+    runs = runs[None] if runs.ndim == 2 else runs
+    if runs.ndim != 3 or runs.shape[2] != 2 or not (runs[:, :, 0] == runs[0, :, 0]).all():
+        raise ValueError(
+            f"{name!r} is no curve: give [(x, y), ...], or a list of such lists at the same x"
+        )
+    return runs[0, :, 0], runs[:, :, 1]

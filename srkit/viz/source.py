@@ -1,0 +1,68 @@
+"""The package's own source, shown in a chapter: text and code cannot drift apart."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, repr=False)
+class Source:
+    """Code and where it stands."""
+
+    code: str
+    where: str
+
+    def __repr__(self) -> str:
+        return f"# {self.where}\n{self.code}"
+
+    def _repr_html_(self) -> str:
+        from pygments import highlight
+        from pygments.formatters import HtmlFormatter
+        from pygments.lexers import PythonLexer
+
+        code = highlight(self.code, PythonLexer(), HtmlFormatter(cssclass="highlight"))
+        # The book's theme and JupyterLab both colour this class, in light and dark.
+        return (
+            f'<figure style="margin:0 0 1rem">{code}'
+            f'<figcaption style="color:inherit;text-align:left">{escape(self.where)}</figcaption>'
+            "</figure>"
+        )
+
+
+def show_source(obj: Any, *, docstring: bool = True) -> Source:
+    """The source of a class, function, method or module, with its file and line.
+
+    docstring=False leaves out the docstrings, for a chapter that says the same in prose.
+    """
+    try:
+        lines, start = inspect.getsourcelines(obj)
+        file = Path(inspect.getsourcefile(obj))
+    except (TypeError, OSError) as error:
+        raise TypeError(
+            f"show_source takes a class, function or module written in Python, "
+            f"got {type(obj).__name__}: show_source(type(model)) shows a model's class"
+        ) from error
+    code = textwrap.dedent("".join(lines))
+    package = sys.modules[inspect.getmodule(obj).__name__.partition(".")[0]]
+    root = Path(package.__file__).parent.parent if hasattr(package, "__path__") else file.parent
+    where = f"{file.relative_to(root).as_posix()}, line {max(start, 1)}"
+    return Source(code if docstring else _without_docstrings(code), where)
+
+
+def _without_docstrings(code: str) -> str:
+    lines = code.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(code)):
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        if isinstance(node, kinds) and len(node.body) > 1 and ast.get_docstring(node) is not None:
+            first, stop = node.body[0].lineno - 1, node.body[0].end_lineno
+            while not lines[stop].strip():  # the blank lines after it go too
+                stop += 1
+            lines[first:stop] = [""] * (stop - first)
+    return "".join(lines)

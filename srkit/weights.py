@@ -1,0 +1,218 @@
+"""From a name or a file to a network with weights, and back.
+
+Files of other people are recognised by their tensors (names and shapes), never by their file names,
+and never run: `.pth` is read with PyTorch's restricted unpickler, srkit's own are `.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from srkit import files
+from srkit.models.zoo import ZOO, Entry, model_info
+
+WRAPPERS = ("params_ema", "params", "state_dict", "model")  # keys under which trainers put weights
+PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+
+
+def create_model(
+    name: str, *, scale: int | None = None, weights: str | PathLike | None = None
+) -> nn.Module:
+    """The network `name` ("rlfn_x4", or "rlfn" with scale=4), in eval mode, on the CPU.
+
+    `weights`: None leaves PyTorch's random ones; "official" takes the authors' file, from
+    SRKIT_HOME, the cache, or the network, verified; "srkit" the one trained here; or a path.
+    """
+    entry = model_info(name, scale=scale)
+    model = entry.build()
+    if weights is not None:
+        load_weights(model, _file_of(entry, weights))
+    return model.eval()
+
+
+def load_checkpoint(path: str | PathLike) -> nn.Module:
+    """The network that a file of weights is for, with these weights, in eval mode, on the CPU.
+
+    Recognises each network of the zoo at each scale, as srkit or its authors save it.
+    Raises ValueError when no network fits, saying what differs from the nearest one.
+    """
+    state, metadata = _read(path)
+    fits = _fits(state)
+    if not fits:
+        nearest = max(ZOO, key=lambda e: len(_shapes(state).items() & _signature(e).items()))
+        raise ValueError(
+            f"{path} fits no network of srkit. The nearest is {nearest.name}: "
+            f"{_difference(_shapes(state), _signature(nearest))}"
+        )
+    # networks may share all names and shapes; files of srkit say which one they are
+    entry = next((e for e in fits if e.name == metadata.get("name")), fits[0])
+    model = entry.build()
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def load_weights(model: nn.Module, path: str | PathLike) -> None:
+    """Fill `model` from a file (`.safetensors`, `.pth`, `.pt`); every tensor must fit.
+
+    Values are converted to the model's dtype. Raises ValueError, naming the network that the file
+    is for, where there is one; the model is then left as it was.
+    """
+    state, _ = _read(path)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if _shapes(state) != expected:
+        name = getattr(model, "name", type(model).__name__)
+        ways = " or ".join(f"create_model({e.family!r}, scale={e.scale})" for e in _fits(state))
+        hint = f"This file is for {ways}." if ways else _difference(_shapes(state), expected)
+        raise ValueError(f"{path} does not fit {name}. {hint}")
+    model.load_state_dict(state)
+
+
+def save_weights(
+    model: nn.Module,
+    path: str | PathLike,
+    *,
+    provenance: dict | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write the weights as `.safetensors`, whole or not at all.
+
+    The header says `name` and `scale` and, as JSON, `provenance`: what is to be known of how they
+    came to be. `dtype` (torch.float16, half the size) converts floating-point tensors.
+    """
+    from safetensors.torch import save
+
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"{path}: weights are saved as .safetensors, choose such a name.")
+    state = {}
+    for name, tensor in model.state_dict().items():
+        value = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
+        state[name] = value.contiguous()
+        _check_finite(state[name], name, "cannot be saved" + (f" as {dtype}" if dtype else ""))
+    metadata = {"format": "pt", "name": model.name, "scale": str(model.scale)}
+    metadata["provenance"] = json.dumps(provenance or {})
+    with files.write_whole(path) as file:
+        file.write(save(state, metadata))
+
+
+def official(entry: Entry) -> Path:
+    """The authors' file of `entry`, found or fetched, its SHA-256 verified."""
+    return _file_of(entry, "official")
+
+
+def _file_of(entry: Entry, weights: str | PathLike) -> Path:
+    if weights in entry.weights:
+        file = entry.weights[weights]
+        if weights == "official":
+            return files.fetch([file.url], file.path, file.sha256)
+        return files.data_path(file.path)
+    if Path(weights).is_file():
+        return Path(weights)
+    kinds = " or ".join(map(repr, entry.weights)) or "none"
+    others = [e.name for e in ZOO if e.paper == entry.paper and weights in e.weights]
+    hint = f" Of the same paper, {', '.join(others)} has them." if others else ""
+    raise ValueError(
+        f"{entry.name} has no weights {str(weights)!r}, and no file is named so. "
+        f"It has: {kinds}.{hint}"
+    )
+
+
+@cache
+def _signature(entry: Entry) -> dict[str, torch.Size]:
+    with torch.random.fork_rng(devices=[]):  # looking takes no random numbers from the caller
+        return _shapes(entry.build().state_dict())
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
+
+
+def _fits(state: dict[str, Tensor]) -> list[Entry]:
+    return [entry for entry in ZOO if _signature(entry) == _shapes(state)]
+
+
+def _difference(found: dict[str, torch.Size], expected: dict[str, torch.Size]) -> str:
+    for name, size in found.items():
+        if name in expected and expected[name] != size:
+            return f"{name} is {tuple(size)} in the file, {tuple(expected[name])} in the network."
+    missing, extra = expected.keys() - found.keys(), found.keys() - expected.keys()
+    parts = [
+        f"{len(names)} tensors {what} ({', '.join(sorted(names)[:3])}{', ...' * (len(names) > 3)})"
+        for names, what in ((missing, "are missing"), (extra, "are not in the network"))
+        if names
+    ]
+    return " and ".join(parts) + "."
+
+
+def _read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name, wrappers and prefixes taken off, and the header of a .safetensors file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no file {path}. For a network by its name use create_model, "
+            "for a list of names list_models."
+        )
+    if path.suffix == ".safetensors":
+        state, metadata = _read_safetensors(path)
+    else:
+        state, metadata = _read_pickle(path), {}
+    while isinstance(state, dict) and (key := next((k for k in WRAPPERS if k in state), None)):
+        state = state[key]
+    tensors = state.values() if isinstance(state, dict) else ()
+    if not tensors or not all(isinstance(value, Tensor) for value in tensors):
+        found = f"dict with {', '.join(map(str, state))}" if tensors else type(state).__name__
+        raise ValueError(
+            f"{path} holds no tensors by name, at its top or under {', '.join(WRAPPERS)}; "
+            f"there is a {found}."
+        )
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    for name, tensor in state.items():
+        _check_finite(tensor, name, f"of {path} is damaged")
+    return state, metadata
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except SafetensorError as error:
+        raise _unreadable(path) from error
+
+
+def _read_pickle(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file shows as any of half a dozen kinds
+        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+            raise ValueError(
+                f"{path} is refused: to load it would run {wanted[1]}, and weights are tensors "
+                "only. If you trust the file, open it where it was made and save "
+                "`network.state_dict()` alone."
+            ) from error
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> ValueError:
+    with open(path, "rb") as file:
+        head = file.read(64).lstrip()
+    if head.startswith(b"version https://git-lfs"):
+        return ValueError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull`.")
+    if head.startswith(b"<"):
+        return ValueError(f"{path} is a web page, not weights: look at what the address gave.")
+    what = "broken, cut off, or not a file of weights" if head else "empty"
+    return ValueError(f"{path} is {what}: fetch it again.")
+
+
+def _check_finite(tensor: Tensor, name: str, what: str) -> None:
+    if not tensor.isfinite().all():
+        raise ValueError(f"{name} {what}: it holds NaN or infinite values.")

@@ -1,0 +1,85 @@
+"""The committed chapters: complete runs, small enough, readable everywhere."""
+
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+from execute import complaints, tidy  # noqa: E402
+
+CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_committed_chapter_is_a_complete_tidy_run(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert complaints(notebook) == []
+    assert tidy(nbformat.read(path, as_version=4)) == notebook, "run tools/execute.py"
+
+
+def notebook_with(*outputs, source="1", metadata=None, count=1):
+    """One cell with these outputs."""
+    cell = nbformat.v4.new_code_cell(
+        source, metadata=metadata or {}, execution_count=count, outputs=list(outputs)
+    )
+    return nbformat.v4.new_notebook(cells=[cell])
+
+
+def shows(mime, data):
+    return nbformat.v4.new_output("display_data", {mime: data})
+
+
+ALT = {"mystnb": {"image": {"alt": "a line that falls"}}}
+ERROR = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])
+BAR = nbformat.v4.new_output("stream", name="stderr", text="50%|#####     |")
+
+
+@pytest.mark.parametrize(
+    ("notebook", "words"),
+    [
+        (notebook_with(count=2), "execution counts [2]"),
+        (notebook_with(source="x = " + "1" * 73), "line longer than 76 characters: x = 1"),
+        (notebook_with(shows("image/png", "AA==")), "picture without alt text"),
+        (notebook_with(shows("text/html", "<img src='x'>")), "picture without alt="),
+        (notebook_with(shows("text/plain", "'/home/ann/x.png'")), "one machine: /home/ann/x.png"),
+        (notebook_with(ERROR), "stored error ValueError: no"),
+        (notebook_with(BAR), "progress bar: 50%"),
+        (notebook_with(shows("text/plain", "x" * 2_500_000)), "the limit is 2,500,000"),
+    ],
+)
+def test_what_may_not_be_committed_is_named(notebook, words):
+    found = complaints(notebook)
+    assert len(found) == 1
+    assert words in found[0]
+
+
+@pytest.mark.parametrize(
+    "notebook",
+    [
+        notebook_with(shows("image/png", "AA=="), metadata=ALT),
+        notebook_with(ERROR, metadata={"tags": ["raises-exception"]}),
+        notebook_with(shows("text/plain", "32.24/0.8952 at https://a.org/b/c, 1/4/9 and and/or")),
+        notebook_with(
+            shows("text/html", "<p><img alt='x' src='data:image/png;base64,A+/b/c/'></p>")
+        ),
+    ],
+)
+def test_what_may_be_committed_is_let_through(notebook):
+    assert complaints(notebook) == []
+
+
+def test_two_runs_differ_in_nothing_after_tidying():
+    """Random widget ids and time stamps go."""
+
+    def run(model, time):
+        shown = shows("text/plain", f"IntSlider(model_id={model})")
+        notebook = notebook_with(shown, metadata={"execution": {"shell.execute_reply": time}})
+        notebook.cells[0].id = "same"
+        state = {"state": {model: {"model_name": "IntSliderModel"}}}
+        notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": state}
+        return tidy(notebook)
+
+    assert run("ab" * 16, "9:00") == run("cd" * 16, "9:01")

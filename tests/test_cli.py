@@ -1,0 +1,145 @@
+"""The srkit command: what it prints, its exit codes, its errors."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import srkit
+from srkit.cli import app
+from srkit.images import read_image, write_image
+from srkit.weights import save_weights
+
+
+@pytest.fixture
+def run():
+    """run("info", "rlfn_x4") -> the result: exit_code, stdout, stderr."""
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    save_weights(srkit.create_model("rlfn_tiny_x4"), path)
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    write_image(srkit.samples()["chelsea"][:, 100:140, 100:150], tmp_path / "cat.png")
+    return tmp_path / "cat.png"
+
+
+def test_models_lists_names_and_weights(run):
+    lines = run("models", "rlfn*").stdout.splitlines()
+    assert any(line.startswith("rlfn_x4 ") and line.endswith("official") for line in lines)
+    assert all(line.startswith("rlfn") for line in lines)
+    rows = json.loads(run("models", "imdn", "--json").stdout)
+    assert [row["name"] for row in rows] == ["imdn_x2", "imdn_x3", "imdn_x4"]
+    assert rows[2]["parameters"] == 715_176
+
+
+def test_info_of_a_network(run):
+    assert "543,740" in run("info", "rlfn", "--scale", 4).stdout
+    assert json.loads(run("info", "rlfn_x4", "--json").stdout)["scale"] == 4
+
+
+def test_info_of_the_machine(run, tmp_path, monkeypatch):
+    (tmp_path / "benchmarks/Set5").mkdir(parents=True)
+    monkeypatch.setenv("SRKIT_HOME", str(tmp_path))
+    monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "cache"))
+    facts = json.loads(run("info", "--json").stdout)
+    assert facts["torch"] == torch.__version__
+    assert facts["looked in"] == [str(tmp_path), str(tmp_path / "cache")]
+    assert facts["data sets"]["Set5"] == str(tmp_path / "benchmarks/Set5")
+    assert facts["data sets"]["Set14"] == "absent, can be fetched"
+    assert facts["data sets"]["Manga109"] == "absent, by hand only"
+    assert "Set5          " in run("info").stdout
+
+
+def test_upscale_a_file(run, weights, picture, tmp_path):
+    out = tmp_path / "big.png"
+    result = run("upscale", weights, picture, out, "--device", "cpu", "--check-color")
+    assert result.exit_code == 0
+    assert "big.png: mean shift in grey levels of 255: R " in result.stdout
+    expected = srkit.upscale(srkit.load_checkpoint(weights), read_image(picture))
+    assert (read_image(out) - expected).abs().max() <= 0.51 / 255
+    again = run("upscale", weights, picture, out)
+    assert again.exit_code == 1
+    assert again.stderr == f"srkit: {out} exists: --overwrite replaces it\n"
+
+
+def test_upscale_a_folder_with_a_bad_file(run, weights, picture, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    result = run("upscale", weights, tmp_path, tmp_path / "out", "--tile", 32, "--suffix", ".jpg")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("1 done, 0 skipped, 1 failed\n  bad.png: ")
+    assert read_image(tmp_path / "out" / "cat.jpg").shape == (3, 160, 200)
+
+
+def test_eval_prints_the_published_number_with_its_protocol(run, assets):
+    root = assets("benchmarks/Set5")
+    text = run("eval", "rlfn", "--scale", 4, "--weights", "official", "--root", root).stdout
+    assert "protocol classic: Y of BT.601, not rounded" in text
+    assert text.splitlines()[-1].split()[:5] == ["mean", "of", "5", "32.240", "0.8953"]
+
+
+def test_eval_in_json(run, picture):
+    words = ("eval", "bicubic", "--scale", 2, "--data", picture.parent, "--json")
+    scores = json.loads(run(*words).stdout)
+    assert scores["rows"][0]["image"] == "cat"
+    assert scores["protocol"]["name"] == "classic"
+
+
+def test_fetch_finds_what_is_there(run, assets):
+    folder = assets("benchmarks/Set5")
+    result = run("fetch", "Set5", "rlfn_x4")
+    assert result.stdout.splitlines()[0] == f"Set5: 5 pictures in {folder / 'HR'}"
+    assert result.stdout.splitlines()[1].endswith("rlfn_x4.pth")
+
+
+def test_explain_psnr(run, picture, tmp_path):
+    write_image((read_image(picture) + 10 / 255).clamp(0, 1), tmp_path / "other.png")
+    words = ("explain-psnr", tmp_path / "other.png", picture, "--scale", 2)
+    assert "classic" in run(*words).stdout
+    rows = json.loads(run(*words, "--json").stdout)
+    (plain,) = [r["psnr"] for r in rows if r["protocol"] == "rgb"]
+    assert plain == pytest.approx(28.131, abs=0.01)  # 20 log10(255 / 10)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("info", "rlfm_x4"), "no model is named 'rlfm_x4'"),
+        (("models", "nothing*"), "no network fits 'nothing*'"),
+        (("eval", "bicubic", "--data", "Set6", "--scale", "4"), "unknown data set 'Set6'"),
+        (("eval", "bicubic", "--protocol", "mine", "--scale", "4"), "protocol 'mine'"),
+        (("fetch", "Set6"), "no model is named 'Set6'"),
+        (("upscale", "rlfn_x4", "nowhere.png", "out.png"), "nowhere.png"),
+    ],
+)
+def test_refusals_are_one_sentence(run, words, sentence):
+    result = run(*words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("srkit: ")
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_wrong_usage_is_exit_code_2(run):
+    assert run("upscale").exit_code == 2
+    assert run("eval", "rlfn", "--no-such").exit_code == 2
+
+
+def test_the_installed_command(tmp_path):
+    """In a process of its own: exit code, stderr without traceback, warnings on one line."""
+    words = [sys.executable, "-c", "from srkit.cli import main; main()", "info", "rlfm"]
+    result = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("srkit: no model is named 'rlfm'. Do you mean")
+    assert result.stderr.count("\n") == 1

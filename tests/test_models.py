@@ -1,0 +1,181 @@
+"""Each line of the zoo: its size, its shapes, its gradients; and the authors' own answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from oracle import relative_error
+from torch import nn
+
+from srkit.layers import CCA
+from srkit.models.counting import count
+from srkit.models.zoo import ZOO, list_models, model_info
+
+each_model = pytest.mark.parametrize("entry", ZOO, ids=lambda entry: entry.name)
+
+
+def build(entry, **kwargs):
+    torch.manual_seed(0)
+    return replace(entry, kwargs=entry.kwargs | kwargs).build()
+
+
+@each_model
+def test_parameters_are_those_of_the_table(entry):
+    assert sum(p.numel() for p in build(entry).parameters()) == entry.parameters
+
+
+@each_model
+def test_output_is_scale_times_the_input_at_odd_sizes(entry):
+    model = build(entry)
+    assert (model.name, model.scale) == (entry.name, entry.scale)
+    assert model.tiling in ("exact", "approximate")
+    with torch.no_grad():
+        for h, w in ((17, 22), (model.min_size, 15)):
+            sr = model(torch.rand(2, 3, h, w))
+            assert sr.shape == (2, 3, h * entry.scale, w * entry.scale)
+            assert sr.isfinite().all()
+
+
+@each_model
+def test_every_parameter_learns(entry):
+    """A layer left out of the forward pass, or cut off by a detached value, has no gradient."""
+    model = build(entry)
+    model(torch.rand(1, 3, 16, 17)).square().mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@each_model
+def test_memory_format_and_bfloat16_keep_the_answer(entry, rng):
+    model, x = build(entry).eval(), torch.rand(1, 3, 16, 19, generator=rng)
+    with torch.no_grad():
+        sr = model(x)
+        last = model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+        half = model.bfloat16()(x.bfloat16())
+    assert (last - sr).abs().max() < 1e-5 * sr.abs().max()
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - sr).abs().max() < 0.05 * sr.abs().max()  # 8 bits, through all layers
+
+
+@each_model
+def test_a_flat_picture_has_finite_gradients(entry):
+    """IMDN's attention takes a standard deviation: sqrt has no finite slope at 0."""
+    model = build(entry)
+    model(torch.zeros(1, 3, 16, 16)).mean().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_contrast_attention_of_a_constant_channel_has_a_gradient():
+    x = torch.full((1, 16, 4, 4), 0.5, requires_grad=True)
+    CCA(16, reduction=4)(x).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [
+        ("rlfn_x4", "rlfn_x4"),
+        ("rlfn_s_x4", "rlfn_s_x4"),
+        ("rlfn_prune_x4", "rlfn_ntire_x4"),
+        ("rfdn_x4", "rfdn_aim_x4"),
+        ("imdn_x3", "imdn_x3"),
+        ("imdn_x4", "imdn_x4"),
+        ("edsr_baseline_x2", "edsr_baseline_x2"),
+        ("edsr_baseline_x4", "edsr_baseline_x4"),
+    ],
+)
+def test_same_names_and_answer_as_the_authors_network(assets, tag, name):
+    folder = assets(f"oracles/{tag}.npz").parent
+    assert relative_error(build(model_info(name), rgb_range=1.0), folder, tag) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["rlfn_x4", "imdn_x2", "rfdn_aim_x4", "edsr_baseline_x2"])
+def test_rgb_range_is_inside(name):
+    """[0, 1] in and out, whatever range the authors' weights want."""
+    entry = model_info(name)
+    bare, ranged = build(entry, rgb_range=1.0).eval(), build(entry, rgb_range=255.0).eval()
+    constants = {n: t for n, t in ranged.state_dict().items() if n.endswith("mean.bias")}
+    bare.load_state_dict(ranged.state_dict() | constants)
+    x = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        assert (ranged(x) - bare(x * 255) / 255).abs().max() < 1e-5 * ranged(x).abs().max()
+
+
+@pytest.mark.parametrize("name", ["rlfn_x4", "rfdn_aim_x4"])
+def test_too_small_a_picture_is_refused_in_words(name):
+    model = build(model_info(name))
+    with pytest.raises(ValueError, match=rf"{name} needs .* at least 15x15.* got 14x20.*[Pp]ad"):
+        model(torch.rand(1, 3, 14, 20))
+    with pytest.raises(ValueError, match=r"uint8 \(3, 20, 20\).*srkit\.upscale"):
+        model(torch.zeros(3, 20, 20, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "macs", "activations", "convs"),
+    [  # LR 256x256, measured on the authors' code: 10^9 multiply-adds, 10^6 activations
+        ("imdn_x4", 46.519, 122.684, 46),
+        ("rfdn_aim_x4", 27.034, 112.034, 64),
+        ("rfdb48_x4", 36.09, 155.67, 94),
+        ("rlfn_x4", 33.931, 126.490, 57),
+        ("rlfn_s_x4", 29.121, 118.102, 57),
+        ("rlfn_ntire_x4", 19.658, 80.045, 39),
+        ("rfdbr48_x4", 28.844, 114.771, 69),
+        ("rfdbr52_x4", 33.978, 126.813, 69),
+    ],
+)
+def test_counts_are_the_published_ones(name, macs, activations, convs):
+    entry = model_info(name)
+    cost = count(build(entry))
+    assert cost.parameters == entry.parameters
+    assert cost.macs / 1e9 == pytest.approx(macs, abs=0.005)
+    assert cost.activations / 1e6 == pytest.approx(activations, abs=0.005)
+    assert cost.convs == convs
+    assert f"{entry.parameters:,} parameters" in str(cost)
+
+
+def test_counting_by_hand():
+    """Groups, strides, transposition and linear layers, each against its own arithmetic."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2, padding=1, groups=3),  # 6 x 4x4 outputs of 9 products
+        nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(6, 5, 2, stride=2),  # 6 x 4x4 inputs of 5x2x2 products
+        nn.Linear(8, 7),  # 5x8 rows of 8x7 products
+    )
+    cost = count(net, lr_size=(8, 8))
+    assert cost.macs == 6 * 16 * 9 + 6 * 16 * 20 + 40 * 56
+    assert cost.activations == 6 * 16 + 5 * 64 + 40 * 7
+    assert cost.convs == 3
+    assert net(torch.ones(1, 3, 8, 8)).abs().sum() > 0  # the network itself still computes
+
+
+def test_names_are_listed_by_pattern_and_by_family():
+    assert list_models("rlfn") == ["rlfn_x2", "rlfn_x4"]
+    assert set(list_models("imdn*")) == {"imdn_x2", "imdn_x3", "imdn_x4"}
+    assert len(list_models()) == len(set(list_models())) == len(ZOO)
+
+
+def test_a_model_is_found_by_whole_name_or_family_and_scale():
+    assert model_info("rlfn_x4") is model_info("rlfn", scale=4) is model_info("rlfn_x4", scale=4)
+    assert model_info("rlfn_tiny").scale == 4
+    shown = str(model_info("rlfn_x4"))
+    for fact in ("CVPRW 2022", "543,740", "Apache-2.0", "32.24 dB", "8c7edb57"):
+        assert fact in shown
+    assert "not known: unverified" in str(model_info("rlfn_s_x2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "words"),
+    [
+        ("rlfm_x4", None, "no model is named 'rlfm_x4'. Do you mean .*rlfn_x4"),
+        ("rlfn", None, "'rlfn' with no scale: choose rlfn_x2 or rlfn_x4"),
+        ("rlfn", 3, "'rlfn' with scale=3: choose rlfn_x2 or rlfn_x4"),
+        ("rlfn_x4", 2, "'rlfn_x4' with scale=2: choose rlfn_x2 or rlfn_x4"),
+        ("qqq", None, "There are: rlfn, "),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_right_ones(name, scale, words):
+    with pytest.raises(ValueError, match=words):
+        model_info(name, scale=scale)

@@ -1,0 +1,228 @@
+"""Files of weights: recognised by their tensors, refused in words, written whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from srkit import files, weights
+from srkit.models.zoo import ZOO, Weights, model_info
+from srkit.weights import create_model, load_checkpoint, load_weights, save_weights
+
+OFFICIAL = [e for e in ZOO if "official" in e.weights and e.weights["official"].sha256]
+
+
+@pytest.fixture
+def tiny():
+    torch.manual_seed(0)
+    return create_model("rlfn_tiny_x4")
+
+
+def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("entry", OFFICIAL, ids=lambda entry: entry.name)
+def test_the_authors_file_is_verified_loaded_and_recognised(assets, entry):
+    path = assets(entry.weights["official"].path)
+    named = create_model(entry.family, scale=entry.scale, weights="official")
+    recognised = load_checkpoint(path)
+    assert named.name == recognised.name == entry.name
+    assert not named.training
+    assert not recognised.training
+    assert same(named, recognised)
+    with torch.no_grad():
+        grey = named(torch.full((1, 3, 24, 24), 0.5))[..., 20:-20, 20:-20]
+    assert (grey - 0.5).abs().max() < 0.002  # fed its own range, it keeps a flat grey
+
+
+def test_an_official_file_with_another_hash_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("SRKIT_HOME", str(tmp_path))
+    monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "net.pth").write_bytes(b"something else")
+    file = Weights("net.pth", "MIT", "http://127.0.0.1:9/net.pth", sha256="ab" * 32)
+    entry = replace(model_info("imdn_x2"), weights={"official": file})
+    with pytest.raises(RuntimeError) as refusal:
+        weights.official(entry)
+    assert "ab" * 32 in str(refusal.value)
+    assert files.sha256(tmp_path / "net.pth") in str(refusal.value)
+
+
+def test_weights_that_do_not_exist_are_answered_with_those_that_do(tmp_path):
+    with pytest.raises(ValueError, match=r"rfdn_x4 has no weights 'official'.*rfdn_aim_x4 has"):
+        create_model("rfdn", scale=4, weights="official")
+    with pytest.raises(ValueError, match=r"no weights 'oficial', and no file.* It has: 'official'"):
+        create_model("imdn", scale=4, weights="oficial")
+    with pytest.raises(FileNotFoundError, match=r"no file .*imdn_x4.*create_model"):
+        load_checkpoint(tmp_path / "imdn_x4")
+
+
+def test_shipped_weights_come_from_the_package(tmp_path, monkeypatch, tiny):
+    save_weights(tiny, tmp_path / "w.safetensors")
+    entry = replace(model_info("rlfn_tiny_x4"), weights={"srkit": Weights("w", "Apache-2.0")})
+    monkeypatch.setattr(weights, "model_info", lambda name, scale: entry)
+    monkeypatch.setattr(files, "data_path", lambda relative: tmp_path / f"{relative}.safetensors")
+    assert same(create_model("rlfn_tiny_x4", weights="srkit"), tiny)
+
+
+def test_a_new_network_takes_its_numbers_from_the_seed_alone():
+    """Recognising files builds networks on the side; that must not touch the random state."""
+    torch.manual_seed(5)
+    weights._signature.cache_clear()
+    weights._fits({})
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(1), after)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: {f"module.{k}": v for k, v in s.items()},
+        lambda s: {f"_orig_mod.module.{k}": v for k, v in s.items()},
+        lambda s: {"params": s},
+        lambda s: {"params": {k: v * 0 for k, v in s.items()}, "params_ema": s},
+        lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}, "epoch": 3},
+        lambda s: {"model": {"params": s}, "optimizer": {"lr": 1e-4}},
+    ],
+    ids=["plain", "module", "compiled", "params", "params_ema", "state_dict", "nested"],
+)
+def test_known_wrappings_are_taken_off(tmp_path, tiny, wrap):
+    torch.save(wrap(tiny.state_dict()), tmp_path / "net.pth")
+    loaded = load_checkpoint(tmp_path / "net.pth")
+    assert loaded.name == "rlfn_tiny_x4"
+    assert same(loaded, tiny)
+
+
+def test_a_file_for_another_scale_is_answered_with_the_call_that_fits(tmp_path):
+    save_weights(create_model("imdn_x2"), tmp_path / "a.safetensors")
+    model = create_model("imdn_x4")
+    before = model.fea_conv.weight.clone()
+    with pytest.raises(ValueError, match=r"does not fit imdn_x4.*create_model\('imdn', scale=2\)"):
+        load_weights(model, tmp_path / "a.safetensors")
+    assert torch.equal(model.fea_conv.weight, before)
+
+
+def test_other_widths_are_named_with_both_shapes(tmp_path):
+    wide = replace(model_info("rlfn_x4"), kwargs={"channels": 20}).build()
+    save_weights(wide, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"c1_r\.bias is \(20,\) in the file, \(52,\) in the"):
+        load_weights(create_model("rlfn_x4"), tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"fits no network of srkit\. The nearest is rlfn"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_missing_and_unknown_tensors_are_named(tmp_path, tiny):
+    state = tiny.state_dict()
+    state["extra"] = state.pop("conv_2.bias")
+    torch.save(state, tmp_path / "a.pth")
+    words = re.escape("1 tensors are missing (conv_2.bias) and 1 tensors are not in the network")
+    with pytest.raises(ValueError, match=words):
+        load_weights(tiny, tmp_path / "a.pth")
+
+
+def test_saved_weights_come_back_with_their_provenance(tmp_path, tiny):
+    save_weights(tiny, tmp_path / "a.safetensors", provenance={"seed": 7})
+    assert same(load_checkpoint(tmp_path / "a.safetensors"), tiny)
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        header = file.metadata()
+    assert header["name"] == "rlfn_tiny_x4"
+    assert header["scale"] == "4"
+    assert json.loads(header["provenance"]) == {"seed": 7}
+
+
+def test_networks_that_share_all_shapes_are_told_apart_by_the_header(tmp_path, monkeypatch, tiny):
+    save_weights(tiny, tmp_path / "a.safetensors")
+    twin = replace(model_info("rlfn_tiny_x4"), family="twin")
+    monkeypatch.setattr(weights, "ZOO", (twin, *ZOO))
+    assert load_checkpoint(tmp_path / "a.safetensors").name == "rlfn_tiny_x4"
+
+
+def test_float16_halves_the_file_and_comes_back_as_float32(tmp_path, tiny):
+    tiny.to(memory_format=torch.channels_last)
+    save_weights(tiny, tmp_path / "32.safetensors")
+    save_weights(tiny, tmp_path / "16.safetensors", dtype=torch.float16)
+    small, large = ((tmp_path / f"{n}.safetensors").stat().st_size for n in (16, 32))
+    assert small < 0.52 * large
+    loaded = load_checkpoint(tmp_path / "16.safetensors")
+    assert loaded.conv_1.weight.dtype == torch.float32
+    assert torch.equal(loaded.conv_1.weight, tiny.conv_1.weight.half().float())
+
+
+def test_nothing_is_saved_that_could_not_be_loaded(tmp_path, tiny):
+    with torch.no_grad():
+        tiny.conv_1.weight[0] = 1e6
+    with pytest.raises(ValueError, match=r"conv_1\.weight cannot be saved as torch.float16"):
+        save_weights(tiny, tmp_path / "a.safetensors", dtype=torch.float16)
+    with pytest.raises(ValueError, match=r"a\.pth: weights are saved as \.safetensors"):
+        save_weights(tiny, tmp_path / "a.pth")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Malicious:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o, 2))])
+def test_a_file_that_would_run_code_is_refused_and_runs_nothing(tmp_path, save):
+    save({"params": Malicious(tmp_path / "owned")}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"refused: to load it would run .*mkdir"):
+        load_checkpoint(tmp_path / "a.pth")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_pickled_module_is_refused_with_a_way_out(tmp_path, tiny):
+    torch.save(tiny, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"srkit\.models\.rlfn\.RLFN.*network\.state_dict\(\)"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_broken_files_are_refused_in_one_sentence(tmp_path, tiny, suffix):
+    path, good = tmp_path / f"a{suffix}", tmp_path / f"good{suffix}"
+    if suffix == ".pth":
+        torch.save(tiny.state_dict(), good)
+    else:
+        save_weights(tiny, good)
+    whole = good.read_bytes()
+    for content, words in (
+        (whole[: len(whole) // 2], "broken, cut off"),
+        (whole[:20], "broken, cut off"),
+        (b"\x00\xff" * 500, "broken, cut off"),
+        (b"", "is empty: fetch it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"<!DOCTYPE html><title>404</title>", "is a web page"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=words):
+            load_checkpoint(path)
+
+
+def test_damaged_values_are_refused(tmp_path, tiny):
+    state = tiny.state_dict()
+    state["conv_2.bias"][3] = float("nan")
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"conv_2\.bias of .*a\.pth is damaged.*NaN"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_a_file_of_something_else_says_what_it_found(tmp_path):
+    torch.save({"optimizer": {}, "epoch": 3}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"no tensors by name.*dict with optimizer, epoch"):
+        load_checkpoint(tmp_path / "a.pth")
+    torch.save([torch.ones(1)], tmp_path / "b.pth")
+    with pytest.raises(ValueError, match="there is a list"):
+        load_checkpoint(tmp_path / "b.pth")
