@@ -65,7 +65,9 @@ def main() -> None:
                 flush=True,
             )
     record = {
-        "protocols": {name: PROTOCOLS[name].text for name in {row["protocol"] for row in rows}},
+        "protocols": {
+            name: PROTOCOLS[name].text for name in sorted({row["protocol"] for row in rows})
+        },
         "machine": f"{platform.machine()}, CPU, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
         "precision": "float32",

@@ -90,11 +90,11 @@ class Scores:
         return "\n".join([*self._caption(), *lines])
 
     def _repr_html_(self) -> str:
-        head, *rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in self._cells())
+        head, *rows = self._cells()
+        body = "".join(f"<tr>{_cells_html(row, 'td')}</tr>" for row in rows)
         return (
             f"<table><caption>{'<br>'.join(map(escape, self._caption()))}</caption>"
-            f"<thead><tr>{head}</tr></thead>"
-            f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"
+            f"<thead><tr>{_cells_html(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
         )
 
     def _caption(self) -> list[str]:
@@ -112,6 +112,10 @@ class Scores:
             [f"{v:.{digits[key]}f}" if key in digits else v for key, v in row.items()]
             for row in (*self.rows, means)
         ]
+
+
+def _cells_html(cells: list[str], tag: str) -> str:
+    return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
 
 
 def evaluate(
@@ -175,8 +179,7 @@ def evaluate(
         source = "files"
     else:
         source = "made from HR by imresize (cubic, antialiased, edge repeated), in 8 bits"
-    has_weights = isinstance(model, nn.Module) and any(True for _ in model.parameters())
-    counts = count(model) if has_weights else None
+    counts = count(model) if isinstance(model, nn.Module) else None
     return Scores(name, title, scale, rule, source, precision, counts, rows)
 
 

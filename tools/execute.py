@@ -16,7 +16,6 @@ from pathlib import Path
 import nbformat
 
 MAX_BYTES = 2_500_000
-CODE_WIDTH = 76  # wider lines scroll sideways in the page's column
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 # An absolute path with two parts or more (not an address, a fraction, a closing tag), or C:\...
@@ -52,8 +51,6 @@ def complaints(notebook: nbformat.NotebookNode) -> list[str]:
         found.append(f"execution counts {counts}: run the whole chapter with tools/execute.py")
     for number, cell in enumerate(code, 1):
         texts = [text for output in cell.outputs for text in output_complaints(output, cell)]
-        long = [line.strip() for line in cell.source.splitlines() if len(line) > CODE_WIDTH]
-        texts += [f"line longer than {CODE_WIDTH} characters: {line[:40]}..." for line in long]
         found += [f"cell [{number}]: {text}" for text in texts]
     return found
 

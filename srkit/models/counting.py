@@ -63,7 +63,7 @@ def count(model: nn.Module, lr_size: tuple[int, int] = (256, 256)) -> Count:
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             layer.forward = partial(note, layer)
     with torch.no_grad():
-        ghost(next(model.parameters()).new_zeros(1, 3, *lr_size))
+        ghost(next(model.parameters(), torch.empty(0)).new_zeros(1, 3, *lr_size))
     parameters = sum(p.numel() for p in model.parameters())
     return Count(tuple(lr_size), parameters, macs, activations, convs)
 

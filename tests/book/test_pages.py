@@ -35,7 +35,7 @@ def dragged(page, handle, pixels: int) -> None:
 def test_a_page_stands(site, open_page, name, width, theme):
     page = open_page(f"{site}/{name}.html", width=width, theme=theme)
     assert page.failed == []
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    page.wait_for_function(f"document.documentElement.dataset.theme == '{theme}'")
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "wider than the window"
     empty = "[...document.images].filter(i => !i.naturalWidth || !i.hasAttribute('alt')).length"
     assert page.evaluate(empty) == 0, "pictures that do not show, or have no alt text"
