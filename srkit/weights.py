@@ -1,13 +1,16 @@
 """From a name or a file to a network with weights, and back.
 
 Files of other people are recognised by their tensors (names and shapes), never by their file names,
-and never run: `.pth` is read with PyTorch's restricted unpickler, srkit's own are `.safetensors`.
+and never run: `.pth` is read with PyTorch's restricted unpickler, the files of Caffe and TensorFlow
+by `srkit.foreign`, srkit's own are `.safetensors`. Where authors name tensors otherwise than srkit,
+the paper's file has the map: `from_authors` of its network.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import warnings
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -15,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from srkit import files
+from srkit import files, foreign
 from srkit.models.zoo import ZOO, Entry, model_info
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model")  # keys under which trainers put weights
@@ -40,38 +43,42 @@ def create_model(
 def load_checkpoint(path: str | PathLike) -> nn.Module:
     """The network that a file of weights is for, with these weights, in eval mode, on the CPU.
 
-    Recognises each network of the zoo at each scale, as srkit or its authors save it.
+    Recognises each network of the zoo at each scale, as srkit or its authors save it. Where a file
+    serves several scales (CARN-M, VDSR), the smallest is taken, or the one that the header or the
+    hash tells; `create_model` takes any, by path.
     Raises ValueError when no network fits, saying what differs from the nearest one.
     """
     state, metadata = _read(path)
     fits = _fits(state)
     if not fits:
-        nearest = max(ZOO, key=lambda e: len(_shapes(state).items() & _signature(e).items()))
+        shapes, values = _shapes(state), sum(tensor.numel() for tensor in state.values())
+        # building all of the zoo to compare would take seconds
+        alike = [e for e in ZOO if 0.1 < e.parameters / max(1, values) < 10] or ZOO
+        nearest = max(alike, key=lambda e: len(shapes.items() & _signature(e).items()))
         raise ValueError(
             f"{path} fits no network of srkit. The nearest is {nearest.name}: "
-            f"{_difference(_shapes(state), _signature(nearest))}"
+            f"{_difference(shapes, _signature(nearest))}"
         )
-    # networks may share all names and shapes; files of srkit say which one they are
-    entry = next((e for e in fits if e.name == metadata.get("name")), fits[0])
-    model = entry.build()
-    model.load_state_dict(state)
+    model = _chosen(fits, metadata, path).build()
+    model.load_state_dict(_translated(state, model))
     return model.eval()
 
 
 def load_weights(model: nn.Module, path: str | PathLike) -> None:
-    """Fill `model` from a file (`.safetensors`, `.pth`, `.pt`); every tensor must fit.
+    """Fill `model` from a file, srkit's or the authors'; every tensor must fit.
 
     Values are converted to the model's dtype. Raises ValueError, naming the network that the file
     is for, where there is one; the model is then left as it was.
     """
     state, _ = _read(path)
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if _shapes(state) != expected:
+    expected = _shapes(model.state_dict())
+    own = _translated(state, model)
+    if _shapes(own) != expected:
         name = getattr(model, "name", type(model).__name__)
         ways = " or ".join(f"create_model({e.family!r}, scale={e.scale})" for e in _fits(state))
-        hint = f"This file is for {ways}." if ways else _difference(_shapes(state), expected)
+        hint = f"This file is for {ways}." if ways else _difference(_shapes(own), expected)
         raise ValueError(f"{path} does not fit {name}. {hint}")
-    model.load_state_dict(state)
+    model.load_state_dict(own)
 
 
 def save_weights(
@@ -110,7 +117,7 @@ def _file_of(entry: Entry, weights: str | PathLike) -> Path:
     if weights in entry.weights:
         file = entry.weights[weights]
         if weights == "official":
-            return files.fetch([file.url], file.path, file.sha256)
+            return files.fetch([file.url] if file.url else [], file.path, file.sha256)
         return files.data_path(file.path)
     if Path(weights).is_file():
         return Path(weights)
@@ -129,12 +136,50 @@ def _signature(entry: Entry) -> dict[str, torch.Size]:
         return _shapes(entry.build().state_dict())
 
 
+def _chosen(fits: list[Entry], metadata: dict[str, str], path: str | PathLike) -> Entry:
+    """Of networks that share all names and shapes, the one that the file is for.
+
+    srkit's files say it in the header, the authors' are known by their hash; else the first is
+    taken with a warning (IDN's weights for x4 would fit its network for x2).
+    """
+    named = [entry for entry in fits if entry.name == metadata.get("name")]
+    if named or len(fits) == 1:
+        return (named or fits)[0]
+    seen = files.sha256(path)
+    known = [e for e in fits if "official" in e.weights and e.weights["official"].sha256 == seen]
+    if not known:
+        warnings.warn(
+            f"{path} fits {', '.join(e.name for e in fits)}, and does not say which: taken for "
+            f"{fits[0].name}. create_model(name, weights=path) takes another.",
+            stacklevel=3,
+        )
+    return (known or fits)[0]
+
+
+def _translated(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """`state` as it is where it fits, else by the network's names if it knows the authors'."""
+    if _shapes(state) == _shapes(model.state_dict()) or not hasattr(model, "from_authors"):
+        return state
+    return model.from_authors(state, model.scale)
+
+
 def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items()}
 
 
 def _fits(state: dict[str, Tensor]) -> list[Entry]:
-    return [entry for entry in ZOO if _signature(entry) == _shapes(state)]
+    """The lines of the zoo that `state` has the names and shapes of, ours or the authors'."""
+    found = []
+    for entry in ZOO:
+        translate = getattr(entry.network, "from_authors", None)
+        for own in (state, translate(state, entry.scale)) if translate else (state,):
+            # a network is built to compare only where the count fits; buffers add little to it
+            values = sum(tensor.numel() for tensor in own.values())
+            near = entry.parameters <= values <= 1.05 * entry.parameters + 64
+            if near and _shapes(own) == _signature(entry):
+                found.append(entry)
+                break
+    return found
 
 
 def _difference(found: dict[str, torch.Size], expected: dict[str, torch.Size]) -> str:
@@ -160,6 +205,10 @@ def _read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     if path.suffix == ".safetensors":
         state, metadata = _read_safetensors(path)
+    elif path.suffix == ".caffemodel":
+        state, metadata = foreign.read_caffemodel(path), {}
+    elif foreign.is_tensorflow(path):
+        state, metadata = foreign.read_tensorflow(path), {}
     else:
         state, metadata = _read_pickle(path), {}
     while isinstance(state, dict) and (key := next((k for k in WRAPPERS if k in state), None)):

@@ -12,6 +12,7 @@ import srkit
 from srkit.datasets.catalog import Pair
 from srkit.evaluation import PROTOCOLS, evaluate
 from srkit.images import read_image, write_image
+from srkit.models.zoo import ZOO
 
 # Measured with the authors' networks and code on the published LR files, not with srkit.
 SET5 = {
@@ -158,3 +159,16 @@ def test_what_does_not_fit_together_is_refused(folder, model, wrong, words):
 def test_unknown_data_is_refused_with_the_names():
     with pytest.raises(ValueError, match="unknown data set 'Set6': expected one of Set5"):
         evaluate(Nearest(), "Set6")
+
+
+def test_shipped_weights_reach_the_figure_of_their_line(assets):
+    """Weights trained here: the float16 file in the package gives what its run recorded."""
+    root = assets("benchmarks")
+    shipped = [entry for entry in ZOO if "srkit" in entry.weights]
+    assert shipped
+    for entry in shipped:
+        model = srkit.create_model(entry.name, weights="srkit")
+        for data, psnr in entry.weights["srkit"].psnr.items():
+            if data != "BSD100":  # Set5 and Set14 are enough, and quick
+                found = evaluate(model, data, root=root / data).means["psnr"]
+                assert found == pytest.approx(psnr, abs=0.006)

@@ -57,9 +57,13 @@ class Entry:
     def name(self) -> str:
         return f"{self.family}_x{self.scale}"
 
-    def build(self) -> nn.Module:
+    @property
+    def network(self) -> type[nn.Module]:
         module, cls = self.constructor.split(":")
-        model = getattr(import_module(module), cls)(self.scale, **self.kwargs)
+        return getattr(import_module(module), cls)
+
+    def build(self) -> nn.Module:
+        model = self.network(self.scale, **self.kwargs)
         model.name = self.name
         return model
 
@@ -101,14 +105,107 @@ EDSR_PAPER = Paper(
     2017,
 )
 
+MEMNET_PAPER = Paper(
+    "MemNet", "MemNet: A Persistent Memory Network for Image Restoration", "ICCV", 2017
+)
+DBPN_PAPER = Paper("DBPN", "Deep Back-Projection Networks for Super-Resolution", "CVPR", 2018)
+DBPN_RES_PAPER = Paper(
+    "DBPN-RES", "Deep Back-Projection Networks for Single Image Super-Resolution", "arXiv", 2019
+)
+RDN_PAPER = Paper("RDN", "Residual Dense Network for Image Super-Resolution", "CVPR", 2018)
+RCAN_PAPER = Paper(
+    "RCAN",
+    "Image Super-Resolution Using Very Deep Residual Channel Attention Networks",
+    "ECCV",
+    2018,
+)
+MSRN_PAPER = Paper("MSRN", "Multi-scale Residual Network for Image Super-Resolution", "ECCV", 2018)
+SRGAN_PAPER = Paper(
+    "SRGAN",
+    "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network",
+    "CVPR",
+    2017,
+)
+SRFEAT_PAPER = Paper(
+    "SRFeat", "SRFeat: Single Image Super-Resolution with Feature Discrimination", "ECCV", 2018
+)
+ESRGAN_PAPER = Paper(
+    "ESRGAN", "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks", "ECCVW", 2018
+)
+CIPLAB_PAPER = Paper(
+    "CIPLab", "Investigating Loss Functions for Extreme Super-Resolution", "CVPRW", 2020
+)
+SFTGAN_PAPER = Paper(
+    "SFTGAN",
+    "Recovering Realistic Texture in Image Super-resolution by Deep Spatial Feature Transform",
+    "CVPR",
+    2018,
+)
+TTSR_PAPER = Paper(
+    "TTSR", "Learning Texture Transformer Network for Image Super-Resolution", "CVPR", 2020
+)
+IDN_PAPER = Paper(
+    "IDN",
+    "Fast and Accurate Single Image Super-Resolution via Information Distillation Network",
+    "CVPR",
+    2018,
+)
+CARN_PAPER = Paper(
+    "CARN",
+    "Fast, Accurate, and Lightweight Super-Resolution with Cascading Residual Network",
+    "ECCV",
+    2018,
+)
+ENHANCENET_PAPER = Paper(
+    "EnhanceNet",
+    "EnhanceNet: Single Image Super-Resolution Through Automated Texture Synthesis",
+    "ICCV",
+    2017,
+)
+ZSSR_PAPER = Paper(
+    "ZSSR", '"Zero-Shot" Super-Resolution using Deep Internal Learning', "CVPR", 2018
+)
+SRCNN_PAPER = Paper(
+    "SRCNN", "Image Super-Resolution Using Deep Convolutional Networks", "TPAMI", 2016
+)
+VDSR_PAPER = Paper(
+    "VDSR",
+    "Accurate Image Super-Resolution Using Very Deep Convolutional Networks",
+    "CVPR",
+    2016,
+)
+LAPSRN_PAPER = Paper(
+    "LapSRN",
+    "Deep Laplacian Pyramid Networks for Fast and Accurate Super-Resolution",
+    "CVPR",
+    2017,
+)
+
 RLFN, RFDN = "srkit.models.rlfn:RLFN", "srkit.models.rfdn:RFDN"
 IMDN, EDSR = "srkit.models.imdn:IMDN", "srkit.models.edsr:EDSR"
+MEMNET, DBPN = "srkit.models.memnet:MemNet", "srkit.models.dbpn:DBPN"
+RDN, RCAN = "srkit.models.rdn:RDN", "srkit.models.rcan:RCAN"
+MSRN, MSRN2018 = "srkit.models.msrn:MSRN", "srkit.models.msrn:MSRN2018"
+SRRESNET, MSRRESNET = "srkit.models.srresnet:SRResNet", "srkit.models.srresnet:MSRResNet"
+ESRGAN, SRFEAT = "srkit.models.esrgan:RRDBNet", "srkit.models.srfeat:SRFeat"
+CIPLAB = "srkit.models.ciplab:RRDBNetx4x4"
+SFTGAN, TTSR = "srkit.models.sftgan:SFTGAN", "srkit.models.ttsr:TTSR"
+IDN, CARN = "srkit.models.idn:IDN", "srkit.models.carn:CARN"
+ENHANCENET, ZSSR = "srkit.models.enhancenet:EnhanceNet", "srkit.models.zssr:ZSSR"
+SRCNN, VDSR = "srkit.models.srcnn:SRCNN", "srkit.models.vdsr:VDSR"
+LAPSRN = "srkit.models.lapsrn:LapSRN"
 
 GITHUB = "https://raw.githubusercontent.com"
 RLFN_URL = f"{GITHUB}/bytedance/RLFN/bccfde91bf8b2de80789ec033a029e6f2a932330/model_zoo"
 RFDN_URL = f"{GITHUB}/njulj/RFDN/7cf4e25b6633e81fd7e26891aeee2baca4f8f927/trained_model"
 IMDN_URL = f"{GITHUB}/Zheng222/IMDN/8f158e6a5ac9db6e5857d9159fd4a6c4214da574/checkpoints"
+IDN_URL = f"{GITHUB}/Zheng222/IDN-Caffe/master/test/caffemodel"
+CARN_URL = f"{GITHUB}/nmhkahn/CARN-pytorch/40d3514f81cccd680d846cd5ab07af35f2c8e0e2/checkpoint"
+ENHANCENET_URL = (
+    f"{GITHUB}/msmsajjadi/EnhanceNet-Code/6b2dcb21b01780ea14b5c26693b83893a8fffae1/weights"
+)
 EDSR_URL = "https://cv.snu.ac.kr/research/EDSR/models"
+MSRN_URL = f"{GITHUB}/MIVRC/MSRN-PyTorch/a0e038de7eb42e21d2e88c38e6490b61a02c566e/MSRN/Test/model"
 
 
 def rlfn_weights(name: str, sha256: str | None, psnr: dict[str, float]) -> dict[str, Weights]:
@@ -124,6 +221,47 @@ def imdn_weights(name: str, sha256: str | None, psnr: dict[str, float]) -> dict[
 def edsr_weights(name: str) -> dict[str, Weights]:
     return {"official": Weights(f"weights/EDSR/{name}", "MIT", f"{EDSR_URL}/{name}")}
 
+
+def msrn_weights(name: str, psnr: dict[str, float]) -> dict[str, Weights]:
+    return {"official": Weights(f"weights/MSRN/{name}", "MIT", f"{MSRN_URL}/{name}", psnr=psnr)}
+
+
+MEMNET_TINY = {"channels": 32, "blocks": 3, "recursions": 3}
+DBPN_SS = {"channels": 18, "features": 64, "stages": 2, "dense": False, "colours": 1}
+DBPN_S = {"channels": 32, "features": 128, "stages": 2, "dense": False, "colours": 1}
+RDN_A = {"growth": 32, "blocks": 20, "layers": 6}
+RDN_TINY = {"channels": 32, "growth": 16, "blocks": 4, "layers": 3}
+RCAN_TINY = {"channels": 32, "groups": 2, "blocks": 4, "reduction": 8}
+RCAN_THIN = {"channels": 16, "groups": 5, "blocks": 6, "reduction": 4}
+
+ESRGAN_URL = "https://github.com/xinntao/Real-ESRGAN/releases/download/v0.1.1"
+ESRGAN_FILE = "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth"
+
+
+def idn_weights(name: str, sha256: str, psnr: dict[str, float]) -> dict[str, Weights]:
+    file = Weights(f"weights/IDN/{name}", "none stated", f"{IDN_URL}/{name}", sha256, psnr)
+    return {"official": file}
+
+
+def carn_m_weights(psnr: dict[str, float]) -> dict[str, Weights]:
+    """One file for the three scales."""
+    sha256 = "d48a759a84509351facb6b7c6d5bd6edec98b98519b8c464ee4ab44d2ba964ff"
+    file = Weights("weights/CARN/carn_m.pth", "MIT", f"{CARN_URL}/carn_m.pth", sha256, psnr)
+    return {"official": file}
+
+
+# Converted from the authors' MATLAB files; there is no address for them.
+VDSR_WEIGHTS = {"official": Weights(
+    "weights/VDSR/VDSR_Official.safetensors", "none stated",
+    sha256="6bf8d6a17c28fbeb07c5379b45d0f862931630b47770769fae528cc0d111b195",
+)}  # fmt: skip
+LAPSRN_WEIGHTS = {"official": Weights(
+    "weights/LapSRN/LapSRN_x4.safetensors", "none stated",
+    sha256="c9b985337fa02798e07814280aa13c78572e69837ec3dbad801484948f3eddc0",
+    psnr={"Set5": 31.53},
+)}  # fmt: skip
+IDN_SMALL = {"channels": 32, "keep": 8, "step": 8, "blocks": 3}
+CARN_M = {"groups": 4, "mobile": True}
 
 # fmt: off
 ZOO: tuple[Entry, ...] = (
@@ -142,7 +280,9 @@ ZOO: tuple[Entry, ...] = (
         rlfn_weights(
         "rlfn_ntire_x4.pth", "3c9be7b9d7a4bece9b68c83a56a1ffb38010f76413d5f215be6b4be842e18fb2",
         {"Set5": 32.10, "Set14": 28.60})),
-    Entry("rlfn_tiny", 4, RLFN, 87_816, RLFN_PAPER, {"channels": 24, "blocks": 4, "esa": 8}),
+    Entry("rlfn_tiny", 4, RLFN, 87_816, RLFN_PAPER, {"channels": 24, "blocks": 4, "esa": 8},
+        {"srkit": Weights("weights/rlfn_tiny_x4.safetensors", "Apache-2.0",
+            psnr={"Set5": 30.07, "Set14": 27.25, "BSD100": 26.77})}),
 
     # From RFDN's block to RLFN's, one change at a time (RLFN's ablation): rfdb48, rfdbr48,
     # rfdbr52, rlfn.
@@ -180,6 +320,141 @@ ZOO: tuple[Entry, ...] = (
         weights=edsr_weights("edsr_baseline_x3-abf2a44e.pt")),
     Entry("edsr_baseline", 4, EDSR, 1_517_571, EDSR_PAPER,
         weights=edsr_weights("edsr_baseline_x4-6b446fab.pt")),
+
+    # One set of weights serves MemNet at every scale.
+    Entry("memnet", 2, MEMNET, 695_497, MEMNET_PAPER),
+    Entry("memnet", 3, MEMNET, 695_497, MEMNET_PAPER),
+    Entry("memnet", 4, MEMNET, 695_497, MEMNET_PAPER),
+    Entry("memnet_tiny", 2, MEMNET, 73_862, MEMNET_PAPER, MEMNET_TINY),
+    Entry("memnet_tiny", 3, MEMNET, 73_862, MEMNET_PAPER, MEMNET_TINY),
+    Entry("memnet_tiny", 4, MEMNET, 73_862, MEMNET_PAPER, MEMNET_TINY),
+
+    Entry("dbpn_ss", 2, DBPN, 106_996, DBPN_PAPER, DBPN_SS),
+    Entry("dbpn_ss", 4, DBPN, 188_644, DBPN_PAPER, DBPN_SS),
+    Entry("dbpn_ss", 8, DBPN, 421_924, DBPN_PAPER, DBPN_SS),
+    Entry("dbpn_s", 2, DBPN, 337_548, DBPN_PAPER, DBPN_S),
+    Entry("dbpn_s", 4, DBPN, 595_596, DBPN_PAPER, DBPN_S),
+    Entry("dbpn_s", 8, DBPN, 1_332_876, DBPN_PAPER, DBPN_S),
+    Entry("ddbpn", 2, DBPN, 5_953_526, DBPN_PAPER),
+    Entry("ddbpn", 4, DBPN, 10_426_358, DBPN_PAPER),
+    Entry("ddbpn", 8, DBPN, 23_205_878, DBPN_PAPER),
+    Entry("dbpnll", 4, DBPN, 15_348_302, DBPN_PAPER, {"stages": 10}),
+    Entry("dbpn_res", 4, DBPN, 10_419_446, DBPN_RES_PAPER, {"rounds": 3, "residual": True}),
+
+    Entry("rdn", 2, RDN, 22_123_395, RDN_PAPER),
+    Entry("rdn", 3, RDN, 22_308_035, RDN_PAPER),
+    Entry("rdn", 4, RDN, 22_271_107, RDN_PAPER),
+    Entry("rdn_a", 2, RDN, 5_616_515, RDN_PAPER, RDN_A),
+    Entry("rdn_a", 3, RDN, 5_801_155, RDN_PAPER, RDN_A),
+    Entry("rdn_a", 4, RDN, 5_764_227, RDN_PAPER, RDN_A),
+    Entry("rdn_tiny", 2, RDN, 154_883, RDN_PAPER, RDN_TINY),
+    Entry("rdn_tiny", 4, RDN, 191_875, RDN_PAPER, RDN_TINY),
+
+    Entry("rcan", 2, RCAN, 15_444_643, RCAN_PAPER),
+    Entry("rcan", 3, RCAN, 15_629_283, RCAN_PAPER),
+    Entry("rcan", 4, RCAN, 15_592_355, RCAN_PAPER),
+    Entry("rcan", 8, RCAN, 15_740_067, RCAN_PAPER),
+    Entry("rcan_tiny", 2, RCAN, 216_803, RCAN_PAPER, RCAN_TINY),
+    Entry("rcan_tiny", 4, RCAN, 253_795, RCAN_PAPER, RCAN_TINY),
+    Entry("rcan_thin", 2, RCAN, 167_723, RCAN_PAPER, RCAN_THIN),
+
+    # msrn is the authors' re-training of 2019, msrn2018 (Y) the paper's network.
+    Entry("msrn", 2, MSRN, 5_930_307, MSRN_PAPER, weights=msrn_weights(
+        "MSRN_x2.pt", {"Set5": 38.07, "Set14": 33.68, "BSD100": 32.22})),
+    Entry("msrn", 3, MSRN, 6_114_947, MSRN_PAPER, weights=msrn_weights(
+        "MSRN_x3.pt", {"Set5": 34.48, "Set14": 30.40, "BSD100": 29.13})),
+    Entry("msrn", 4, MSRN, 6_078_019, MSRN_PAPER, weights=msrn_weights(
+        "MSRN_x4.pt", {"Set5": 32.25, "Set14": 28.63, "BSD100": 27.61})),
+    Entry("msrn", 8, MSRN, 6_225_731, MSRN_PAPER, weights=msrn_weights(
+        "MSRN_x8.pt", {"Set5": 26.95, "Set14": 24.87, "BSD100": 24.77})),
+    Entry("msrn_tiny", 2, MSRN, 192_403, MSRN_PAPER, {"channels": 16, "blocks": 4}),
+    Entry("msrn2018", 2, MSRN2018, 5_891_073, MSRN_PAPER),
+    Entry("msrn2018", 3, MSRN2018, 6_075_713, MSRN_PAPER),
+    Entry("msrn2018", 4, MSRN2018, 6_334_209, MSRN_PAPER),
+    Entry("msrn2018", 8, MSRN2018, 8_106_753, MSRN_PAPER),
+
+    Entry("srresnet", 4, SRRESNET, 1_549_462, SRGAN_PAPER),
+    Entry("srresnet_tiny", 4, SRRESNET, 210_636, SRGAN_PAPER, {"channels": 32, "blocks": 6}),
+    # BasicSR's variant without batch norm.
+    Entry("msrresnet", 2, MSRRESNET, 1_369_859, SRGAN_PAPER),
+    Entry("msrresnet", 3, MSRRESNET, 1_554_499, SRGAN_PAPER),
+    Entry("msrresnet", 4, MSRRESNET, 1_517_571, SRGAN_PAPER),
+
+    Entry("srfeat", 4, SRFEAT, 6_187_907, SRFEAT_PAPER),
+    Entry("srfeat_tiny", 4, SRFEAT, 199_139, SRFEAT_PAPER, {"channels": 32, "blocks": 6}),
+
+    Entry("esrgan", 4, ESRGAN, 16_697_987, ESRGAN_PAPER, weights={"official": Weights(
+        f"weights/ESRGAN/{ESRGAN_FILE}", "Apache-2.0", f"{ESRGAN_URL}/{ESRGAN_FILE}")}),
+    Entry("esrgan_tiny", 4, ESRGAN, 190_451, ESRGAN_PAPER,
+        {"channels": 16, "blocks": 4, "growth": 8}),
+
+    Entry("ciplab", 16, CIPLAB, 33_392_451, CIPLAB_PAPER),
+    Entry("ciplab_tiny", 16, CIPLAB, 289_875, CIPLAB_PAPER,
+        {"channels": 16, "blocks": 3, "growth": 8}),
+
+    # Without a prior all is background; without a reference the picture is its own.
+    Entry("sftgan", 4, SFTGAN, 1_612_195, SFTGAN_PAPER),
+    Entry("sftgan_retrained", 4, SFTGAN, 1_833_763, SFTGAN_PAPER, {"retrained": True}),
+    Entry("sftgan_tiny", 4, SFTGAN, 135_251, SFTGAN_PAPER,
+        {"channels": 32, "blocks": 4, "conditions": 16, "width": 32}),
+
+    Entry("ttsr", 4, TTSR, 6_729_615, TTSR_PAPER),
+    Entry("ttsr_tiny", 4, TTSR, 362_887, TTSR_PAPER,
+        {"channels": 24, "blocks": (2, 2, 1, 1), "textures": (16, 32, 64)}),
+
+    Entry("idn", 2, IDN, 552_769, IDN_PAPER, weights=idn_weights(
+        "IDN_x2.caffemodel", "eed047c60c2af108140e14a1ebcd78701c5645837c35c740419ab3533db26b99",
+        {"Set5": 37.84})),
+    Entry("idn", 3, IDN, 552_769, IDN_PAPER, weights=idn_weights(
+        "IDN_x3.caffemodel", "ef94a2760f3975876021b6be884f27c491e445937934be0339d5711cf1afa1af",
+        {"Set5": 34.12})),
+    Entry("idn", 4, IDN, 552_769, IDN_PAPER, weights=idn_weights(
+        "IDN_x4.caffemodel", "1be49ba811d6d3f2fd61bbaa345e4a5a70746bb24f723b734dc8af9c817b96c2",
+        {"Set5": 31.82})),
+    Entry("idn_small", 2, IDN, 112_249, IDN_PAPER, IDN_SMALL),
+
+    # One head each; the paper's network of three heads is CARN(scale, heads=(2, 3, 4)).
+    Entry("carn", 2, CARN, 964_163, CARN_PAPER, weights={"official": Weights(
+        "weights/CARN/CARN_x2.safetensors", "MIT",
+        sha256="08a776ed67c178bfae7edfd686f5d71d4139e20afb12f0dca6bda292b12151ad",
+        psnr={"Set5": 37.89})}),
+    Entry("carn", 3, CARN, 1_148_803, CARN_PAPER),
+    Entry("carn", 4, CARN, 1_111_875, CARN_PAPER),
+    Entry("carn_m", 2, CARN, 257_027, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 37.68})),
+    Entry("carn_m", 3, CARN, 303_427, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 34.06})),
+    Entry("carn_m", 4, CARN, 294_147, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 31.88})),
+    Entry("carn_small", 2, CARN, 242_467, CARN_PAPER, {"channels": 32}),
+    Entry("carn_small", 4, CARN, 279_459, CARN_PAPER, {"channels": 32}),
+    Entry("carn_m_small", 2, CARN, 65_539, CARN_PAPER, {"channels": 32, **CARN_M}),
+
+    # enhancenet_pat is the network of the authors' weights: their bicubic, all losses.
+    Entry("enhancenet_pat", 4, ENHANCENET, 852_867, ENHANCENET_PAPER, {"skip": "tensorflow1"},
+        {"official": Weights(
+            "weights/EnhanceNet/weights", "CC BY-NC-ND 4.0", ENHANCENET_URL,
+            "4250b3dc5e69c5bd625e90543fd588ce2fff88510f874f9e9394c48c44b96434",
+            {"Set5": 28.86})}),
+    Entry("enhancenet", 2, ENHANCENET, 815_939, ENHANCENET_PAPER),
+    Entry("enhancenet", 4, ENHANCENET, 852_867, ENHANCENET_PAPER),
+    Entry("enhancenet", 8, ENHANCENET, 889_795, ENHANCENET_PAPER),
+    Entry("enhancenet_small", 4, ENHANCENET, 103_491, ENHANCENET_PAPER,
+        {"channels": 32, "blocks": 4}),
+
+    # Trained anew for each picture; any scale.
+    Entry("zssr", 2, ZSSR, 224_640, ZSSR_PAPER),
+    Entry("zssr", 3, ZSSR, 224_640, ZSSR_PAPER),
+    Entry("zssr", 4, ZSSR, 224_640, ZSSR_PAPER),
+    Entry("zssr_small", 2, ZSSR, 38_592, ZSSR_PAPER, {"channels": 32, "depth": 6}),
+
+    # Yardsticks: the rows that most tables share. One set of weights serves VDSR at every scale.
+    Entry("srcnn", 2, SRCNN, 57_281, SRCNN_PAPER),
+    Entry("srcnn", 3, SRCNN, 57_281, SRCNN_PAPER),
+    Entry("srcnn", 4, SRCNN, 57_281, SRCNN_PAPER),
+    Entry("vdsr", 2, VDSR, 665_921, VDSR_PAPER, weights=VDSR_WEIGHTS),
+    Entry("vdsr", 3, VDSR, 665_921, VDSR_PAPER, weights=VDSR_WEIGHTS),
+    Entry("vdsr", 4, VDSR, 665_921, VDSR_PAPER, weights=VDSR_WEIGHTS),
+    Entry("lapsrn", 2, LAPSRN, 407_441, LAPSRN_PAPER),
+    Entry("lapsrn", 4, LAPSRN, 814_242, LAPSRN_PAPER, weights=LAPSRN_WEIGHTS),
+    Entry("lapsrn", 8, LAPSRN, 1_221_043, LAPSRN_PAPER),
 )
 # fmt: on
 

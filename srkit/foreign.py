@@ -1,0 +1,179 @@
+"""Weights in the formats of Caffe and TensorFlow 1, read without them; nothing in a file is run.
+
+Both keep their numbers in protocol buffers: fields of a number, a type and a value, one after the
+other. https://protobuf.dev/programming-guides/encoding/. TensorFlow's V1 checkpoint puts them into
+LevelDB's table of sorted keys. https://github.com/google/leveldb/blob/main/doc/table_format.md
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
+FOOTER = 48  # bytes: two handles of blocks, padding, the magic number
+
+
+def read_caffemodel(path: str | PathLike) -> dict[str, Tensor]:
+    """The tensors of a .caffemodel: LAYER.weight and LAYER.bias (a third blob is LAYER.2, ...).
+
+    Caffe's layouts of (transposed) convolutions are PyTorch's. Raises ValueError for what is not
+    a whole file in the present format of Caffe (a NetParameter with entries named `layer`).
+    """
+    state = {}
+    try:
+        for field, layer in _fields(Path(path).read_bytes()):
+            if field != 100:  # NetParameter.layer
+                continue
+            parts = _fields_by_number(layer)
+            for i, blob in enumerate(parts.get(7, [])):  # LayerParameter.blobs
+                part = ("weight", "bias")[i] if i < 2 else str(i)
+                state[f"{parts[1][0].decode()}.{part}"] = _blob(blob)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no whole Caffe model ({error}): fetch it again.") from error
+    if not state:
+        raise ValueError(f"{path} is no Caffe model with weights: there are no layers in it.")
+    return state
+
+
+def is_tensorflow(path: str | PathLike) -> bool:
+    """Whether the file ends as a V1 checkpoint of TensorFlow does."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - len(TABLE_MAGIC)))
+        return file.read() == TABLE_MAGIC
+
+
+def read_tensorflow(path: str | PathLike) -> dict[str, Tensor]:
+    """The float32 tensors of a V1 checkpoint, by TensorFlow's names and in its layouts.
+
+    Raises ValueError for what is not a whole file of that format, for compressed blocks and for
+    variables that are stored in slices.
+    """
+    data = Path(path).read_bytes()
+    try:
+        if len(data) < FOOTER or not data.endswith(TABLE_MAGIC):
+            raise ValueError("its end is missing")
+        footer = data[-FOOTER:]
+        _, at = _handle(footer, 0)  # of the meta index, not used
+        index, _ = _handle(footer, at)
+        shapes, values = {}, {}
+        for _, handle in _entries(_block(data, index)):
+            for key, record in _entries(_block(data, _handle(handle, 0)[0])):
+                message = _fields_by_number(record)  # SavedTensorSlices
+                if not key:
+                    shapes = _shapes(message[1][0])
+                else:
+                    saved = _fields_by_number(message[2][0])  # 1 name, 2 slice, 3 tensor
+                    floats = _fields_by_number(saved[3][0]).get(5, [])  # TensorProto.float_val
+                    values[saved[1][0].decode()] = b"".join(floats)
+        return {name: _tensor(values[name], shape) for name, shape in shapes.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no whole TensorFlow V1 checkpoint ({error}): fetch it again."
+        ) from error
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number in base 128, low digits first, and where it ends."""
+    value = 0
+    for i, byte in enumerate(data[at : at + 10]):
+        value |= (byte & 127) << (7 * i)
+        if byte < 128:
+            return value, at + i + 1
+    raise ValueError(f"no number at byte {at}")
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a message: (number, value), the value an int or bytes."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        if kind == 0:
+            value, at = _varint(data, at)
+        elif kind in (1, 2, 5):
+            size, at = _varint(data, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
+            value, at = data[at : at + size], at + size
+            if at > len(data):
+                raise ValueError(f"it breaks off: {at - len(data)} bytes are missing")
+        else:
+            raise ValueError(f"no field of a message ends at byte {at}")
+        yield tag >> 3, value
+
+
+def _fields_by_number(data: bytes) -> dict[int, list]:
+    found = {}
+    for number, value in _fields(data):
+        found.setdefault(number, []).append(value)
+    return found
+
+
+def _tensor(floats: bytes, shape: tuple[int, ...]) -> Tensor:
+    if len(floats) != 4 * math.prod(shape):
+        raise ValueError(f"{len(floats)} bytes of values for a float32 tensor {shape}")
+    return torch.from_numpy(np.frombuffer(floats, "<f4").astype(np.float32)).reshape(shape)
+
+
+def _blob(data: bytes) -> Tensor:
+    """Caffe's BlobProto: 7 shape {1 packed dims}, in older files 1 to 4 the sides; 5 floats."""
+    blob = _fields_by_number(data)
+    if 7 in blob:
+        packed, shape, at = b"".join(_fields_by_number(blob[7][0]).get(1, [])), [], 0
+        while at < len(packed):
+            side, at = _varint(packed, at)
+            shape.append(side)
+    else:
+        shape = [blob[n][0] for n in (1, 2, 3, 4)]
+    return _tensor(b"".join(blob.get(5, [])), tuple(shape))
+
+
+def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
+    """Offset and size of a block, and where the handle ends."""
+    offset, at = _varint(data, at)
+    size, at = _varint(data, at)
+    return (offset, size), at
+
+
+def _block(data: bytes, handle: tuple[int, int]) -> bytes:
+    """A block without its trailer (one byte of compression, four of a checksum)."""
+    offset, size = handle
+    if offset + size + 5 > len(data):
+        raise ValueError("a block lies outside the file")
+    if data[offset + size]:
+        raise ValueError("its blocks are compressed, which srkit does not read")
+    return data[offset : offset + size]
+
+
+def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values; a key is kept as what differs from the one before."""
+    restarts = int.from_bytes(block[-4:], "little")  # places where a search may begin: not needed
+    end, at, key = len(block) - 4 * (restarts + 1), 0, b""
+    if end < 0:
+        raise ValueError("a block's end is damaged")
+    while at < end:
+        shared, at = _varint(block, at)
+        own, at = _varint(block, at)
+        size, at = _varint(block, at)
+        if at + own + size > end:
+            raise ValueError("an entry goes beyond its block")
+        key = key[:shared] + block[at : at + own]
+        yield key, block[at + own : at + own + size]
+        at += own + size
+
+
+def _shapes(meta: bytes) -> dict[str, tuple[int, ...]]:
+    """Of the float32 variables: SavedTensorSliceMeta {1 variable {1 name, 2 shape, 3 type}}."""
+    shapes = {}
+    for variable in map(_fields_by_number, _fields_by_number(meta).get(1, [])):
+        if variable[3] == [1]:  # DT_FLOAT
+            sides = _fields_by_number(variable[2][0]).get(2, [])  # none: a scalar
+            shape = tuple(_fields_by_number(side)[1][0] for side in sides)
+            shapes[variable[1][0].decode()] = shape
+    return shapes

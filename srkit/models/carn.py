@@ -1,0 +1,164 @@
+"""CARN and CARN-M, Cascading Residual Network (Ahn et al., ECCV 2018).
+
+"Cascading residual network" -> cascade and CARN; "Efficient CARN" -> `mobile=True`, with the
+residual-E block (grouped convolutions) shared by the three places of a cascading block.
+Reference code: nmhkahn/CARN-pytorch (MIT), weights included; read, not copied.
+Differs: the mean shift is a buffer (24 parameters fewer than the reference counts), the width is
+free, and a network for one scale has one head, under the name that it has in the network for three.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.layers import MeanShift, check_input, conv
+
+
+def grouped(cin: int, cout: int, groups: int) -> nn.Conv2d:
+    return nn.Conv2d(cin, cout, 3, padding=1, groups=groups)
+
+
+def cascade(x: Tensor, blocks: Sequence[nn.Module], fuses: Sequence[nn.Module]) -> Tensor:
+    """o_0 = x; b_k = block_k(o_{k-1}); o_k = fuse_k([x, b_1, ..., b_k]); the last o.
+
+    Each fuse is a 1x1 convolution and a ReLU. It sees the blocks' own outputs, not the earlier
+    fused ones. Without fuses the blocks simply follow each other.
+    """
+    if not fuses:
+        return nn.Sequential(*blocks)(x)
+    out, outputs = x, [x]
+    for block, fuse in zip(blocks, fuses, strict=True):
+        outputs.append(block(out))  # (B, C, h, w)
+        out = fuse(torch.cat(outputs, 1))  # (B, (k+1)C, h, w) -> (B, C, h, w)
+    return out
+
+
+class Body(nn.Module):
+    """Layers in a row, named `body` as in the authors' files."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class Residual(Body):
+    """relu(x + body(x)): the activation comes after the sum."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+def residual(channels: int) -> Residual:
+    return Residual(conv(channels, channels), nn.ReLU(), conv(channels, channels))
+
+
+def residual_e(channels: int, groups: int) -> Residual:
+    """CARN-M's block: two grouped convolutions, then a 1x1 that mixes the groups."""
+    return Residual(
+        grouped(channels, channels, groups),
+        nn.ReLU(),
+        grouped(channels, channels, groups),
+        nn.ReLU(),
+        conv(channels, channels, 1),
+    )
+
+
+def fuse(parts: int, channels: int) -> Body:
+    return Body(conv(parts * channels, channels, 1), nn.ReLU())
+
+
+def head(scale: int, channels: int, groups: int) -> Body:
+    """Sub-pixel upsampling; here the ReLU stands between convolution and shuffle."""
+    layers = []
+    for s in [3] if scale == 3 else [2] * (scale // 2):
+        layers += [grouped(channels, s * s * channels, groups), nn.ReLU(), nn.PixelShuffle(s)]
+    return Body(*layers)
+
+
+class CascadingBlock(nn.Module):
+    """Three residual blocks in cascade; in CARN-M one block, used three times."""
+
+    def __init__(self, channels: int, groups: int, mobile: bool, cascading: bool):
+        super().__init__()
+        if mobile:
+            self.b1 = residual_e(channels, groups)
+        else:
+            self.b1, self.b2, self.b3 = (residual(channels) for _ in range(3))
+        if cascading:
+            self.c1, self.c2, self.c3 = (fuse(parts, channels) for parts in (2, 3, 4))
+        self.mobile, self.cascading = mobile, cascading
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = [self.b1] * 3 if self.mobile else [self.b1, self.b2, self.b3]
+        return cascade(x, blocks, [self.c1, self.c2, self.c3] if self.cascading else [])
+
+
+class CARN(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
+
+    conv -> three cascading blocks, in cascade themselves -> the head of the scale -> conv.
+    heads: the scales that one network serves, `(2, 3, 4)` in the paper; None has that of `scale`.
+    local, across: the cascade inside the blocks, and that of the blocks (for the ablation).
+
+    | variant | channels | groups | mobile |
+    |---------|----------|--------|--------|
+    | CARN    | 64       | 1      | no     |
+    | CARN-M  | 64       | 4      | yes    |
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(
+        self,
+        scale: int = 4,
+        *,
+        heads: Sequence[int] | None = None,
+        channels: int = 64,
+        groups: int = 1,
+        mobile: bool = False,
+        local: bool = True,
+        across: bool = True,
+    ):
+        super().__init__()
+        heads = tuple(heads or (scale,))
+        if scale not in heads or not {2, 3, 4}.issuperset(heads):
+            raise ValueError(f"scale {scale} of heads {heads}: CARN has heads for 2, 3 and 4")
+        self.name, self.scale, self.across = "carn", scale, across
+        self.sub_mean = nn.Sequential(OrderedDict(shifter=MeanShift(1.0, -1)))
+        self.add_mean = nn.Sequential(OrderedDict(shifter=MeanShift(1.0, +1)))
+        self.entry = conv(3, channels)
+        self.b1, self.b2, self.b3 = (
+            CascadingBlock(channels, groups, mobile, local) for _ in range(3)
+        )
+        if across:
+            self.c1, self.c2, self.c3 = (fuse(parts, channels) for parts in (2, 3, 4))
+        self.upsample = nn.ModuleDict({f"up{s}": head(s, channels, groups) for s in heads})
+        self.exit = conv(channels, 3)
+
+    def forward(self, lr: Tensor, scale: int | None = None) -> Tensor:
+        """scale: another head than that of `self.scale`, in a network that has it."""
+        check_input(lr, self.name)
+        up = f"up{scale or self.scale}"
+        if up not in self.upsample:
+            raise ValueError(f"scale {scale}: this network has {', '.join(self.upsample)}")
+        f = self.entry(self.sub_mean(lr))  # (B, 3, h, w) -> (B, C, h, w)
+        fuses = [self.c1, self.c2, self.c3] if self.across else []
+        f = cascade(f, [self.b1, self.b2, self.b3], fuses)
+        f = self.upsample[up](f)  # (B, C, h, w) -> (B, C, rh, rw)
+        return self.add_mean(self.exit(f))  # (B, 3, rh, rw)
+
+    @staticmethod
+    def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """One file holds the heads of three scales: the others are left out."""
+        other = tuple(f"upsample.up{s}." for s in (2, 3, 4) if s != scale)
+        return {name: tensor for name, tensor in state.items() if not name.startswith(other)}

@@ -1,0 +1,164 @@
+"""Perceptual extreme super-resolution, x16 (Jo et al. of CIPLab, "Investigating Loss Functions for
+Extreme Super-Resolution", CVPRW 2020; NTIRE 2020: first in PI, second in LPIPS).
+
+The generator -> RRDBNetx4x4; the critic -> UNetDiscriminator. The paper is about losses: the
+generator is ESRGAN's trunk twice. Reference code: kingsj0405/ciplab-NTIRE-2020; read, not copied.
+Differs: the authors' discriminator also builds, and saves, a second convolution, a second batch
+norm and a 1x1 shortcut in each block and never calls them (12,823,810 parameters, of which
+6,681,538 learn); here they aren't there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.layers import check_input, conv
+
+
+def lrelu(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2)
+
+
+class RDB(nn.Module):
+    """ESRGAN's dense block: each convolution reads all maps before it; x + 0.2 * the last one's."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        for k in range(4):
+            self.add_module(f"conv{k + 1}", conv(channels + k * growth, growth))
+        self.conv5 = conv(channels + 4 * growth, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = x
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
+            maps = torch.cat((maps, lrelu(layer(maps))), 1)  # (B, C + kG, h, w), k = 1..4
+        return x + 0.2 * self.conv5(maps)  # (B, C + 4G, h, w) -> (B, C, h, w), no activation
+
+
+class RRDB(nn.Module):
+    """Residual in residual: x + 0.2 * three RDBs in a row."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        self.RDB1 = RDB(channels, growth)
+        self.RDB2 = RDB(channels, growth)
+        self.RDB3 = RDB(channels, growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.2 * self.RDB3(self.RDB2(self.RDB1(x)))
+
+
+class RRDBNetx4x4(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 16h, 16w), not clipped.
+
+    Two x4 stages in a row, joined by features: there is no picture between them. The second stage
+    works on 16 times the pixels of the first, so it costs 16 times as much.
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(self, scale: int = 16, *, channels: int = 64, blocks: int = 23, growth: int = 32):
+        super().__init__()
+        if scale != 16:
+            raise ValueError(f"scale {scale}: this network has 16 only")
+        self.name, self.scale = "ciplab", scale
+        self.conv_first = conv(3, channels)
+        self.RRDB_trunk = nn.Sequential(*(RRDB(channels, growth) for _ in range(blocks)))
+        self.trunk_conv = conv(channels, channels)
+        self.upconv1 = conv(channels, channels)
+        self.upconv2 = conv(channels, channels)
+        self.HRconv = conv(channels, channels)
+        self.RRDB_trunk2 = nn.Sequential(*(RRDB(channels, growth) for _ in range(blocks)))
+        self.trunk_conv2 = conv(channels, channels)
+        self.upconv3 = conv(channels, channels)
+        self.upconv4 = conv(channels, channels)
+        self.HRconv2 = conv(channels, channels)
+        self.conv_last = conv(channels, 3)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        f = self.conv_first(lr)  # (B, 3, h, w) -> (B, C, h, w)
+        f = self.trunk_conv(self.RRDB_trunk(f)) + f
+        for up in (self.upconv1, self.upconv2):
+            f = lrelu(up(F.interpolate(f, scale_factor=2)))  # nearest; (B, C, h, w) -> 2h, 2w
+        f = self.HRconv(f)  # (B, C, 4h, 4w), no activation
+        f = self.trunk_conv2(self.RRDB_trunk2(f)) + f
+        for up in (self.upconv3, self.upconv4):
+            f = lrelu(up(F.interpolate(f, scale_factor=2)))
+        return self.conv_last(lrelu(self.HRconv2(f)))  # (B, C, 16h, 16w) -> (B, 3, 16h, 16w)
+
+
+class Block(nn.Module):
+    """[LeakyReLU 0.1] -> [nearest x2] -> 3x3 convolution -> batch norm -> [mean of 2x2]."""
+
+    def __init__(self, cin: int, cout: int, *, up: bool, first: bool = False):
+        super().__init__()
+        self.up, self.first = up, first
+        self.conv1 = conv(cin, cout)
+        self.bn1 = nn.BatchNorm2d(cout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x if self.first else F.leaky_relu(x, 0.1)
+        x = F.interpolate(x, scale_factor=2) if self.up else x
+        y = self.bn1(self.conv1(x))
+        return y if self.up else F.avg_pool2d(y, 2)
+
+
+class Verdict(NamedTuple):
+    """`encoder` and `decoder` are logits, large where the critic believes in HR."""
+
+    encoder: Tensor  # (B, 1, H/2^n, W/2^n), n levels: one verdict for a patch
+    decoder: Tensor  # (B, 1, H, W): one for each pixel
+    maps: list[Tensor]  # n of the encoder, then n of the decoder, before LeakyReLU
+
+
+class UNetDiscriminator(nn.Module):
+    """Pictures (B, 3, H, W) in [0, 1] -> Verdict. H and W must be multiples of 2^n, n levels.
+
+    The encoder halves n times, to `channels[0]`, ..., `channels[-1]`; the decoder doubles as often,
+    and reads beside its own maps those of the encoder at the same size.
+    """
+
+    def __init__(self, channels: Sequence[int] = (64, 128, 192, 256, 320, 384)):
+        super().__init__()
+        self.levels = len(channels)
+        cin = 3
+        for k, cout in enumerate(channels, 1):
+            self.add_module(f"enc_b{k}", Block(cin, cout, up=False, first=k == 1))
+            cin = cout
+        self.enc_out = conv(cin, 1, 1)
+        for k, cout in enumerate((*channels[-2::-1], channels[0] // 2), 1):
+            joined = 0 if k == 1 else channels[-k]  # of the encoder, beside the decoder's
+            self.add_module(f"dec_b{k}", Block(cin + joined, cout, up=True))
+            cin = cout
+        self.dec_out = conv(cin, 1, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, image: Tensor) -> Verdict:
+        check_input(image, "the U-Net discriminator")
+        side = 2**self.levels
+        if image.shape[-2] % side or image.shape[-1] % side:
+            raise ValueError(
+                f"the U-Net discriminator halves {self.levels} times: it needs sides that are "
+                f"multiples of {side}, got {image.shape[-2]}x{image.shape[-1]}. Crop the picture."
+            )
+        encoded, decoded, f = [], [], image
+        for k in range(1, self.levels + 1):
+            f = self.get_submodule(f"enc_b{k}")(f)  # (B, c_k, H/2^k, W/2^k)
+            encoded.append(f)
+        encoder = self.enc_out(F.leaky_relu(f, 0.1))
+        for k in range(1, self.levels + 1):
+            f = f if k == 1 else torch.cat((f, encoded[-k]), 1)
+            f = self.get_submodule(f"dec_b{k}")(f)  # (B, ..., H/2^(n-k), W/2^(n-k))
+            decoded.append(f)
+        return Verdict(encoder, self.dec_out(F.leaky_relu(f, 0.1)), encoded + decoded)

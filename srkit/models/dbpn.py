@@ -1,0 +1,150 @@
+"""DBPN, Deep Back-Projection Networks (Haris et al., CVPR 2018; won NTIRE 2018 x8).
+
+Sec. 3.1 "Projection units" -> Unit; 3.2 "Dense projection units" -> its `maps`; 3.3 "Network
+architecture" -> DBPN. The recurrent, residual variant is the extension's (arXiv 1904.05677, 2019).
+Reference code: alterzero/DBPN-Pytorch (MIT) and DBPN-caffe; read, not copied. Their weights lie on
+cloud drives only.
+Differs: the residual variant adds MATLAB's bicubic inside the network, the authors add Pillow's
+outside (they differ at the border); no PIRM critic, whose perceptual terms trained nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from srkit.images import to_y
+from srkit.layers import check_input
+from srkit.resize import imresize
+
+# r: kernel, stride, padding; a transposed one gives (n - 1) stride - 2 padding + kernel = r n
+GEOMETRY = {2: (6, 2, 2), 4: (8, 4, 2), 8: (12, 8, 2)}
+
+
+def conv(*args: int) -> nn.Sequential:
+    """nn.Conv2d(*args) and one learned slope for all channels."""
+    return nn.Sequential(OrderedDict(conv=nn.Conv2d(*args), act=nn.PReLU()))
+
+
+def deconv(*args: int) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(deconv=nn.ConvTranspose2d(*args), act=nn.PReLU()))
+
+
+class Unit(nn.Module):
+    """Projection unit: there, back, and the error of coming back sent there again.
+
+    y = p(x), e = q(y) - x, output y + p'(e). "up": p and p' enlarge r times, q shrinks; "down" is
+    its mirror image. `maps` > 1 (dense): x is that many maps, first mixed to one by 1x1.
+    `feedback=False` sends q(y) in place of e: same size, no feedback.
+    """
+
+    def __init__(self, kind: str, channels: int, scale: int, maps: int, feedback: bool):
+        super().__init__()
+        self.kind, self.feedback = kind, feedback
+        if maps > 1:
+            self.conv = conv(maps * channels, channels, 1)
+        there, back = (deconv, conv) if kind == "up" else (conv, deconv)
+        for i, layer in enumerate((there, back, there), 1):
+            self.add_module(f"{kind}_conv{i}", layer(channels, channels, *GEOMETRY[scale]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        p, q, p2 = (self.get_submodule(f"{self.kind}_conv{i}") for i in (1, 2, 3))
+        if hasattr(self, "conv"):
+            x = self.conv(x)  # (B, kC, h, w) -> (B, C, h, w)
+        y = p(x)  # up: (B, C, h, w) -> (B, C, rh, rw); down: (B, C, rh, rw) -> (B, C, h, w)
+        e = q(y) - x if self.feedback else q(y)
+        return y + p2(e)
+
+
+class DBPN(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 4 or 8.
+
+    Two convolutions -> T up and T-1 down units in turn -> one convolution over all T maps of full
+    size. Dense: a unit reads all maps of the other size so far, the newest first.
+
+    | variant         | n0 `features` | nR `channels` | T `stages` | other                       |
+    |-----------------|---------------|---------------|------------|-----------------------------|
+    | D-DBPN          | 256           | 64            | 7          |                             |
+    | DBPN-LL         | 256           | 64            | 10         |                             |
+    | DBPN-RES-MR64-3 | 256           | 64            | 7          | rounds=3, residual          |
+    | DBPN-SS         | 64            | 18            | 2          | dense=False, colours=1      |
+    | DBPN-S, -M, -L  | 128           | 32            | 2, 4, 6    | dense=False, colours=1      |
+    | D-DBPN-L        | 128           | 32            | 6          | colours=1                   |
+
+    `rounds`: all units run so many times, on what the last down unit left; each round's last map
+    is read. `residual` adds the bicubic picture. `colours=1`: the network is Y -> Y, its last
+    convolution 1x1; Cb and Cr are enlarged by bicubic.
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.contiguous_format
+
+    def __init__(
+        self,
+        scale: int = 4,
+        *,
+        channels: int = 64,
+        features: int = 256,
+        stages: int = 7,
+        dense: bool = True,
+        rounds: int = 1,
+        residual: bool = False,
+        colours: int = 3,
+        feedback: bool = True,
+    ):
+        super().__init__()
+        if scale not in GEOMETRY:
+            raise ValueError(f"scale {scale}: DBPN is for {', '.join(map(str, GEOMETRY))}")
+        if colours not in (1, 3):
+            raise ValueError(f"colours={colours}: choose 3 (RGB) or 1 (Y)")
+        self.name, self.scale, self.stages, self.dense = "dbpn", scale, stages, dense
+        self.rounds, self.residual, self.colours = rounds, residual, colours
+        self.feat0 = conv(colours, features, 3, 1, 1)
+        self.feat1 = conv(features, channels, 1)
+        for t in range(1, stages + 1):
+            maps = t - 1 if dense else 1  # what up_t reads; down_t reads one more
+            self.add_module(f"up{t}", Unit("up", channels, scale, maps, feedback))
+            if t < stages:
+                maps = t if dense else 1
+                self.add_module(f"down{t}", Unit("down", channels, scale, maps, feedback))
+        read = stages if rounds == 1 else rounds
+        kernel = 3 if colours == 3 else 1
+        output = nn.Conv2d(read * channels, colours, kernel, padding=kernel // 2)
+        self.output_conv = nn.Sequential(OrderedDict(conv=output))
+        for layer in self.modules():
+            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.kaiming_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def project(self, low: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """All units in turn: (B, C, h, w) -> the maps of full and of LR size, newest first."""
+        highs, lows = [], [low]
+        for t in range(1, self.stages + 1):
+            up = self.get_submodule(f"up{t}")
+            highs.insert(0, up(torch.cat(lows if self.dense else lows[:1], 1)))  # (B, C, rh, rw)
+            if t < self.stages:
+                down = self.get_submodule(f"down{t}")
+                low = down(torch.cat(highs if self.dense else highs[:1], 1))  # (B, C, h, w)
+                lows = [low] if t == 1 else [low, *lows]  # the first features are read once
+        return highs, lows
+
+    def network(self, x: Tensor) -> Tensor:
+        """(B, 3 or 1, h, w) -> (B, 3 or 1, rh, rw), by `colours`; Y is BT.601's, [16, 235]/255."""
+        low = self.feat1(self.feat0(x))  # -> (B, C, h, w)
+        read = []
+        for _ in range(self.rounds):
+            highs, (low, *_) = self.project(low)
+            read += highs if self.rounds == 1 else highs[:1]
+        y = self.output_conv(torch.cat(read, 1))  # from (B, TC, rh, rw)
+        return y + imresize(x, self.scale) if self.residual else y
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        if self.colours == 3:
+            return self.network(lr)
+        up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
+        # equal steps in R, G and B change Y alone, 219/255 of a step
+        return up + (self.network(to_y(lr)) - to_y(up)) * (255 / 219)

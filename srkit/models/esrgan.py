@@ -1,0 +1,181 @@
+"""ESRGAN (Wang et al., "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks",
+ECCVW 2018; winner of PIRM 2018, region 3).
+
+Sec. 3.1 -> RDB, RRDB, RRDBNet; Sec. 3.4, network interpolation -> srkit.interpolate.
+VGGDiscriminator is the critic of the authors' training code. Reference code: xinntao/ESRGAN (the
+tensor names here) and XPixelGroup/BasicSR, both Apache-2.0, weights included; read, not copied.
+The authors' files name tensors in three ways: see KEYS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.layers import check_input, conv
+
+
+def lrelu(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2)
+
+
+class RDB(nn.Module):
+    """Residual dense block: each convolution reads all maps before it; x + 0.2 * the last one's.
+
+    Four convolutions add G channels each to the C there are; the fifth brings C + 4G back to C.
+    """
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        for k in range(4):
+            self.add_module(f"conv{k + 1}", conv(channels + k * growth, growth))
+        self.conv5 = conv(channels + 4 * growth, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = x
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
+            maps = torch.cat((maps, lrelu(layer(maps))), 1)  # (B, C + kG, h, w), k = 1..4
+        return x + 0.2 * self.conv5(maps)  # (B, C + 4G, h, w) -> (B, C, h, w), no activation
+
+
+class RRDB(nn.Module):
+    """Residual in residual: x + 0.2 * three RDBs in a row."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        self.RDB1 = RDB(channels, growth)
+        self.RDB2 = RDB(channels, growth)
+        self.RDB3 = RDB(channels, growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.2 * self.RDB3(self.RDB2(self.RDB1(x)))
+
+
+class RRDBNet(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 4h, 4w), not clipped.
+
+    No batch norm. What keeps a network of 351 convolutions trainable is the factor 0.2 at both
+    levels of the blocks, and that their weights start at a tenth of He's.
+
+    | variant     | channels | blocks | growth |
+    |-------------|----------|--------|--------|
+    | ESRGAN      | 64       | 23     | 32     |
+    | shallower   | 64       | 16     | 32     |
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 23, growth: int = 32):
+        super().__init__()
+        if scale != 4:
+            raise ValueError(f"scale {scale}: ESRGAN has 4 only")
+        self.name, self.scale = "esrgan", scale
+        self.conv_first = conv(3, channels)
+        self.RRDB_trunk = nn.Sequential(*(RRDB(channels, growth) for _ in range(blocks)))
+        self.trunk_conv = conv(channels, channels)
+        self.upconv1 = conv(channels, channels)
+        self.upconv2 = conv(channels, channels)
+        self.HRconv = conv(channels, channels)
+        self.conv_last = conv(channels, 3)
+        for layer in self.RRDB_trunk.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+                layer.weight.data *= 0.1
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        f = self.conv_first(lr)  # (B, 3, h, w) -> (B, C, h, w)
+        f = self.trunk_conv(self.RRDB_trunk(f)) + f
+        for up in (self.upconv1, self.upconv2):
+            f = lrelu(up(F.interpolate(f, scale_factor=2)))  # nearest; (B, C, h, w) -> 2h, 2w
+        return self.conv_last(lrelu(self.HRconv(f)))  # (B, C, 4h, 4w) -> (B, 3, 4h, 4w)
+
+    @staticmethod
+    def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
+        return rename_keys(state)
+
+
+class VGGDiscriminator(nn.Module):
+    """Pictures (B, 3, size, size) in [0, 1] -> logits (B, 1); size 128 or 256 (any 4 * 2^n, n > 1).
+
+    Each stage is a 3x3 convolution and a 4x4 one of stride 2, until 4x4 pixels are left: widths C,
+    2C, 4C, then 8C. LeakyReLU 0.2 throughout, batch norm after all but the first.
+    """
+
+    def __init__(self, size: int = 128, *, channels: int = 64):
+        super().__init__()
+        self.size, self.stages = size, size.bit_length() - 3
+        if size != 4 << self.stages or self.stages < 2:
+            raise ValueError(f"size {size}: the discriminator halves down to 4, so 16, 32, 64, ...")
+        cin = 3
+        for i in range(self.stages):
+            cout = channels * min(2**i, 8)
+            self.add_module(f"conv{i}_0", conv(cin, cout, bias=i == 0))
+            if i > 0:
+                self.add_module(f"bn{i}_0", nn.BatchNorm2d(cout))
+            self.add_module(f"conv{i}_1", nn.Conv2d(cout, cout, 4, 2, padding=1, bias=False))
+            self.add_module(f"bn{i}_1", nn.BatchNorm2d(cout))
+            cin = cout
+        self.linear1 = nn.Linear(16 * cin, 100)
+        self.linear2 = nn.Linear(100, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        check_input(image, "ESRGAN's discriminator")
+        if image.shape[-2:] != (self.size, self.size):
+            raise ValueError(
+                f"this discriminator judges {self.size}x{self.size} pixels, got "
+                f"{image.shape[-2]}x{image.shape[-1]}. Crop, or build VGGDiscriminator(size=...)."
+            )
+        layer = self.get_submodule
+        f = lrelu(self.conv0_0(image))  # (B, 3, S, S) -> (B, C, S, S)
+        f = lrelu(self.bn0_1(self.conv0_1(f)))
+        for i in range(1, self.stages):
+            f = lrelu(layer(f"bn{i}_0")(layer(f"conv{i}_0")(f)))
+            f = lrelu(layer(f"bn{i}_1")(layer(f"conv{i}_1")(f)))  # (B, C 2^i, S/2^(i+1), ...)
+        return self.linear2(lrelu(self.linear1(f.flatten(1))))  # (B, 8C, 4, 4) -> (B, 1)
+
+
+LAYOUTS = ("esrgan", "old", "basicsr")
+# fmt: off
+KEYS = (  # of n blocks: i = 0..n-1, j = 1..3, k = 1..5; each has .weight and .bias
+    # here and xinntao/ESRGAN        its older files                     BasicSR
+    ("conv_first",                   "model.0",                          "conv_first"),
+    ("RRDB_trunk.{i}.RDB{j}.conv{k}","model.1.sub.{i}.RDB{j}.conv{k}.0", "body.{i}.rdb{j}.conv{k}"),
+    ("trunk_conv",                   "model.1.sub.{n}",                  "conv_body"),
+    ("upconv1",                      "model.3",                          "conv_up1"),
+    ("upconv2",                      "model.6",                          "conv_up2"),
+    ("HRconv",                       "model.8",                          "conv_hr"),
+    ("conv_last",                    "model.10",                         "conv_last"),
+)
+# fmt: on
+
+
+def rename_keys(state: Mapping[str, Tensor], layout: str = "esrgan") -> dict[str, Tensor]:
+    """The weights of an RRDBNet (x4) under the names of `layout`, whichever of the three they have.
+
+    Weights of another network come back as they are. Raises ValueError for an unknown layout.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
+    blocks = (len(state) // 2 - 6) // 15
+    names = {other: _names(blocks, other) for other in LAYOUTS}
+    source = next((n for n in names.values() if set(n) == state.keys()), None)
+    if source is None:
+        return dict(state)
+    return {new: state[old] for old, new in zip(source, names[layout], strict=True)}
+
+
+def _names(blocks: int, layout: str) -> list[str]:
+    layers = []
+    for row in KEYS:
+        key = row[LAYOUTS.index(layout)]
+        block = [(i, j, k) for i in range(blocks) for j in (1, 2, 3) for k in (1, 2, 3, 4, 5)]
+        for i, j, k in block if "{i}" in key else [(0, 0, 0)]:
+            layers.append(key.format(n=blocks, i=i, j=j, k=k))
+    return [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]

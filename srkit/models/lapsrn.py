@@ -1,0 +1,88 @@
+"""LapSRN, Laplacian pyramid network (Lai et al., CVPR 2017): a yardstick of the later papers.
+
+Each level doubles the picture (by a learnt interpolation) and its features, and adds the detail
+that it finds. Weights: the authors' x4 (Y only), converted from their MatConvNet file.
+Differs: a colour picture gets its Y from the network, its Cb and Cr by bicubic interpolation.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.images import to_y
+from srkit.layers import check_input, conv
+from srkit.resize import imresize
+
+
+def lrelu(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2)
+
+
+class Level(nn.Module):
+    """Features and picture, both twice as large: `depth` convolutions, a transposed one, detail."""
+
+    def __init__(self, channels: int, depth: int):
+        super().__init__()
+        self.convs = nn.ModuleList(conv(channels, channels) for _ in range(depth))
+        self.upconv = nn.ConvTranspose2d(channels, channels, 3, stride=2)
+        self.residual_conv = conv(channels, 1)
+        self.img_up = nn.ConvTranspose2d(1, 1, 4, stride=2, padding=1, bias=False)
+
+    def forward(self, f: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        for layer in self.convs:
+            f = lrelu(layer(f))  # (B, C, h, w)
+        f = lrelu(self.upconv(f)[..., :-1, :-1])  # (B, C, 2h+1, 2w+1) -> (B, C, 2h, 2w)
+        return f, self.img_up(image) + self.residual_conv(f)  # (B, 1, 2h, 2w)
+
+
+class LapSRN(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
+
+    The paper's: 64 channels, depth 10 at each level. Levels are numbered from the finest up.
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(self, scale: int = 4, *, channels: int = 64, depth: int = 10):
+        super().__init__()
+        if scale not in (2, 4, 8):
+            raise ValueError(f"scale {scale}: LapSRN doubles, it is for 2, 4 and 8")
+        self.name, self.scale = "lapsrn", scale
+        self.input_conv = conv(1, channels)
+        for n in range(scale.bit_length() - 1, 0, -1):
+            self.add_module(f"level{n}", Level(channels, depth))
+
+    def pyramid(self, y: Tensor) -> list[Tensor]:
+        """Y of BT.601 (B, 1, h, w) -> its enlargements [(B, 1, 2h, 2w), ..., (B, 1, rh, rw)]."""
+        check_input(y, self.name, channels=1)
+        f, image, images = lrelu(self.input_conv(y)), y, []
+        for n in range(self.scale.bit_length() - 1, 0, -1):
+            f, image = self.get_submodule(f"level{n}")(f, image)
+            images.append(image)
+        return images
+
+    def luma(self, y: Tensor) -> Tensor:
+        """Y of BT.601 (B, 1, h, w), in [16/255, 235/255] -> (B, 1, rh, rw)."""
+        return self.pyramid(y)[-1]
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
+        # a change of Y alone is the same change of R, G and B, 255/219 as large
+        return up + (self.luma(to_y(lr)) - to_y(up)) * (255 / 219)
+
+    @staticmethod
+    def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """00_input_conv, 01_level2_conv1 ... 26_level1_img_up, by our names."""
+
+        def ours(name: str) -> str:
+            name = re.sub(r"^\d\d_(level\d+_)?", lambda m: (m[1] or "").replace("_", "."), name)
+            return re.sub(r"\.conv(\d+)", lambda m: f".convs.{int(m[1]) - 1}", name)
+
+        return {ours(name): tensor for name, tensor in state.items()}

@@ -1,0 +1,129 @@
+"""MemNet, a persistent memory network (Tai et al., ICCV 2017).
+
+Sec. 3.1 -> head, out and the shortcut of MemNet; 3.2 "Memory block" -> MemoryBlock; 3.3
+"Multi-supervised MemNet" -> `supervised`. The ablation of the memories -> `long_term` (without it
+MemNet-NL) and `short_term` (MemNet-NS).
+Reference code: tyshiwo/MemNet (Caffe, no licence stated), whose wiring is followed; read, not
+copied. Its weights are Caffe's, in a repository too large to fetch whole.
+Differs: the ensemble's weights start at 1/M, where Caffe's start at 1 and give M pictures' sum.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.images import to_y
+from srkit.layers import check_input, conv
+from srkit.resize import imresize
+
+
+class MemoryBlock(nn.Module):
+    """Recursive unit, then gate unit: what the block and all before it know, cut to C channels.
+
+    H_0 = B_{m-1}; H_r = H_{r-1} + conv_b(relu(bn_b,r(conv_a(relu(bn_a,r(H_{r-1}))))));
+    B_m = gate(relu(bn([B_0, ..., B_{m-1}, H_1, ..., H_R]))), gate a 1x1 convolution.
+    The recursions share their two convolutions (unless `shared=False`), never their batch norms:
+    their statistics differ.
+    """
+
+    def __init__(
+        self, channels: int, recursions: int, memories: int, *, short_term: bool, shared: bool
+    ):
+        super().__init__()
+        self.short_term = short_term
+        own = 1 if shared else recursions
+        self.conv_a = nn.ModuleList(conv(channels, channels) for _ in range(own))
+        self.conv_b = nn.ModuleList(conv(channels, channels) for _ in range(own))
+        self.bn_a = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(recursions))
+        self.bn_b = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(recursions))
+        joined = (memories + (recursions if short_term else 1)) * channels
+        self.gate_bn = nn.BatchNorm2d(joined)
+        self.gate = conv(joined, channels, 1)
+
+    def forward(self, h: Tensor, long_term: list[Tensor]) -> Tensor:
+        states = []
+        for r, (bn_a, bn_b) in enumerate(zip(self.bn_a, self.bn_b, strict=True)):
+            conv_a, conv_b = self.conv_a[r % len(self.conv_a)], self.conv_b[r % len(self.conv_b)]
+            h = h + conv_b(F.relu(bn_b(conv_a(F.relu(bn_a(h))))))  # (B, C, H, W)
+            states.append(h)
+        joined = torch.cat([*long_term, *(states if self.short_term else states[-1:])], 1)
+        return self.gate(F.relu(self.gate_bn(joined)))  # (B, (m+R)C, H, W) -> (B, C, H, W)
+
+
+class MemNet(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; any whole r, same weights.
+
+    The picture is enlarged by bicubic; the network adds what is missing to its Y (`luma`, all at
+    full size) and leaves Cb and Cr as they are. Depth 1 + M(2R + 1) + 1.
+
+    | variant     | C `channels` | M `blocks` | R `recursions` | depth |
+    |-------------|--------------|------------|----------------|-------|
+    | M6R6        | 64           | 6          | 6              | 80    |
+    | M10R10      | 64           | 10         | 10             | 212   |
+    | MemNet-tiny | 32           | 3          | 3              | 23    |
+
+    `supervised`: every block's picture is learned and their weighted sum is the answer; without
+    it, the last block's alone.
+    """
+
+    tiling = "exact"  # batch norm reads stored statistics when not training
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(
+        self,
+        scale: int = 4,
+        *,
+        channels: int = 64,
+        blocks: int = 6,
+        recursions: int = 6,
+        supervised: bool = True,
+        long_term: bool = True,
+        short_term: bool = True,
+        shared: bool = True,
+    ):
+        super().__init__()
+        if not isinstance(scale, int) or scale < 2:
+            raise ValueError(f"scale {scale!r}: MemNet enlarges by a whole number from 2")
+        self.name, self.scale, self.long_term = "memnet", scale, long_term
+        self.head_bn, self.head = nn.BatchNorm2d(1), conv(1, channels)
+        self.blocks = nn.ModuleList(
+            MemoryBlock(
+                channels, recursions, m if long_term else 0, short_term=short_term, shared=shared
+            )
+            for m in range(1, blocks + 1)
+        )
+        pictures = blocks if supervised else 1
+        self.out_bn = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(pictures))
+        self.out = conv(channels, 1)  # one for all pictures
+        if supervised:
+            self.ensemble = nn.Parameter(torch.full((blocks,), 1 / blocks))
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def luma(self, y: Tensor) -> list[Tensor]:
+        """Enlarged Y (B, 1, H, W) -> [y_1, ..., y_M] and last their weighted sum, the answer.
+
+        The paper's loss is the sum of all their squared errors. Not `supervised`: [y_M].
+        """
+        memories = [self.head(F.relu(self.head_bn(y)))]  # B_0 (B, C, H, W)
+        for block in self.blocks:
+            memories.append(block(memories[-1], memories if self.long_term else []))
+        last = memories[-len(self.out_bn) :]
+        pictures = [
+            y + self.out(F.relu(bn(b))) for bn, b in zip(self.out_bn, last, strict=True)
+        ]  # (B, C, H, W) -> (B, 1, H, W)
+        if len(pictures) > 1:
+            pictures.append(sum(w * p for w, p in zip(self.ensemble, pictures, strict=True)))
+        return pictures
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
+        y = to_y(up)
+        # equal steps in R, G and B change Y alone, 219/255 of a step
+        return up + (self.luma(y)[-1] - y) * (255 / 219)

@@ -1,0 +1,129 @@
+"""RDN, Residual Dense Network (Zhang et al., CVPR 2018).
+
+Sec. 3.2 "Residual dense block" -> RDB; 3.1 and 3.3 "Dense feature fusion" -> RDN; the ablation of
+Sec. 5 -> `contiguous` (CM), `local_residual` (LRL), `global_fusion` (GFF).
+Reference code: yulunzhang/RDN (Torch7, no licence stated), and the port of EDSR-PyTorch (MIT),
+whose tensor names are used here; both read, not copied. The authors' weights lie on cloud drives
+only. Range 0..255 inside (`rgb_range`). Files of yjn870's port, [0, 1], are converted.
+Differs: no mean shift, as in the ports; the authors' Torch7 network subtracts DIV2K's mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from srkit.layers import Upsampler, check_input, conv
+
+
+class RDB(nn.Module):
+    """Residual dense block: x + LFF([x, y_1, ..., y_C]), y_c = relu(conv([x, y_1, ..., y_{c-1}])).
+
+    Each 3x3 convolution sees the block's input and all before it (contiguous memory) and adds
+    `growth` channels; a 1x1 convolution, the local feature fusion, brings them back to G0.
+    `contiguous=False` leaves a plain chain, fused from its last output alone.
+    """
+
+    def __init__(
+        self, channels: int, growth: int, layers: int, contiguous: bool, local_residual: bool
+    ):
+        super().__init__()
+        self.contiguous, self.local_residual = contiguous, local_residual
+        self.convs = nn.ModuleList()
+        seen = channels
+        for _ in range(layers):
+            layer = nn.Sequential(conv(seen, growth), nn.ReLU(inplace=True))
+            self.convs.append(nn.Sequential(OrderedDict(conv=layer)))  # named as the port names it
+            seen = seen + growth if contiguous else growth
+        self.LFF = conv(seen, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        f = x
+        for layer in self.convs:
+            y = layer(f)  # (B, G0 + (c-1)G, h, w) -> (B, G, h, w)
+            f = torch.cat([f, y], 1) if self.contiguous else y
+        f = self.LFF(f)  # (B, G0 + CG, h, w) -> (B, G0, h, w)
+        return x + f if self.local_residual else f
+
+
+class RDN(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 3 or 4.
+
+    Two convolutions -> D blocks in a row, all their outputs joined by 1x1 and 3x3 convolutions
+    (global feature fusion), added to the FIRST features -> upsampler, convolution.
+
+    | variant        | G0 `channels` | G `growth` | D `blocks` | C `layers` |
+    |----------------|---------------|------------|------------|------------|
+    | RDN (config B) | 64            | 64         | 16         | 8          |
+    | RDN-A          | 64            | 32         | 20         | 6          |
+    | RDN-tiny       | 32            | 16         | 4          | 3          |
+
+    `up`: channels after the upsampler, G0 in the paper; EDSR-PyTorch's port takes G, which in
+    config A makes another, smaller network.
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(
+        self,
+        scale: int = 4,
+        *,
+        channels: int = 64,
+        growth: int = 64,
+        blocks: int = 16,
+        layers: int = 8,
+        up: int | None = None,
+        contiguous: bool = True,
+        local_residual: bool = True,
+        global_fusion: bool = True,
+        rgb_range: float = 255.0,
+    ):
+        super().__init__()
+        up = up or channels
+        self.name, self.scale, self.rgb_range = "rdn", scale, rgb_range
+        self.global_fusion = global_fusion
+        self.SFENet1 = conv(3, channels)
+        self.SFENet2 = conv(channels, channels)
+        self.RDBs = nn.ModuleList(
+            RDB(channels, growth, layers, contiguous, local_residual) for _ in range(blocks)
+        )
+        fused = blocks * channels if global_fusion else channels
+        self.GFF = nn.Sequential(conv(fused, channels, 1), conv(channels, channels))
+        self.UPNet = nn.Sequential(*Upsampler(scale, up), conv(up, 3))
+        self.UPNet[0] = conv(channels, self.UPNet[0].out_channels)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        f0 = self.SFENet1(lr * self.rgb_range)  # (B, 3, h, w) -> (B, G0, h, w)
+        f, outputs = self.SFENet2(f0), []
+        for block in self.RDBs:
+            f = block(f)
+            outputs.append(f)
+        if self.global_fusion:
+            f = torch.cat(outputs, 1)  # (B, D G0, h, w)
+        f = self.GFF(f) + f0  # -> (B, G0, h, w)
+        return self.UPNet(f) / self.rgb_range  # (B, G0, h, w) -> (B, 3, rh, rw)
+
+    @staticmethod
+    def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """Tensors by the names of yjn870's port, which computes in [0, 1], by ours, for 0..255.
+
+        All layers but the biases carry a factor through, so the biases take it: times 255.
+        """
+        if "sfe1.weight" not in state:
+            return state
+        last = 4 if scale == 4 else 2
+
+        def ours(name: str) -> str:
+            name = re.sub(r"^sfe(\d)", r"SFENet\1", name)
+            name = re.sub(r"^rdbs\.(\d+)\.layers\.(\d+)\.conv", r"RDBs.\1.convs.\2.conv.0", name)
+            name = re.sub(r"^rdbs\.(\d+)\.lff", r"RDBs.\1.LFF", name)
+            name = re.sub(r"^upscale", "UPNet", re.sub(r"^gff", "GFF", name))
+            return re.sub(r"^output", f"UPNet.{last}", name)
+
+        return {ours(n): t * 255 if n.endswith("bias") else t for n, t in state.items()}

@@ -1,0 +1,46 @@
+"""SRCNN (Dong et al., ECCV 2014; TPAMI 2016): the first convolutional network for the task.
+
+Three convolutions on the bicubic enlargement: patches, a non-linear map, the picture again.
+Differs: borders are padded with zeros, where the authors' output shrinks; a colour picture gets its
+Y from the network, its Cb and Cr by bicubic interpolation; PyTorch's own initialisation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.images import to_y
+from srkit.layers import check_input, conv
+from srkit.resize import imresize
+
+
+class SRCNN(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
+
+    kernels: (9, 5, 5) in the tables of later papers, (9, 1, 5) in the first version.
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(self, scale: int = 2, *, kernels: tuple[int, int, int] = (9, 5, 5)):
+        super().__init__()
+        self.name, self.scale = "srcnn", scale
+        self.conv1 = conv(1, 64, kernels[0])
+        self.conv2 = conv(64, 32, kernels[1])
+        self.conv3 = conv(32, 1, kernels[2])
+
+    def luma(self, y: Tensor) -> Tensor:
+        """Y of BT.601 (B, 1, h, w), in [16/255, 235/255] -> (B, 1, rh, rw)."""
+        check_input(y, self.name, channels=1)
+        up = imresize(y, self.scale)  # (B, 1, h, w) -> (B, 1, rh, rw)
+        return self.conv3(F.relu(self.conv2(F.relu(self.conv1(up)))))
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
+        # a change of Y alone is the same change of R, G and B, 255/219 as large
+        return up + (self.luma(to_y(lr)) - to_y(up)) * (255 / 219)

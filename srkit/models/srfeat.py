@@ -1,0 +1,170 @@
+"""SRFeat (Park et al., "SRFeat: Single Image Super-Resolution with Feature Discrimination",
+ECCV 2018).
+
+The generator -> SRFeat; the two critics -> ImageDiscriminator and FeatureDiscriminator.
+Reference code: HyeongseokSon1/SRFeat (TensorFlow, AGPL-3.0), weights included; read, not copied.
+Paper and code speak of long skips from all blocks; the code builds the last one and leaves it out:
+here it isn't there.
+Differs: strided convolutions pad on both sides, where TensorFlow pads below and right of even
+sizes (the critics' maps are the same size, shifted by a pixel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.layers import check_input, conv
+
+
+class ResBlock(nn.Module):
+    """x + bn(conv(lrelu(bn(conv(x)))))."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = conv(channels, channels, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = conv(channels, channels, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bn2(self.conv2(F.leaky_relu(self.bn1(self.conv1(x)), 0.2)))
+
+
+class SRFeat(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 4h, 4w), not clipped; [-1, 1] inside.
+
+    Each block's output goes on to the next block and, by a 1x1 convolution (a long skip), straight
+    to the end of the trunk, where all are added.
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(self, scale: int = 4, *, channels: int = 128, blocks: int = 16):
+        super().__init__()
+        if scale != 4:
+            raise ValueError(f"scale {scale}: SRFeat has 4 only")
+        self.name, self.scale = "srfeat", scale
+        self.conv_in = conv(3, channels, 9)
+        self.blocks = nn.ModuleList(ResBlock(channels) for _ in range(blocks))
+        self.skips = nn.ModuleList(
+            conv(channels, channels, 1, bias=False) for _ in range(blocks - 1)
+        )
+        self.up1 = conv(channels, 4 * channels)
+        self.up2 = conv(channels, 4 * channels)
+        self.conv_out = conv(channels, 3)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=0.01)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        f = self.conv_in(2 * lr - 1)  # (B, 3, h, w) -> (B, C, h, w)
+        skipped = 0
+        for block, skip in zip(self.blocks[:-1], self.skips, strict=True):
+            f = block(f)
+            skipped = skipped + skip(f)
+        f = self.blocks[-1](f) + skipped
+        for up in (self.up1, self.up2):
+            f = F.leaky_relu(F.pixel_shuffle(up(f), 2), 0.2)  # (B, C, h, w) -> (B, C, 2h, 2w)
+        return (self.conv_out(f) + 1) / 2  # (B, C, 4h, 4w) -> (B, 3, 4h, 4w)
+
+
+class FeatureDiscriminator(nn.Module):
+    """Feature maps (B, channels_in, size, size) -> logits: large where it believes in HR.
+
+    The paper's maps are VGG19's conv5_4 after ReLU, times 1/12.75: (B, 512, 19, 19) for 296 pixels
+    (with pooling that rounds up). `stages` pairs of 3x3 convolutions, the second of stride 2,
+    double the width from `channels`; batch norm after all but the first, LeakyReLU 0.2. Then two
+    dense layers: (B, 1). With `size=None` these are 3x3 convolutions, for maps of any size, and
+    each place is judged: (B, 1, s, s), the authors' alternative, which they found as good.
+    """
+
+    def __init__(
+        self,
+        channels_in: int = 512,
+        size: int | None = 19,
+        *,
+        channels: int = 64,
+        stages: int = 4,
+        hidden: int = 1024,
+    ):
+        super().__init__()
+        self.channels_in, self.size = channels_in, size
+        layers, cin = [], channels_in
+        for i in range(stages):
+            for stride in (1, 2):
+                cout = channels * 2**i
+                layers.append(nn.Conv2d(cin, cout, 3, stride, padding=1))
+                if len(layers) > 1:
+                    layers.append(nn.BatchNorm2d(cout))
+                layers.append(nn.LeakyReLU(0.2))
+                cin = cout
+        self.features = nn.Sequential(*layers)
+        if size is None:
+            first, last = conv(cin, hidden), conv(hidden, 1)
+        else:
+            side = -(-size // 2**stages)  # halvings round up
+            first, last = nn.Linear(cin * side**2, hidden), nn.Linear(hidden, 1)
+        self.score = nn.Sequential(first, nn.LeakyReLU(0.2), last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_input(x, f"SRFeat's {type(self).__name__}", channels=self.channels_in)
+        if self.size and x.shape[-2:] != (self.size, self.size):
+            raise ValueError(
+                f"this discriminator judges maps of {self.size}x{self.size}, got "
+                f"{x.shape[-2]}x{x.shape[-1]}. Crop, or build it with another size, or size=None."
+            )
+        f = self.features(x)  # (B, K, S, S) -> (B, 8C, S/16, S/16)
+        return self.score(f.flatten(1) if self.size else f)
+
+
+class ImageDiscriminator(FeatureDiscriminator):
+    """Pictures (B, 3, size, size) in [0, 1] -> logits, by the same layers; [-1, 1] inside."""
+
+    def __init__(
+        self,
+        size: int | None = 296,
+        *,
+        channels: int = 64,
+        stages: int = 4,
+        hidden: int = 1024,
+    ):
+        super().__init__(3, size, channels=channels, stages=stages, hidden=hidden)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(2 * image - 1)
+
+
+def from_tensorlayer(arrays: Sequence[Tensor]) -> dict[str, Tensor]:
+    """SRFeat's state dict from the authors' arrays (`params` of their .npz), in their order.
+
+    Kernels are stored (kh, kw, in, out), beta before gamma, and TensorFlow's depth_to_space groups
+    channels by place where pixel_shuffle groups places by channel. (The .npz is a pickle: open it
+    only if you trust it.) Raises ValueError when the list isn't one of a network of this kind.
+    """
+    blocks, rest = divmod(len(arrays) - 7, 11)
+    if blocks < 1 or rest:
+        raise ValueError(f"{len(arrays)} arrays are no SRFeat: the paper's has 183, 7 + 11 a block")
+    norm = ("bias", "weight", "running_mean", "running_var")
+    names = ["conv_in.weight", "conv_in.bias"]
+    for i in range(blocks):
+        for k in (1, 2):
+            names.append(f"blocks.{i}.conv{k}.weight")
+            names += [f"blocks.{i}.bn{k}.{part}" for part in norm]
+    names += [f"skips.{i}.weight" for i in range(blocks - 1)]
+    names += [f"{up}.{part}" for up in ("up1", "up2", "conv_out") for part in ("weight", "bias")]
+    state = {}
+    for name, array in zip(names, arrays, strict=True):
+        tensor = array.permute(3, 2, 0, 1) if array.dim() == 4 else array
+        if name.startswith("up"):
+            tensor = tensor.unflatten(0, (4, -1)).transpose(0, 1).flatten(0, 1)
+        state[name] = tensor.contiguous()
+    for i in range(blocks):  # counts batches; the authors' moving average doesn't need it
+        state |= {f"blocks.{i}.bn{k}.num_batches_tracked": torch.tensor(0) for k in (1, 2)}
+    return state

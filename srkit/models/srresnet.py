@@ -1,0 +1,163 @@
+"""SRResNet and SRGAN (Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a
+Generative Adversarial Network", CVPR 2017).
+
+Sec. 2.1 and Fig. 4 -> SRResNet (SRGAN's generator is the same network, trained otherwise) and
+Discriminator. MSRResNet is the variant of BasicSR, without batch norm, that papers after ESRGAN
+call SRResNet. Reference code: none by the authors; XPixelGroup/BasicSR (Apache-2.0) for MSRResNet,
+whose tensor names it has; read, not copied.
+Differs: the paper doesn't say whether PReLU's slope is one number or one a channel, nor whether
+convolutions before batch norm have a bias (which batch norm cancels); here one number, and biases.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.layers import check_input, conv
+
+
+class ResBlock(nn.Module):
+    """x + bn(conv(prelu(bn(conv(x))))), nothing after the sum."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            conv(channels, channels),
+            nn.BatchNorm2d(channels),
+            nn.PReLU(),
+            conv(channels, channels),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)  # (B, C, h, w)
+
+
+class SRResNet(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
+
+    The paper reads LR in [0, 1] and makes HR in [-1, 1]; the way back to [0, 1] is inside. Its
+    squared error is therefore four times the one of [0, 1]. The paper has scale 4; 2 and 8 take one
+    doubling less or more.
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 16):
+        super().__init__()
+        if scale not in (2, 4, 8):
+            raise ValueError(f"scale {scale}: SRResNet doubles, so 2, 4 (the paper's) or 8")
+        self.name, self.scale = "srresnet", scale
+        self.head = nn.Sequential(conv(3, channels, 9), nn.PReLU())
+        self.body = nn.Sequential(
+            *(ResBlock(channels) for _ in range(blocks)),
+            conv(channels, channels),
+            nn.BatchNorm2d(channels),
+        )
+        double = [
+            (conv(channels, 4 * channels), nn.PixelShuffle(2), nn.PReLU())
+            for _ in range(scale.bit_length() - 1)
+        ]
+        self.tail = nn.Sequential(*(layer for step in double for layer in step))
+        self.tail.append(conv(channels, 3, 9))
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        f = self.head(lr)  # (B, 3, h, w) -> (B, C, h, w)
+        f = self.body(f) + f
+        return (self.tail(f) + 1) / 2  # (B, C, h, w) -> (B, 3, rh, rw)
+
+
+def lrelu(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.1)
+
+
+class PlainBlock(nn.Module):
+    """x + conv(relu(conv(x)))."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = conv(channels, channels)
+        self.conv2 = conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(x)))
+
+
+class MSRResNet(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; scales 2, 3, 4.
+
+    No batch norm, no 9x9, no shortcut around the trunk: the network adds detail to the bilinearly
+    enlarged picture. All weights start at a tenth of He's, so it starts near that picture.
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 16):
+        super().__init__()
+        if scale not in (2, 3, 4):
+            raise ValueError(f"scale {scale}: MSRResNet has 2, 3 and 4")
+        self.name, self.scale = "msrresnet", scale
+        self.steps = (2, 2) if scale == 4 else (scale,)
+        self.conv_first = conv(3, channels)
+        self.body = nn.Sequential(*(PlainBlock(channels) for _ in range(blocks)))
+        for i, s in enumerate(self.steps, 1):
+            self.add_module(f"upconv{i}", conv(channels, s * s * channels))
+        self.conv_hr = conv(channels, channels)
+        self.conv_last = conv(channels, 3)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+                layer.weight.data *= 0.1
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        f = self.body(lrelu(self.conv_first(lr)))  # (B, 3, h, w) -> (B, C, h, w)
+        for i, s in enumerate(self.steps, 1):
+            y = self.get_submodule(f"upconv{i}")(f)  # (B, C, h, w) -> (B, s^2 C, h, w)
+            f = lrelu(F.pixel_shuffle(y, s))
+        base = F.interpolate(lr, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        return self.conv_last(lrelu(self.conv_hr(f))) + base  # (B, C, H, W) -> (B, 3, H, W)
+
+
+class Discriminator(nn.Module):
+    """Pictures (B, 3, size, size) in [0, 1] -> logits (B, 1): large where it believes in HR.
+
+    Eight 3x3 convolutions, each second one of stride 2, widths C, 2C, 4C, 8C, batch norm after all
+    but the first, LeakyReLU 0.2; then two dense layers. No sigmoid: losses take logits, of which
+    softplus is exact where log(sigmoid) is not.
+    """
+
+    def __init__(self, size: int = 96, *, channels: int = 64, hidden: int = 1024):
+        super().__init__()
+        self.size = size
+        layers, cin = [], 3
+        for cout in (channels, 2 * channels, 4 * channels, 8 * channels):
+            for stride in (1, 2):
+                layers.append(nn.Conv2d(cin, cout, 3, stride, padding=1))
+                if cin != 3:
+                    layers.append(nn.BatchNorm2d(cout))
+                layers.append(nn.LeakyReLU(0.2))
+                cin = cout
+        self.features = nn.Sequential(*layers)
+        side = -(-size // 16)  # four halvings, rounded up
+        self.score = nn.Sequential(
+            nn.Linear(cin * side**2, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        check_input(image, "SRGAN's discriminator")
+        if image.shape[-2:] != (self.size, self.size):
+            raise ValueError(
+                f"this discriminator judges {self.size}x{self.size} pixels, got "
+                f"{image.shape[-2]}x{image.shape[-1]}. Crop, or build Discriminator(size=...)."
+            )
+        f = self.features(2 * image - 1)  # (B, 3, S, S) -> (B, 8C, S/16, S/16)
+        return self.score(f.flatten(1))  # -> (B, 1)

@@ -1,0 +1,63 @@
+"""VDSR, Very Deep Super-Resolution (Kim et al., CVPR 2016): a yardstick of the later papers.
+
+Twenty 3x3 convolutions on the bicubic enlargement, which they correct; one network for all scales.
+Weights: the authors' (Y only), converted from their MATLAB file.
+Differs: a colour picture gets its Y from the network, its Cb and Cr by bicubic interpolation.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.images import to_y
+from srkit.layers import check_input, conv
+from srkit.resize import imresize
+
+
+class VDSR(nn.Module):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
+
+    The paper's: depth 20, 64 channels.
+    """
+
+    tiling = "exact"
+    min_size = 1
+    memory_format = torch.channels_last
+
+    def __init__(self, scale: int = 2, *, channels: int = 64, depth: int = 20):
+        super().__init__()
+        self.name, self.scale = "vdsr", scale
+        widths = [1, *[channels] * (depth - 1), 1]
+        self.convs = nn.ModuleList(conv(cin, cout) for cin, cout in pairwise(widths))
+        for layer in self.convs:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+    def luma(self, y: Tensor) -> Tensor:
+        """Y of BT.601 (B, 1, h, w), in [16/255, 235/255] -> (B, 1, rh, rw)."""
+        check_input(y, self.name, channels=1)
+        up = imresize(y, self.scale)  # (B, 1, h, w) -> (B, 1, rh, rw)
+        *hidden, last = self.convs
+        f = up
+        for layer in hidden:
+            f = F.relu(layer(f))  # (B, C, rh, rw)
+        return up + last(f)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
+        # a change of Y alone is the same change of R, G and B, 255/219 as large
+        return up + (self.luma(to_y(lr)) - to_y(up)) * (255 / 219)
+
+    @staticmethod
+    def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """00_conv ... 19_conv, by our names."""
+        return {
+            re.sub(r"^(\d\d)_conv", lambda m: f"convs.{int(m[1])}", name): tensor
+            for name, tensor in state.items()
+        }
