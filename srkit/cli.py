@@ -22,7 +22,8 @@ class _Commands(TyperGroup):
             warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
             try:
                 return super().invoke(ctx)
-            except (typer.Exit, typer.Abort):  # kinds of RuntimeError
+            # kinds of RuntimeError, and a reader such as `head` that went away: typer's to handle
+            except (typer.Exit, typer.Abort, BrokenPipeError):
                 raise
             except (ValueError, OSError, RuntimeError) as error:
                 typer.echo(f"srkit: {error}", err=True)
