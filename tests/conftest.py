@@ -30,6 +30,20 @@ def assets():
     return find
 
 
+@pytest.fixture(scope="session")
+def official(assets):
+    """`official("idn", scale=3)`: that network with the authors' weights, or a skip without them."""
+    from srkit.models.zoo import model_info
+    from srkit.weights import create_model
+
+    def load(name: str, scale: int | None = None):
+        entry = model_info(name, scale=scale)
+        assets(entry.weights["official"].path)
+        return create_model(entry.name, weights="official")
+
+    return load
+
+
 @pytest.fixture
 def rng():
     """A seeded torch generator."""

@@ -54,8 +54,8 @@ def test_costs_are_those_of_the_tables():
     # 33.66, 31.35, LapSRN's 31.54.
     [("vdsr_x4", 27.284), ("lapsrn_x4", 27.196)],
 )
-def test_authors_weights_on_butterfly(assets, name, psnr):
-    model = create_model(name, weights="official")
+def test_authors_weights_on_butterfly(assets, official, name, psnr):
+    model = official(name)
 
     @torch.inference_mode()
     def network(y):

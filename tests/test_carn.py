@@ -111,9 +111,9 @@ def test_one_file_serves_three_scales(assets):
         ("carn_x2", "butterfly", 35.03),
     ],
 )
-def test_authors_weights_reach_the_measured_psnr(assets, name, image, psnr):
+def test_authors_weights_reach_the_measured_psnr(assets, official, name, image, psnr):
     """Output rounded to 8 bits; the authors' script truncates, which costs up to 0.17 dB."""
-    model = create_model(name, weights="official")
+    model = official(name)
     chosen = pairs("Set5", model.scale, root=assets("benchmarks/Set5"))
     scores = evaluate(model, [pair for pair in chosen if pair.name == image])
     assert scores.means["psnr"] == pytest.approx(psnr, abs=0.006)

@@ -64,9 +64,9 @@ def test_multiply_adds_for_1280x720(scale, macs):
 
 
 @pytest.mark.parametrize(("scale", "psnr"), [(2, 37.830), (3, 34.114), (4, 31.810)])
-def test_authors_weights_reach_the_papers_set5(assets, scale, psnr):
+def test_authors_weights_reach_the_papers_set5(assets, official, scale, psnr):
     """By the paper's protocol: the float Y plane. The paper prints 37.83, 34.11, 31.82."""
-    model = create_model("idn", scale=scale, weights="official")
+    model = official("idn", scale)
 
     @torch.inference_mode()
     def idn(y):

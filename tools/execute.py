@@ -69,6 +69,7 @@ def output_complaints(output: nbformat.NotebookNode, cell: nbformat.NotebookNode
     if pictured and not cell.metadata.get("mystnb", {}).get("image", {}).get("alt"):
         found.append('picture without alt text: "mystnb": {"image": {"alt": ...}} in the metadata')
     shown = [output.get("text", ""), data.get("text/plain", ""), DATA_URI.sub("", page)]
+    shown += output.get("traceback", [])  # names files: catch the error and print it instead
     paths = MACHINE_PATH.findall("\n".join(shown))
     return found + [f"path of one machine: {path}" for path in paths]
 
