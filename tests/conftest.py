@@ -32,7 +32,7 @@ def assets():
 
 @pytest.fixture(scope="session")
 def official(assets):
-    """`official("idn", scale=3)`: that network with the authors' weights, or a skip without them."""
+    """`official("idn", 3)`: that network with the authors' weights, or a skip without them."""
     from srkit.models.zoo import model_info
     from srkit.weights import create_model
 
