@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"]] + [page["file"] for part in TOC["parts"] for page in part["chapters"]]
 CHAPTERS = [page for page in PAGES if (ROOT / f"{page}.ipynb").exists()]
-VENDORED = (ROOT / "_build/html/_static/vendor").is_dir()
+VENDORED = (ROOT / "_build/html/_static/vendor/mathjax").is_dir()  # themes have a vendor/ too
 needs_vendor = pytest.mark.skipif(
     not VENDORED, reason="built without site/vendor (make vendor): the browser code is elsewhere"
 )
