@@ -20,7 +20,7 @@ def assets():
     def find(relative: str) -> Path:
         for folder in folders:
             if (folder / relative).exists():
-                return (folder / relative).resolve()
+                return (folder / relative).absolute()
         where = f"SRKIT_HOME={os.environ['SRKIT_HOME']}" if folders else "SRKIT_HOME is not set"
         message = f"needs {relative} ({where})"
         if os.environ.get("SRKIT_REQUIRE_ASSETS") == "1":
