@@ -9,15 +9,11 @@ the sets. The result, with protocols and machine, goes to data/runs/official.jso
 """
 
 import argparse
-import json
-import platform
 from pathlib import Path
 
-import torch
-
 import srkit
-from srkit import files
 from srkit.evaluation import PROTOCOLS, evaluate
+from srkit.training.runs import machine, write_json
 
 SETS = ("Set5", "Set14", "BSD100")
 # name, protocol: PSNR / SSIM on Set5, Set14, BSD100
@@ -71,13 +67,11 @@ def main() -> None:
         "protocols": {
             name: PROTOCOLS[name].text for name in sorted({row["protocol"] for row in rows})
         },
-        "machine": f"{platform.machine()}, CPU, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
+        "machine": machine(),
         "precision": "float32",
         "rows": rows,
     }
-    with files.write_whole(options.out) as file:
-        file.write(json.dumps(record, indent=1).encode() + b"\n")
+    write_json(record, options.out)
     if not all(row["agrees"] for row in rows):
         raise SystemExit("some rows differ")
 

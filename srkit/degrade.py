@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkit.images import as_image, check_image, modcrop, round_8bit
+from srkit.images import as_image, check_image, modcrop, round_8bit, to_8bit
 from srkit.resize import imresize
 
 
@@ -65,7 +65,7 @@ def jpeg(image: Tensor, quality: int) -> Tensor:
     check_image(image)
     if not 1 <= quality <= 95:
         raise ValueError(f"quality {quality}: JPEG's useful range is 1 to 95")
-    pixels = (round_8bit(image) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    pixels = to_8bit(image).permute(1, 2, 0).cpu().numpy()
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     return as_image(Image.open(buffer)).to(image.device)
@@ -90,7 +90,7 @@ def make_lr(
     x = modcrop(hr, scale)
     if kernel is not None:
         x = blur(x, kernel)
-    x = imresize((round_8bit(x) * 255).round().to(torch.uint8), 1 / scale).float() / 255
+    x = imresize(to_8bit(x), 1 / scale).float() / 255
     if noise:
         x = round_8bit(add_noise(x, noise, generator))
     return x if quality is None else jpeg(x, quality)

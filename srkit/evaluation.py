@@ -10,16 +10,17 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from srkit import metrics
 from srkit.datasets.catalog import CATALOG, Pair, pairs
+from srkit.degrade import make_lr
 from srkit.images import modcrop, read_image, read_picture, round_8bit, to_y
 from srkit.inference import list_pictures, upscale
 from srkit.models.counting import Count, count
@@ -70,8 +71,13 @@ class Scores:
     protocol: Protocol
     lr: str  # where the LR pictures come from
     precision: str
-    counts: Count | None  # cost of a network for LR 256x256
     rows: list[dict[str, Any]]  # image, psnr (dB), ssim, perhaps lpips, seconds of the method
+    network: nn.Module | None = field(default=None, repr=False)
+
+    @cached_property
+    def counts(self) -> Count | None:
+        """Cost of the network for LR 256x256, counted when first asked for: it takes a second."""
+        return count(self.network) if self.network is not None else None
 
     @property
     def means(self) -> dict[str, float]:
@@ -81,7 +87,10 @@ class Scores:
 
     def to_json(self) -> str:
         """All of it, and the means, as one JSON object."""
-        return json.dumps(asdict(self) | {"means": self.means}, indent=1)
+        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "network"}
+        facts["protocol"] = asdict(self.protocol)
+        facts["counts"] = asdict(self.counts) if self.counts else None
+        return json.dumps(facts | {"means": self.means}, indent=1)
 
     def __str__(self) -> str:
         cells = self._cells()
@@ -179,8 +188,8 @@ def evaluate(
         source = "files"
     else:
         source = "made from HR by imresize (cubic, antialiased, edge repeated), in 8 bits"
-    counts = count(model) if isinstance(model, nn.Module) else None
-    return Scores(name, title, scale, rule, source, precision, counts, rows)
+    network = model if isinstance(model, nn.Module) else None
+    return Scores(name, title, scale, rule, source, precision, rows, network)
 
 
 def _method(
@@ -216,10 +225,7 @@ def _pairs(
 def _load(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
     """LR and HR as 8-bit RGB pictures in [0, 1]: (3, h, w), (3, rh, rw)."""
     hr = modcrop(read_image(pair.hr), scale)
-    if pair.lr is not None:
-        return read_image(pair.lr), hr
-    small = imresize((round_8bit(hr) * 255).round().to(torch.uint8), 1 / scale)
-    return small / 255, hr
+    return (make_lr(hr, scale) if pair.lr is None else read_image(pair.lr)), hr
 
 
 def _load_plane(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:

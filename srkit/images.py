@@ -421,6 +421,19 @@ def to_y(rgb: Tensor, *, full: bool = False) -> Tensor:
     return (16 + 65.481 * r + 128.553 * g + 24.966 * b) / 255
 
 
+def with_y(rgb: Tensor, y: Tensor) -> Tensor:
+    """`rgb` (..., 3, H, W) with the luma `y` (..., 1, H, W) of `to_y`, Cb and Cr as they are.
+
+    Equal steps in R, G and B change Y alone, by 219/255 of a step. Not clipped.
+    """
+    return rgb + (y - to_y(rgb)) * (255 / 219)
+
+
+def to_8bit(x: Tensor) -> Tensor:
+    """Floats in [0, 1] -> uint8, clamped and rounded half up: the pixels that a file would hold."""
+    return _levels(x, 255).to(torch.uint8)
+
+
 def round_8bit(x: Tensor) -> Tensor:
     """What is left after saving with 8 bits: clamped to [0, 1], rounded half up to k / 255."""
     if not x.is_floating_point():

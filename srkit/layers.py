@@ -114,3 +114,37 @@ class CCA(nn.Module):
         var = x.var((2, 3), correction=0, keepdim=True)  # (B, C, h, w) -> (B, C, 1, 1)
         std = var.clamp_min(torch.finfo(x.dtype).tiny).sqrt()  # sqrt'(0) is infinite
         return x * self.conv_du(std + x.mean((2, 3), keepdim=True))
+
+
+class RDB(nn.Module):
+    """ESRGAN's residual dense block: x + 0.2 * its last convolution; each reads all maps before it.
+
+    Four convolutions add G channels each to the C there are; the fifth brings C + 4G back to C.
+    """
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        for k in range(4):
+            self.add_module(f"conv{k + 1}", conv(channels + k * growth, growth))
+        self.conv5 = conv(channels + 4 * growth, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = x
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
+            maps = torch.cat(
+                (maps, F.leaky_relu(layer(maps), 0.2)), 1
+            )  # (B, C + kG, h, w), k = 1..4
+        return x + 0.2 * self.conv5(maps)  # (B, C + 4G, h, w) -> (B, C, h, w), no activation
+
+
+class RRDB(nn.Module):
+    """Residual in residual dense block: x + 0.2 * three RDBs in a row (ESRGAN, Sec. 3.1)."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        self.RDB1 = RDB(channels, growth)
+        self.RDB2 = RDB(channels, growth)
+        self.RDB3 = RDB(channels, growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.2 * self.RDB3(self.RDB2(self.RDB1(x)))

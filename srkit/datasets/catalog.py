@@ -18,13 +18,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from srkit import files
-from srkit.images import modcrop, read_image
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+from srkit.images import FORMATS, modcrop, read_image, to_8bit
 
 
 @dataclass(frozen=True)
@@ -351,7 +348,7 @@ def _hr_pictures(data: Dataset, folder: Path) -> list[Path]:
 
 
 def _only_pictures(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in paths if path.suffix.lower() in FORMATS)
 
 
 def _deviations(data: Dataset, found: list[Path]) -> list[str]:
@@ -417,7 +414,7 @@ def pixel_hashes() -> dict[str, dict[str, str]]:
 def pixel_hash(image: Tensor) -> str:
     """SHA-256 over shape and 8-bit RGB pixels of modcrop(image, 12); image (3, H, W) in [0, 1]."""
     image = modcrop(image, 12)
-    pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()  # (H, W, 3)
+    pixels = to_8bit(image).permute(1, 2, 0).contiguous()  # (H, W, 3)
     shape = "x".join(map(str, pixels.shape)).encode()
     return hashlib.sha256(shape + pixels.numpy().tobytes()).hexdigest()
 

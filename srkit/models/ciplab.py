@@ -17,40 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, conv
+from srkit.layers import RRDB, check_input, conv
 
 
 def lrelu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
-
-
-class RDB(nn.Module):
-    """ESRGAN's dense block: each convolution reads all maps before it; x + 0.2 * the last one's."""
-
-    def __init__(self, channels: int, growth: int):
-        super().__init__()
-        for k in range(4):
-            self.add_module(f"conv{k + 1}", conv(channels + k * growth, growth))
-        self.conv5 = conv(channels + 4 * growth, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = x
-        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            maps = torch.cat((maps, lrelu(layer(maps))), 1)  # (B, C + kG, h, w), k = 1..4
-        return x + 0.2 * self.conv5(maps)  # (B, C + 4G, h, w) -> (B, C, h, w), no activation
-
-
-class RRDB(nn.Module):
-    """Residual in residual: x + 0.2 * three RDBs in a row."""
-
-    def __init__(self, channels: int, growth: int):
-        super().__init__()
-        self.RDB1 = RDB(channels, growth)
-        self.RDB2 = RDB(channels, growth)
-        self.RDB3 = RDB(channels, growth)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + 0.2 * self.RDB3(self.RDB2(self.RDB1(x)))
 
 
 class RRDBNetx4x4(nn.Module):

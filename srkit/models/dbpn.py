@@ -15,7 +15,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from srkit.images import to_y
+from srkit.images import to_y, with_y
 from srkit.layers import check_input
 from srkit.resize import imresize
 
@@ -146,5 +146,4 @@ class DBPN(nn.Module):
         if self.colours == 3:
             return self.network(lr)
         up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
-        # equal steps in R, G and B change Y alone, 219/255 of a step
-        return up + (self.network(to_y(lr)) - to_y(up)) * (255 / 219)
+        return with_y(up, self.network(to_y(lr)))

@@ -1,7 +1,7 @@
 """ESRGAN (Wang et al., "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks",
 ECCVW 2018; winner of PIRM 2018, region 3).
 
-Sec. 3.1 -> RDB, RRDB, RRDBNet; Sec. 3.4, network interpolation -> srkit.interpolate.
+Sec. 3.1 -> layers.RDB, layers.RRDB, RRDBNet; Sec. 3.4, network interpolation -> srkit.interpolate.
 VGGDiscriminator is the critic of the authors' training code. Reference code: xinntao/ESRGAN (the
 tensor names here) and XPixelGroup/BasicSR, both Apache-2.0, weights included; read, not copied.
 The authors' files name tensors in three ways: see KEYS.
@@ -15,43 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, conv
+from srkit.layers import RRDB, check_input, conv
 
 
 def lrelu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
-
-
-class RDB(nn.Module):
-    """Residual dense block: each convolution reads all maps before it; x + 0.2 * the last one's.
-
-    Four convolutions add G channels each to the C there are; the fifth brings C + 4G back to C.
-    """
-
-    def __init__(self, channels: int, growth: int):
-        super().__init__()
-        for k in range(4):
-            self.add_module(f"conv{k + 1}", conv(channels + k * growth, growth))
-        self.conv5 = conv(channels + 4 * growth, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = x
-        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            maps = torch.cat((maps, lrelu(layer(maps))), 1)  # (B, C + kG, h, w), k = 1..4
-        return x + 0.2 * self.conv5(maps)  # (B, C + 4G, h, w) -> (B, C, h, w), no activation
-
-
-class RRDB(nn.Module):
-    """Residual in residual: x + 0.2 * three RDBs in a row."""
-
-    def __init__(self, channels: int, growth: int):
-        super().__init__()
-        self.RDB1 = RDB(channels, growth)
-        self.RDB2 = RDB(channels, growth)
-        self.RDB3 = RDB(channels, growth)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + 0.2 * self.RDB3(self.RDB2(self.RDB1(x)))
 
 
 class RRDBNet(nn.Module):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.images import to_y
+from srkit.images import to_y, with_y
 from srkit.layers import check_input, conv
 from srkit.resize import imresize
 
@@ -124,6 +124,4 @@ class MemNet(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         check_input(lr, self.name)
         up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
-        y = to_y(up)
-        # equal steps in R, G and B change Y alone, 219/255 of a step
-        return up + (self.luma(y)[-1] - y) * (255 / 219)
+        return with_y(up, self.luma(to_y(up))[-1])

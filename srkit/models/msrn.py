@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.images import to_y
+from srkit.images import to_y, with_y
 from srkit.layers import MeanShift, Upsampler, check_input, conv
 from srkit.resize import imresize
 
@@ -122,5 +122,4 @@ class MSRN2018(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         check_input(lr, self.name)
         up = imresize(lr, self.scale)  # (B, 3, rh, rw)
-        # equal steps in R, G and B change Y alone, 219/255 of a step
-        return up + (self.luma(to_y(lr)) - to_y(up)) * (255 / 219)
+        return with_y(up, self.luma(to_y(lr)))

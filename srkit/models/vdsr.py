@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.images import to_y
+from srkit.images import to_y, with_y
 from srkit.layers import check_input, conv
 from srkit.resize import imresize
 
@@ -51,8 +51,7 @@ class VDSR(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         check_input(lr, self.name)
         up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
-        # a change of Y alone is the same change of R, G and B, 255/219 as large
-        return up + (self.luma(to_y(lr)) - to_y(up)) * (255 / 219)
+        return with_y(up, self.luma(to_y(lr)))
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:

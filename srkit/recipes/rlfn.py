@@ -29,7 +29,7 @@ from srkit import features
 from srkit.datasets import catalog, procedural
 from srkit.datasets.patches import Patches
 from srkit.evaluation import evaluate
-from srkit.images import read_image
+from srkit.images import read_image, to_8bit
 from srkit.losses.contrastive import RANDOM_TANH, VGG_DEEP, VGG_SHALLOW, Contrastive
 from srkit.models.edsr import EDSR
 from srkit.models.rfdn import RFDN
@@ -93,7 +93,7 @@ def training_pictures(data: str) -> list[Tensor]:
         images = procedural.pictures(8, 128, seed=0)
     else:
         images = [read_image(path) for path in catalog.pictures(data)]
-    return [(image * 255).round().to(torch.uint8) for image in images]
+    return [to_8bit(image) for image in images]
 
 
 def contrastive(extractor: nn.Module, weights: dict[str, float], crops: int) -> Loss:

@@ -56,18 +56,19 @@ def fit(
             group["lr"] = rate
         low, high = patches.batch(batch, patch, rng)
         value = loss(model(low.contiguous(memory_format=layout)), high, low)
-        if not math.isfinite(value.item()):
+        number = value.item()
+        if not math.isfinite(number):
             raise FloatingPointError(
-                f"the loss is {value.item()} at step {step} (learning rate {rate:g}): "
+                f"the loss is {number} at step {step} (learning rate {rate:g}): "
                 "lower lr, or look for a division by zero in the loss"
             )
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
 
-        running.append(value.item())
+        running.append(number)
         if on_step:
-            on_step(step, running[-1])
+            on_step(step, number)
         if step % validate_every == 0 or step == steps:
             row = {"step": step, "lr": rate, "loss": sum(running) / len(running)}
             if validate:

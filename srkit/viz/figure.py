@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from srkit.images import as_image, round_8bit
+from srkit.images import as_image, to_8bit
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -78,8 +77,7 @@ def check_alt(alt: str) -> str:
 
 def to_pil(picture: Any) -> Image.Image:
     """Any image -> 8-bit RGB, clamped to [0, 1] and rounded half up."""
-    levels = round_8bit(as_image(picture).detach().cpu()) * 255
-    return Image.fromarray(levels.round().permute(1, 2, 0).numpy().astype(np.uint8))
+    return Image.fromarray(to_8bit(as_image(picture).detach().cpu()).permute(1, 2, 0).numpy())
 
 
 def encode(image: Image.Image, kind: str) -> bytes:
