@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def fill(name: str, shape: tuple[int, ...], salt: int, gain: float) -> np.ndarray:
@@ -27,6 +27,28 @@ def fill(name: str, shape: tuple[int, ...], salt: int, gain: float) -> np.ndarra
     return 0.05 * u  # biases and running means
 
 
+def picture(shape: tuple[int, ...], salt: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """An oracle's input where it is not stored, float32 values in float64."""
+    values = np.random.RandomState(1000 + salt).uniform(low, high, shape).astype(np.float32)
+    return torch.from_numpy(values).double()
+
+
+def fill_network(network: nn.Module, spec: dict) -> set[str]:
+    """Fill `network` by the rule; return the names that the authors' network has and ours has not.
+
+    Every tensor of ours must be one of theirs, in name and shape.
+    """
+    state = {n: t for n, t in network.state_dict().items() if not n.endswith("batches_tracked")}
+    for name, tensor in state.items():
+        if name in spec["kept"]:
+            values = np.array(spec["kept"][name]).reshape(tensor.shape)
+        else:
+            assert list(tensor.shape) == spec["tensors"].get(name), f"{name} is not the authors'"
+            values = fill(name, tuple(tensor.shape), spec["salt"], spec["gain"])
+        tensor.copy_(torch.from_numpy(values))
+    return spec["tensors"].keys() - state.keys()
+
+
 def relative_error(network: nn.Module, folder: Path, tag: str) -> float:
     """Fill `network` and compare its answer: largest difference over the largest magnitude.
 
@@ -34,15 +56,8 @@ def relative_error(network: nn.Module, folder: Path, tag: str) -> float:
     build it with rgb_range=1. It computes in float64, so only the oracle's float32 rounding shows.
     """
     spec = json.loads((folder / f"{tag}.json").read_text())
-    state = network.double().eval().state_dict()
-    shapes = {name: list(t.shape) for name, t in state.items() if name not in spec["kept"]}
-    assert shapes == spec["tensors"], "tensor names or shapes are not the authors'"
-    for name, tensor in state.items():
-        if name in spec["kept"]:
-            values = np.array(spec["kept"][name]).reshape(tensor.shape)
-        else:
-            values = fill(name, tuple(tensor.shape), spec["salt"], spec["gain"])
-        tensor.copy_(torch.from_numpy(values))
+    missing = fill_network(network.double().eval(), spec)
+    assert missing == set(), "tensors of the authors that are not here"
     with np.load(folder / f"{tag}.npz") as arrays:
         (given,) = (arrays[key] for key in arrays.files if key.startswith("in_"))
         (wanted,) = (arrays[key] for key in arrays.files if key.startswith("out_"))

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from oracle import fill, relative_error
+from oracle import fill_network, picture, relative_error
 from torch import nn
 
 from srkit.models.ciplab import RRDBNetx4x4, UNetDiscriminator
@@ -28,19 +28,13 @@ def test_critic_answers_as_the_authors_without_their_idle_layers(assets):
     folder = assets("oracles/ciplab_unetd.npz").parent
     spec = json.loads((folder / "ciplab_unetd.json").read_text())
     critic = UNetDiscriminator().double().eval()
-    state = {n: t for n, t in critic.state_dict().items() if not n.endswith("batches_tracked")}
-    for name, tensor in state.items():
-        assert list(tensor.shape) == spec["tensors"][name]
-        values = fill(name, tuple(tensor.shape), spec["salt"], spec["gain"])
-        tensor.copy_(torch.from_numpy(values))
-    idle = spec["tensors"].keys() - state.keys()
+    idle = fill_network(critic, spec)
     assert {name.split(".")[1] for name in idle} == {"conv2", "conv_sc", "bn2"}
     learned = [shape for name, shape in spec["tensors"].items() if "running" not in name]
     assert sum(map(math.prod, learned)) == 12_823_810
 
-    picture = np.random.RandomState(1000).uniform(0, 1, (1, 3, 128, 128)).astype(np.float32)
     with torch.no_grad():
-        verdict = critic(torch.from_numpy(picture).double())
+        verdict = critic(picture((1, 3, 128, 128)))
     answers = {"enc": verdict.encoder, "dec": verdict.decoder}
     names = [f"{half}{k}" for half in "ed" for k in range(1, 7)]
     for name, maps in zip(names, verdict.maps, strict=True):

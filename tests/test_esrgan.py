@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from oracle import fill, relative_error
+from oracle import fill_network, picture, relative_error
 from torch import Tensor, nn
 
 from srkit.models.esrgan import LAYOUTS, RRDBNet, VGGDiscriminator, rename_keys
@@ -39,14 +39,9 @@ def test_discriminator_answers_as_basicsr(assets):
     folder = assets("oracles/basicsr_vggdisc128.npz").parent
     spec = json.loads((folder / "basicsr_vggdisc128.json").read_text())
     critic = VGGDiscriminator(128).double().eval()
-    state = {n: t for n, t in critic.state_dict().items() if not n.endswith("batches_tracked")}
-    assert {name: list(t.shape) for name, t in state.items()} == spec["tensors"]
-    for name, tensor in state.items():
-        values = fill(name, tuple(tensor.shape), spec["salt"], spec["gain"])
-        tensor.copy_(torch.from_numpy(values))
-    picture = np.random.RandomState(1000).uniform(0, 1, (1, 3, 128, 128)).astype(np.float32)
+    assert fill_network(critic, spec) == set()
     with torch.no_grad():
-        score = critic(torch.from_numpy(picture).double()).numpy()
+        score = critic(picture((1, 3, 128, 128))).numpy()
     with np.load(folder / "basicsr_vggdisc128.npz") as wanted:
         assert np.abs(score / wanted["out_score"] - 1).max() < 1e-5
 

@@ -21,7 +21,9 @@ from srkit.images import (
     read_picture,
     round_8bit,
     shave,
+    to_8bit,
     to_y,
+    with_y,
     write_image,
     write_picture,
 )
@@ -594,3 +596,18 @@ def test_published_files_read_as_they_are(assets):
     with Image.open(path) as image:
         assert torch.equal(picture.rgb, tensor(np.array(image)))
     assert sorted(picture.rgb.shape) == [3, 321, 481]
+
+
+def test_with_y_sets_luma_and_nothing_else(rng):
+    """The new Y is there, and so are the old colour differences, which make up Cb and Cr."""
+    rgb = torch.rand(2, 3, 5, 6, dtype=torch.float64, generator=rng)
+    y = torch.rand(2, 1, 5, 6, dtype=torch.float64, generator=rng)
+    changed = with_y(rgb, y)
+    torch.testing.assert_close(to_y(changed), y)
+    torch.testing.assert_close(changed - changed[:, :1], rgb - rgb[:, :1])
+
+
+def test_to_8bit_is_what_round_8bit_shows():
+    x = torch.tensor([-0.2, 0.0, 0.5 / 255, 0.499 / 255, 1.0, 1.3]).expand(3, 1, -1)
+    assert to_8bit(x)[0, 0].tolist() == [0, 0, 1, 0, 255, 255]
+    assert torch.equal(to_8bit(x) / 255, round_8bit(x))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from oracle import fill
+from oracle import fill_network, picture
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -37,23 +37,13 @@ def small(**kwargs) -> TTSR:
 def oracle(folder: Path, tag: str, network: nn.Module) -> dict[str, np.ndarray]:
     """Fill the network by the oracles' rule; their stored arrays."""
     spec = json.loads((folder / f"{tag}.json").read_text())
-    tensors = {n: shape for n, shape in spec["tensors"].items() if not n.startswith("LTE_copy")}
-    state = network.double().eval().state_dict()
-    shapes = {name: list(t.shape) for name, t in state.items() if name not in spec["kept"]}
-    assert shapes == tensors, "tensor names or shapes are not the authors'"
-    for name, tensor in state.items():
-        if name in spec["kept"]:
+    for name, tensor in network.double().eval().state_dict().items():
+        if name in spec["kept"]:  # ours stand in the network already
             assert np.allclose(tensor.flatten(), spec["kept"][name], rtol=1e-6)
-        else:
-            values = fill(name, tuple(tensor.shape), spec["salt"], spec["gain"])
-            tensor.copy_(torch.from_numpy(values))
+    unused = fill_network(network, spec)
+    assert all(name.startswith("LTE_copy") for name in unused)
     with np.load(folder / f"{tag}.npz") as arrays:
         return dict(arrays)
-
-
-def picture(shape: tuple[int, ...], salt: int, low: float, high: float) -> Tensor:
-    values = np.random.RandomState(1000 + salt).uniform(low, high, shape).astype(np.float32)
-    return torch.from_numpy(values).double()
 
 
 def error(answer: Tensor, wanted: np.ndarray) -> float:

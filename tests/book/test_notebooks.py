@@ -1,6 +1,9 @@
 """The committed chapters: complete runs, small enough, readable everywhere."""
 
+import inspect
+import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -82,3 +85,20 @@ def test_two_runs_differ_in_nothing_after_tidying():
         return tidy(notebook)
 
     assert run("ab" * 16, "9:00") == run("cd" * 16, "9:01")
+
+
+def test_the_source_that_a_chapter_shows_is_the_package_s_own():
+    """A stored page must not go on showing code that has changed since."""
+
+    shown = 0
+    for path in CHAPTERS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                text = output.get("data", {}).get("text/plain", "")
+                where = re.match(r"# (srkit/[\w/]+)\.py, line \d+\n", text)
+                if where:
+                    source = inspect.getsource(import_module(where[1].replace("/", ".")))
+                    lines = {line.strip() for line in source.splitlines()}
+                    assert {line.strip() for line in text.splitlines()[1:]} <= lines, where[0]
+                    shown += 1
+    assert shown
