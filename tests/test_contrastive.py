@@ -11,7 +11,7 @@ from srkit.losses.contrastive import RANDOM_TANH, Contrastive
 class Doubling(nn.Module):
     """Features that are the picture itself and twice its square."""
 
-    name, layers = "doubling", ("same", "square")
+    name, sha256, layers = "doubling", "0" * 64, ("same", "square")
 
     def forward(self, image, layers):
         found = {"same": image, "square": 2 * image**2}

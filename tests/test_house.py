@@ -31,8 +31,8 @@ FLOORS = (
     ("cli",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-# The one pair on one floor that may: a model's name is turned into a network.
-NEIGHBOURS = {("evaluation", "weights")}
+# Pairs on one floor that may: a model's name is turned into a network; LPIPS, a metric, is a loss.
+NEIGHBOURS = {("evaluation", "weights"), ("losses", "metrics")}
 HEAVY = "torchvision lpips matplotlib PIL skimage scipy IPython ipywidgets pooch typer tqdm"
 
 

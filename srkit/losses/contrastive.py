@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from srkit.features import Extractor
+from srkit.losses.terms import Features, FeatureTerm
 
 # What CSD and AECR-Net use: five VGG-19 convolutions, after their ReLU, the deepest counted most.
 VGG_DEEP = {
@@ -18,7 +21,7 @@ VGG_SHALLOW = {"relu1_1": 1.0}
 RANDOM_TANH = {"conv2": 1.0}
 
 
-class Contrastive(nn.Module):
+class Contrastive(FeatureTerm):
     """sum_j lambda_j d(phi_j(sr), phi_j(hr)) / (d(phi_j(sr), phi_j(negative)) + 1e-7).
 
     d is the mean absolute difference, phi_j the extractor's layer j (RLFN, Eq. 8). The negative is
@@ -29,24 +32,20 @@ class Contrastive(nn.Module):
     `features.random_tanh()`.
     """
 
-    def __init__(self, extractor: nn.Module, weights: Mapping[str, float]):
-        super().__init__()
-        unknown = set(weights) - set(extractor.layers)
-        if unknown:
-            raise ValueError(
-                f"{extractor.name} has no layers {sorted(unknown)}; it has "
-                f"{', '.join(extractor.layers)}"
-            )
-        self.extractor, self.weights = extractor, dict(weights)
+    label = "contrastive"
+    needs = {"negative": "the picture to keep away from: the LR one, enlarged by bicubic"}
 
-    def forward(self, sr: Tensor, hr: Tensor, negative: Tensor) -> Tensor:
-        layers = tuple(self.weights)
-        anchor = self.extractor(sr, layers)
-        positive = self.extractor(hr.detach(), layers)
-        negative = self.extractor(negative.detach(), layers)
-        total = sr.new_zeros(())
+    def __init__(self, extractor: Extractor, weights: Mapping[str, float]):
+        super().__init__()
+        self.look_through(extractor, weights)
+        self.weights = dict(weights)
+        layers = ", ".join(f"{weight:g} {layer}" for layer, weight in self.weights.items())
+        self.formula = f"sum |sr - hr| / |sr - negative|, at {layers} of {self.trunk}"
+
+    def compare(self, sr: Features, hr: Features, negative: Features) -> Tensor:
+        total = 0
         for layer, weight in self.weights.items():
-            near = (anchor[layer] - positive[layer]).abs().mean()
-            far = (anchor[layer] - negative[layer]).abs().mean()
+            near = (sr[layer] - hr[layer]).abs().mean()
+            far = (sr[layer] - negative[layer]).abs().mean()
             total = total + weight * near / (far + 1e-7)
         return total

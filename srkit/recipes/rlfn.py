@@ -107,7 +107,7 @@ def contrastive(extractor: nn.Module, weights: dict[str, float], crops: int) -> 
     def loss(sr: Tensor, hr: Tensor, lr: Tensor) -> Tensor:
         pixel = l1(sr, hr, lr)
         blurred = imresize(lr[:crops], SCALE).clamp(0, 1)
-        value = contrast(sr[:crops], hr[:crops], blurred)
+        value = contrast(sr[:crops], hr[:crops], negative=blurred)
         if loss.weight is None:
             loss.weight = CONTRAST_SHARE * pixel.item() / value.item()
         return pixel + loss.weight * value
