@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 _HOMES = {
     "Picture": "images",
+    "card": "training.cards",
     "compare": "viz.compare",
     "count": "models.counting",
     "create_model": "weights",
@@ -33,6 +34,7 @@ _HOMES = {
     "style": "viz.plots",
     "taps": "hooks",
     "to_y": "images",
+    "train": "recipes",
     "upscale": "inference",
     "write_image": "images",
 }

@@ -6,6 +6,9 @@ Exit codes: 0 all went well, 1 something failed (one sentence on stderr), 2 wron
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +48,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Scale = Annotated[int | None, typer.Option(help="The factor, where the name does not say it.")]
 Weights = Annotated[str, typer.Option(help="official, srkit, or a file.")]
 Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 
 
 @app.command()
@@ -150,7 +154,7 @@ def upscale(
     precision: Precision = "auto",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     suffix: Annotated[str | None, typer.Option(help="For a folder: .png, .jpg ...")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
+    overwrite: Overwrite = False,
     check_color: Annotated[
         bool, typer.Option("--check-color", help="Reduce the result again; tell the mean shift.")
     ] = False,
@@ -178,8 +182,7 @@ def upscale(
         )
         typer.echo(report)
     else:
-        if target.exists() and not overwrite:
-            raise ValueError(f"{target} exists: --overwrite replaces it")
+        _check_free(target, overwrite)
         picture = images.read_picture(source)
         big = inference.upscale(_network(name, scale, weights), picture, **settings)
         images.write_picture(big, target)
@@ -239,6 +242,42 @@ def fetch(
             typer.echo(f"{name}: {weights.official(model_info(name))}")
 
 
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help=".pth, .caffemodel, .npz, TensorFlow's V1 ...")],
+    target: Annotated[Path, typer.Argument(help="The .safetensors to write.")],
+    name: Annotated[str | None, typer.Option(help="The network, if the file fits several.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a file of weights as srkit's own, with what is known of it in the header."""
+    from srkit import weights
+
+    _check_free(target, overwrite)
+    model = weights.load_checkpoint(weights.convert(source, target, name=name))
+    typer.echo(f"{target}: {model.name}")
+
+
+@app.command()
+def export(
+    name: Name,
+    target: Annotated[Path, typer.Argument(help="The .onnx to write.")],
+    scale: Scale = None,
+    weights: Weights = "official",
+    opset: Annotated[int | None, typer.Option(help="ONNX's version of operators.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a network with its weights as ONNX, checked against PyTorch."""
+    from srkit import export
+    from srkit.models.zoo import model_info
+    from srkit.weights import file_of, origin
+
+    _check_free(target, overwrite)
+    model = _network(name, scale, weights)
+    file = name if Path(name).is_file() else file_of(model_info(model.name), weights)
+    error = export.export_onnx(model, target, opset=opset, provenance=origin(file))
+    typer.echo(f"{target}: {model.name}, {error:.0e} from PyTorch's pictures at most")
+
+
 @app.command("explain-psnr")
 def explain_psnr(
     result: Annotated[Path, typer.Argument(help="The picture to judge.")],
@@ -253,6 +292,130 @@ def explain_psnr(
         images.read_image(result), images.read_image(original), scale=scale
     )
     typer.echo(json.dumps(table.rows, indent=1) if as_json else table)
+
+
+def _check_free(target: Path, overwrite: bool) -> None:
+    if target.exists() and not overwrite:
+        raise ValueError(f"{target} exists: --overwrite replaces it")
+
+
+Recipe = Annotated[str, typer.Argument(help="A recipe: the name of a chapter's paper.")]
+Budget = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper.")]
+Out = Annotated[Path, typer.Option(help="The folder of all runs.")]
+Minutes = Annotated[float | None, typer.Option(help="Of each stage, instead of its steps.")]
+TrainingPrecision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+Devices = Annotated[int, typer.Option(help="Processes on this machine, one a GPU.")]
+Nodes = Annotated[int, typer.Option(help="Machines; run the command on each.")]
+Rendezvous = Annotated[str, typer.Option(help="HOST:PORT of one of the machines.")]
+
+
+@app.command()
+def train(
+    recipe: Recipe,
+    variant: Annotated[str | None, typer.Option(help="One of the recipe's; its first.")] = None,
+    budget: Budget = "laptop",
+    seed: Annotated[int, typer.Option(help="Decides weights and crops.")] = 0,
+    out: Out = Path("runs"),
+    minutes: Minutes = None,
+    precision: TrainingPrecision = "auto",
+    resume: Annotated[
+        str, typer.Option(help="auto goes on; never refuses a used folder.")
+    ] = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    rendezvous: Rendezvous = "localhost:29400",
+) -> None:
+    """Train a variant of a recipe; what was stopped goes on."""
+    if _launch(devices, nodes, rendezvous):
+        return
+    from srkit import recipes
+    from srkit.training.cards import card
+
+    record = recipes.train(
+        recipe,
+        variant,
+        budget=budget,
+        seed=seed,
+        out=out,
+        minutes=minutes,
+        precision=precision,
+        resume=resume,
+    )
+    if int(os.environ.get("RANK", 0)) == 0:
+        typer.echo(card(record))
+
+
+@app.command()
+def reproduce(
+    recipe: Recipe,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Only these; may be given several times.")
+    ] = None,
+    budget: Budget = "laptop",
+    seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 1,
+    out: Out = Path("runs"),
+    minutes: Minutes = None,
+    precision: TrainingPrecision = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    rendezvous: Rendezvous = "localhost:29400",
+) -> None:
+    """Train all that a chapter shows, and print its reproduction cards."""
+    if _launch(devices, nodes, rendezvous):
+        return
+    from srkit import recipes
+
+    cards = recipes.reproduce(
+        recipe,
+        variants=variant or (),
+        seeds=range(seeds),
+        budget=budget,
+        out=out,
+        minutes=minutes,
+        precision=precision,
+    )
+    if int(os.environ.get("RANK", 0)) == 0:
+        typer.echo("\n\n".join(map(str, cards)))
+
+
+@app.command()
+def runs(
+    out: Annotated[Path, typer.Argument(help="The folder of runs.")] = Path("runs"),
+    plot: Annotated[Path | None, typer.Option(help="PSNR over steps, into this picture.")] = None,
+    collect: Annotated[Path | None, typer.Option(help="All records into one JSON file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List finished runs; compare them in a picture; gather their records."""
+    from srkit.training import cards
+    from srkit.training import runs as kept
+
+    records = kept.find_runs(out)
+    if not records:
+        raise ValueError(f"no finished run under {out}: `srkit train` makes one")
+    if collect is not None:
+        kept.write_json(records, collect)
+    if plot is not None:
+        cards.plot(records, plot)
+    typer.echo(json.dumps(records, indent=1) if as_json else cards.summary(records))
+
+
+def _launch(devices: int, nodes: int, rendezvous: str) -> bool:
+    """Start this very command in several processes, if it asks for them and isn't one of them.
+
+    It is torchrun that starts them, so that `torchrun ... -m srkit train ...` does the same.
+    """
+    if devices * nodes == 1 or "LOCAL_RANK" in os.environ:
+        return False
+    where = ["--standalone"]
+    if nodes > 1:
+        where = ["--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", "--rdzv-id=srkit"]
+    command = ["--nnodes", str(nodes), "--nproc-per-node", str(devices), *where, "-m", "srkit"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *command, *sys.argv[1:]], check=False
+    )
+    if ended.returncode:
+        raise typer.Exit(ended.returncode)
+    return True
 
 
 def _network(name: str, scale: int | None, weights: str):

@@ -164,7 +164,7 @@ def evaluate(
 
     rows = []
     for pair in tqdm(chosen, desc=f"{name} on {title}", unit="picture", disable=None):
-        lr, hr = _load_plane(pair, scale) if rule.plane else _load(pair, scale)
+        lr, hr = _load_plane(pair, scale) if rule.plane else load_pair(pair, scale)
         start = time.perf_counter()
         sr = method(lr)
         seconds = time.perf_counter() - start
@@ -222,7 +222,7 @@ def _pairs(
     return str(data), pairs(str(data), scale, root=root)
 
 
-def _load(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
+def load_pair(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
     """LR and HR as 8-bit RGB pictures in [0, 1]: (3, h, w), (3, rh, rw)."""
     hr = modcrop(read_image(pair.hr), scale)
     return (make_lr(hr, scale) if pair.lr is None else read_image(pair.lr)), hr

@@ -1,14 +1,25 @@
-"""Weights in the formats of Caffe and TensorFlow 1, read without them; nothing in a file is run.
+"""Weights in the formats of Caffe, TensorFlow 1 and NumPy; nothing in a file is run.
 
-Both keep their numbers in protocol buffers: fields of a number, a type and a value, one after the
-other. https://protobuf.dev/programming-guides/encoding/. TensorFlow's V1 checkpoint puts them into
+Caffe and TensorFlow, which are not needed, keep their numbers in protocol buffers: fields of a
+number, a type and a value, one after the other.
+https://protobuf.dev/programming-guides/encoding/. TensorFlow's V1 checkpoint puts them into
 LevelDB's table of sorted keys. https://github.com/google/leveldb/blob/main/doc/table_format.md
+
+NumPy's .npz is a zip of arrays. TensorLayer, for TensorFlow, saved a list of arrays as one array of
+objects, which is a pickle: of that, numbers are read and nothing is called.
+
+Torch7's .t7 is not read. RDN's authors published theirs so (RDN_BIX2, X3, X4): convolutions in the
+order SFENet1, SFENet2, for each block RDBs.d.convs.0 to 7 and RDBs.d.LFF, then GFF.0, GFF.1, and
+those of UPNet, by the names of `srkit.models.rdn`; they subtract DIV2K's mean first, ours do not.
 """
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterator
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -78,6 +89,85 @@ def read_tensorflow(path: str | PathLike) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is no whole TensorFlow V1 checkpoint ({error}): fetch it again."
         ) from error
+
+
+def read_npz(path: str | PathLike) -> dict[str, Tensor]:
+    """The arrays of an .npz as float32, by name; those of a list by their numbers: "0", "1", ...
+
+    Lists are arrays that were saved without names (arr_0, arr_1, ...) and arrays of arrays
+    (TensorLayer's `params`). Raises ValueError for what is not a whole file of numbers.
+    """
+    state = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                value = _npy(archive.read(member))
+                name = member.removesuffix(".npy").removeprefix("arr_")
+                named = enumerate(value) if isinstance(value, list) else [(name, value)]
+                # a copy: in this machine's byte order, and PyTorch may write to it
+                state |= {str(n): torch.from_numpy(np.array(x, np.float32)) for n, x in named}
+    except _Refused as error:
+        raise ValueError(
+            f"{path} is refused: to load it would run {error}, and weights are arrays only. If you "
+            "trust the file, open it where it was made and save them by np.savez(path, *arrays)."
+        ) from error
+    except Exception as error:  # a broken zip or pickle shows as any of a dozen kinds
+        raise ValueError(
+            f"{path} is no whole .npz of numbers ({error}): fetch it again."
+        ) from error
+    return state
+
+
+def _npy(data: bytes) -> np.ndarray | list[np.ndarray]:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    v1, v2 = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+    *_, dtype = (v1 if version == (1, 0) else v2)(file)
+    if dtype.hasobject:
+        return [item.value for item in _Numbers(file, encoding="latin1").load().value]
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+class _Refused(pickle.UnpicklingError):
+    """The pickle wants something to be called; the message says what."""
+
+
+class _Numbers(pickle.Unpickler):
+    """Reads pickled arrays with the two classes below in place of everything that NumPy names.
+
+    (NumPy's own are no safe choice: a forged dtype would have it take bytes for objects.)
+    """
+
+    def find_class(self, module: str, name: str) -> Callable | None:
+        if (module, name) == ("_codecs", "encode"):  # of bytes in older pickles
+            return str.encode
+        known = {"_reconstruct": _Array, "dtype": _Type, "ndarray": None}
+        if module.split(".")[0] != "numpy" or name not in known:
+            raise _Refused(f"{module}.{name}")
+        return known[name]
+
+
+class _Type:
+    def __init__(self, code: str, *_: object):
+        self.code = code
+
+    def __setstate__(self, state: tuple) -> None:
+        self.code = state[1] + self.code  # byte order
+
+
+class _Array:
+    value: np.ndarray | list  # a list, of an array of objects
+
+    def __init__(self, *_: object):
+        """All that counts comes with the state."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, fortran, values = state
+        if not isinstance(values, list):
+            values = values.encode("latin1") if isinstance(values, str) else values  # of Python 2
+            values = np.frombuffer(values, kind.code).reshape(shape, order="F" if fortran else "C")
+        self.value = values
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

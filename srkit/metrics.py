@@ -10,7 +10,7 @@ One picture (3, H, W) gives a float, a batch (B, 3, H, W) one value a picture, a
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -123,29 +123,39 @@ def lpips(sr: Tensor, hr: Tensor, net: str = "alex") -> float | Tensor:
     Raises ValueError for values outside [0, 1], sizes that differ, an unknown net;
     FileNotFoundError, with the way to get it, where the network's weights are not at hand.
     """
-    if net not in LPIPS_LAYERS:
-        raise ValueError(f"net {net!r} is unknown: one of {', '.join(LPIPS_LAYERS)}.")
     _check_pair(sr, hr)
     extractor, heads = _lpips_parts(net, sr.device)
-    of_sr, of_hr = extractor(sr, heads), extractor(hr, heads)
-    distance = torch.zeros((), device=sr.device)
+    return _answer(lpips_distance(extractor(sr, heads), extractor(hr, heads), heads))
+
+
+def lpips_distance(
+    of_sr: Mapping[str, Tensor], of_hr: Mapping[str, Tensor], heads: Mapping[str, Tensor]
+) -> Tensor:
+    """LPIPS from features by layer: one value a picture. What the metric and the loss share."""
+    total = 0
     for layer, head in heads.items():
         a, b = (F.normalize(f[layer], dim=-3, eps=1e-10) for f in (of_sr, of_hr))
         weighted = (head * (a - b).square()).sum(dim=-3)  # (..., C, h, w) -> (..., h, w)
-        distance = distance + weighted.mean(dim=(-2, -1))
-    return _answer(distance)
+        total = total + weighted.mean(dim=(-2, -1))
+    return total
+
+
+def lpips_network(net: str) -> tuple[features.Extractor, dict[str, Tensor]]:
+    """LPIPS' trunk and, by layer, its linear heads (C, 1, 1)."""
+    if net not in LPIPS_LAYERS:
+        raise ValueError(f"net {net!r} is unknown: one of {', '.join(LPIPS_LAYERS)}.")
+    build = {"alex": features.alexnet, "squeeze": features.squeezenet, "vgg": features.vgg16}[net]
+    package = Path(find_spec("lpips").origin).parent  # its import would load half of SciPy
+    heads = torch.load(package / f"weights/v0.1/{net}.pth", map_location="cpu", weights_only=True)
+    return build(), {
+        layer: heads[f"lin{i}.model.1.weight"][0] for i, layer in enumerate(LPIPS_LAYERS[net])
+    }
 
 
 @cache
-def _lpips_parts(
-    net: str, device: torch.device
-) -> tuple[features.Extractor, dict[str, Tensor]]:  # heads: (C, 1, 1)
-    build = {"alex": features.alexnet, "squeeze": features.squeezenet, "vgg": features.vgg16}[net]
-    package = Path(find_spec("lpips").origin).parent  # its import would load half of SciPy
-    heads = torch.load(package / f"weights/v0.1/{net}.pth", map_location=device, weights_only=True)
-    return build().to(device), {
-        layer: heads[f"lin{i}.model.1.weight"][0] for i, layer in enumerate(LPIPS_LAYERS[net])
-    }
+def _lpips_parts(net: str, device: torch.device) -> tuple[features.Extractor, dict[str, Tensor]]:
+    extractor, heads = lpips_network(net)
+    return extractor.to(device), {layer: head.to(device) for layer, head in heads.items()}
 
 
 VALUES = {

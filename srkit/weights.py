@@ -1,9 +1,9 @@
 """From a name or a file to a network with weights, and back.
 
 Files of other people are recognised by their tensors (names and shapes), never by their file names,
-and never run: `.pth` is read with PyTorch's restricted unpickler, the files of Caffe and TensorFlow
-by `srkit.foreign`, srkit's own are `.safetensors`. Where authors name tensors otherwise than srkit,
-the paper's file has the map: `from_authors` of its network.
+and never run: `.pth` is read with PyTorch's restricted unpickler, the files of Caffe, TensorFlow
+and NumPy by `srkit.foreign`, srkit's own are `.safetensors`. Where authors name tensors otherwise
+than srkit, the paper's file has the map: `from_authors` of its network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from srkit import files, foreign
+from srkit import __version__, files, foreign
 from srkit.models.zoo import ZOO, Entry, model_info
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model")  # keys under which trainers put weights
@@ -36,7 +36,7 @@ def create_model(
     entry = model_info(name, scale=scale)
     model = entry.build()
     if weights is not None:
-        load_weights(model, _file_of(entry, weights))
+        load_weights(model, file_of(entry, weights))
     return model.eval()
 
 
@@ -108,12 +108,40 @@ def save_weights(
         file.write(save(state, metadata))
 
 
+def convert(source: str | PathLike, target: str | PathLike, *, name: str | None = None) -> Path:
+    """Write the weights of a file that `load_checkpoint` reads as srkit's own; return `target`.
+
+    `name` ("idn_x3") says which network, where the file fits several. The header's provenance tells
+    the file they come from (`origin`), the paper, the version of srkit, and what was translated.
+    """
+    model = create_model(name, weights=Path(source)) if name else load_checkpoint(source)
+    state, metadata = _read(source)
+    paper, same = model_info(model.name).paper, state.keys() & model.state_dict().keys()
+    provenance = origin(source) | {
+        "paper": f"{paper.title}, {paper.venue} {paper.year}",
+        "srkit": __version__,
+        "translated": f"{len(same)} of {len(state)} tensors have the same name there and here",
+    }
+    if "provenance" in metadata:
+        provenance["the source's provenance"] = metadata["provenance"]
+    save_weights(model, target, provenance=provenance)
+    return Path(target)
+
+
+def origin(path: str | PathLike) -> dict[str, str]:
+    """What is to be known of a file of weights: name, SHA-256, and licence if the zoo knows it."""
+    seen = files.sha256(path)
+    known = (file.licence for e in ZOO for file in e.weights.values() if file.sha256 == seen)
+    return {"source": Path(path).name, "sha256": seen, "licence": next(known, "not known")}
+
+
 def official(entry: Entry) -> Path:
     """The authors' file of `entry`, found or fetched, its SHA-256 verified."""
-    return _file_of(entry, "official")
+    return file_of(entry, "official")
 
 
-def _file_of(entry: Entry, weights: str | PathLike) -> Path:
+def file_of(entry: Entry, weights: str | PathLike) -> Path:
+    """The file that `weights` of `create_model` means: "official", "srkit", or a path."""
     if weights in entry.weights:
         file = entry.weights[weights]
         if weights == "official":
@@ -150,7 +178,8 @@ def _chosen(fits: list[Entry], metadata: dict[str, str], path: str | PathLike) -
     if not known:
         warnings.warn(
             f"{path} fits {', '.join(e.name for e in fits)}, and does not say which: taken for "
-            f"{fits[0].name}. create_model(name, weights=path) takes another.",
+            f"{fits[0].name}. create_model(name, weights=path) takes another, as does "
+            "srkit convert --name.",
             stacklevel=3,
         )
     return (known or fits)[0]
@@ -207,6 +236,14 @@ def _read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
         state, metadata = _read_safetensors(path)
     elif path.suffix == ".caffemodel":
         state, metadata = foreign.read_caffemodel(path), {}
+    elif path.suffix == ".npz":
+        state, metadata = foreign.read_npz(path), {}
+    elif path.suffix == ".t7":
+        raise ValueError(
+            f"{path} is a file of Torch7, which srkit does not read. Open it where Torch7 or a "
+            "reader of its files is, and save its tensors by the names and shapes of "
+            "create_model(name).state_dict(), with torch.save or as .safetensors."
+        )
     elif foreign.is_tensorflow(path):
         state, metadata = foreign.read_tensorflow(path), {}
     else:
@@ -224,7 +261,9 @@ def _read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     for name, tensor in state.items():
         _check_finite(tensor, name, f"of {path} is damaged")
-    return state, metadata
+    # batch norms of PyTorch before 0.4.1 do not count their batches; new ones start at 0
+    norms = [name.removesuffix("running_mean") for name in state if name.endswith("running_mean")]
+    return {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms} | state, metadata
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

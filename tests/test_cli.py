@@ -102,6 +102,37 @@ def test_fetch_finds_what_is_there(run, assets):
     assert result.stdout.splitlines()[1].endswith("rlfn_x4.pth")
 
 
+def test_convert(run, weights, tmp_path):
+    source, target = tmp_path / "theirs.pth", tmp_path / "ours.safetensors"
+    state = srkit.load_checkpoint(weights).state_dict()
+    torch.save({"params": {f"module.{name}": t for name, t in state.items()}}, source)
+    result = run("convert", source, target)
+    assert (result.exit_code, result.stdout) == (0, f"{target}: rlfn_tiny_x4\n")
+    ours = srkit.load_checkpoint(target).state_dict()
+    assert all(torch.equal(ours[name], tensor) for name, tensor in state.items())
+    again = run("convert", source, target)
+    assert (again.exit_code, again.stderr) == (
+        1,
+        f"srkit: {target} exists: --overwrite replaces it\n",
+    )
+    assert run("convert", source, target, "--overwrite").exit_code == 0
+
+
+def test_convert_of_what_fits_several_networks_says_so(run, tmp_path):
+    torch.save(srkit.create_model("idn_small_x2").state_dict(), tmp_path / "small.pth")
+    torch.save(srkit.create_model("idn_x3").state_dict(), tmp_path / "a.pth")
+    for words, name in (((), "idn_x2"), (("--name", "idn_x3"), "idn_x3")):
+        result = run("convert", tmp_path / "a.pth", tmp_path / f"{name}.safetensors", *words)
+        assert result.stdout == f"{tmp_path / name}.safetensors: {name}\n"
+        assert ("srkit convert --name" in result.stderr) == (not words)
+    wrong = run("convert", tmp_path / "small.pth", tmp_path / "b.safetensors", "--name", "idn_x3")
+    assert wrong.exit_code == 1
+    assert (
+        "does not fit idn_x3. This file is for create_model('idn_small', scale=2)" in wrong.stderr
+    )
+    assert not (tmp_path / "b.safetensors").exists()
+
+
 def test_explain_psnr(run, picture, tmp_path):
     write_image((read_image(picture) + 10 / 255).clamp(0, 1), tmp_path / "other.png")
     words = ("explain-psnr", tmp_path / "other.png", picture, "--scale", 2)
@@ -120,6 +151,8 @@ def test_explain_psnr(run, picture, tmp_path):
         (("eval", "bicubic", "--protocol", "mine", "--scale", "4"), "protocol 'mine'"),
         (("fetch", "Set6"), "no model is named 'Set6'"),
         (("upscale", "rlfn_x4", "nowhere.png", "out.png"), "nowhere.png"),
+        (("convert", "nowhere.pth", "out.safetensors"), "no file nowhere.pth"),
+        (("export", "ddbpn_x4", "out.onnx"), "ddbpn_x4 has no weights 'official'"),
     ],
 )
 def test_refusals_are_one_sentence(run, words, sentence):

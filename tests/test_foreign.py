@@ -1,16 +1,21 @@
-"""Files of Caffe and TensorFlow 1: read without them, refused in words when damaged."""
+"""Files of Caffe, TensorFlow 1 and NumPy: nothing is run, refused in words when damaged."""
 
 from __future__ import annotations
 
+import io
+import os
+import pickle
 import random
 import struct
+import zipfile
 
 import numpy as np
 import pytest
 import torch
+from test_srfeat import as_tensorlayer
 
 from srkit import foreign
-from srkit.weights import load_checkpoint
+from srkit.weights import create_model, load_checkpoint, load_weights
 
 
 def varint(value):
@@ -76,6 +81,26 @@ def tensorflow(arrays, compression=0):
     return b"".join(parts) + index + footer.ljust(40, b"\0") + foreign.TABLE_MAGIC
 
 
+def object_npz(content, protocol):
+    """An .npz with `content` as TensorLayer's `params`: an array of objects, pickled."""
+    npy = io.BytesIO()
+    facts = {"descr": "|O", "fortran_order": False, "shape": (len(content),)}
+    np.lib.format.write_array_header_1_0(npy, facts)
+    objects = np.empty(len(content), object)
+    objects[:] = content
+    pickle.dump(objects, npy, protocol)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("params.npy", npy.getvalue())
+    return out.getvalue()
+
+
+def named_npz(arrays):
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
 @pytest.fixture
 def arrays():
     draw = np.random.default_rng(0).standard_normal
@@ -120,6 +145,69 @@ def test_other_files_are_not_taken_for_tensorflows(tmp_path):
         assert not foreign.is_tensorflow(tmp_path / "a")
 
 
+def test_an_npz_comes_back_by_name_or_number(tmp_path, arrays):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, **arrays)
+    assert foreign.read_npz(path).keys() == arrays.keys()
+    np.savez(path, *arrays.values())
+    state = foreign.read_npz(path)
+    assert list(state) == ["0", "1", "2", "3"]
+    for tensor, array in zip(state.values(), arrays.values(), strict=True):
+        assert tensor.dtype == torch.float32
+        assert np.array_equal(tensor, array.astype(np.float32))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_pickled_arrays_are_read_without_pickles_powers(tmp_path, arrays, protocol):
+    """As NumPy wrote them through its history; in any order of axes and bytes."""
+    content = [*arrays.values(), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.ones(2, ">f4")]
+    (tmp_path / "a.npz").write_bytes(object_npz(content, protocol))
+    state = foreign.read_npz(tmp_path / "a.npz")
+    assert list(state) == [str(i) for i in range(6)]
+    for tensor, array in zip(state.values(), content, strict=True):
+        assert np.array_equal(tensor, array.astype(np.float32))
+
+
+class Malicious:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def test_a_pickle_in_an_npz_runs_nothing(tmp_path):
+    for other in (Malicious(tmp_path / "owned"), np.float32(1), np.dtype):  # no arrays
+        (tmp_path / "a.npz").write_bytes(object_npz([np.ones(1), other], 4))
+        with pytest.raises(
+            ValueError, match=r"a\.npz is (refused.* would run .*np\.savez|no whole)"
+        ):
+            load_checkpoint(tmp_path / "a.npz")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("name", ["srfeat_x4", "srfeat_tiny_x4"])
+def test_srfeats_npz_is_recognised_and_gives_the_same_network(tmp_path, name):
+    """The card's 183 arrays of the authors' .npz, and those of the small one."""
+    torch.manual_seed(0)
+    model = create_model(name)
+    for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.running_mean.uniform_()
+        norm.weight.data.uniform_()
+    listed = [tensor.numpy() for tensor in as_tensorlayer(model)]
+    (tmp_path / "params.npz").write_bytes(object_npz(listed, 2))
+    np.savez(tmp_path / "list.npz", *listed)
+    for path in (tmp_path / "params.npz", tmp_path / "list.npz"):
+        loaded = load_checkpoint(path)
+        assert loaded.name == name
+        for key, tensor in model.state_dict().items():
+            assert torch.equal(loaded.state_dict()[key], tensor), key
+    with pytest.raises(
+        ValueError, match=rf"does not fit rlfn_x4.*create_model\('{name[:-3]}', scale"
+    ):
+        load_weights(create_model("rlfn_x4"), tmp_path / "list.npz")
+
+
 def test_the_authors_files_hold_what_their_networks_need(assets):
     caffe_net = foreign.read_caffemodel(assets("weights/IDN/IDN_x3.caffemodel"))
     assert sum(t.numel() for t in caffe_net.values()) == 552_769
@@ -140,8 +228,9 @@ def test_the_authors_files_hold_what_their_networks_need(assets):
             "no whole Caf",
         ),
         (tensorflow, foreign.read_tensorflow, "no whole TensorFlow V1 checkpoint"),
+        (named_npz, foreign.read_npz, r"no whole \.npz of numbers"),
     ],
-    ids=["caffe", "tensorflow"],
+    ids=["caffe", "tensorflow", "npz"],
 )
 def test_a_file_cut_anywhere_is_refused_in_words(tmp_path, arrays, make, read, words):
     path, whole = tmp_path / "a.caffemodel", make(arrays)
@@ -156,8 +245,10 @@ def test_a_file_cut_anywhere_is_refused_in_words(tmp_path, arrays, make, read, w
     [
         (lambda a: caffe({"conv": [a["net/conv/weights"]]}), foreign.read_caffemodel),
         (tensorflow, foreign.read_tensorflow),
+        (named_npz, foreign.read_npz),
+        (lambda a: object_npz(list(a.values()), 2), foreign.read_npz),
     ],
-    ids=["caffe", "tensorflow"],
+    ids=["caffe", "tensorflow", "npz", "pickled npz"],
 )
 def test_damage_never_ends_in_another_error(tmp_path, arrays, make, read):
     """Bytes changed at random: read (a value changed) or refused, nothing else."""

@@ -20,15 +20,16 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from lower floors only; within a package its own files may know each other.
 FLOORS = (
-    ("files", "foreign"),
+    ("files", "foreign", "tables"),
     ("images",),
     ("resize",),
     ("layers", "degrade", "features", "hooks"),
     ("metrics", "models", "losses", "datasets", "inference", "viz"),
     ("weights", "evaluation"),
-    ("training", "interpolate"),
+    ("training", "interpolate", "export"),
     ("recipes",),
     ("cli",),
+    ("__main__",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 # Pairs on one floor that may: a model's name is turned into a network; LPIPS, a metric, is a loss.

@@ -1,55 +1,253 @@
-"""Crops for training, cut from pictures that live in memory."""
+"""Crops for training, cut from pictures that live in memory.
+
+patches = Patches(pictures, 4)                       # uint8 tensors (3, H, W), or paths
+patches.batch(16, 48, rng)                           # {"lr": (16, 3, 48, 48), "hr": ...}
+Patches(pictures, (2, 3, 4))                         # one of these scales a batch
+Patches(paths, 4, store="div2k.pixels")              # more pictures than memory holds
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from srkit.images import modcrop
+from srkit.files import write_whole
+from srkit.images import modcrop, read_image, to_8bit
 from srkit.resize import imresize
+
+Source = Tensor | str | os.PathLike
+
+
+class Plane(NamedTuple):
+    """Where a picture (3, height, width) begins in the store."""
+
+    start: int
+    height: int
+    width: int
+
+
+class Draw(NamedTuple):
+    """Which picture, the LR crop's first row and column, and one of the square's 8 symmetries.
+
+    The symmetry's bits: flip rows, flip columns, then transpose.
+    """
+
+    picture: int
+    top: int
+    left: int
+    symmetry: int
 
 
 class Patches:
     """Aligned low- and high-resolution crops, flipped and turned at random.
 
-    `pictures` are uint8 tensors (3, H, W). Each is cut to a multiple of `scale`, and its LR twin
-    made once by `imresize` (8 bits, the border rule of the benchmark files). A batch is a handful
-    of row copies into one uint8 buffer: no worker processes, no decoding in the loop.
+    The pixels of all pictures are one flat uint8 store of `nbytes` bytes: each picture as it is,
+    then its LR twin for each scale r, made once from modcrop(picture, r) by `imresize` (8 bits, the
+    border rule of the benchmark files). A crop in any of the 8 symmetries is a start and three
+    strides in the store: copied by numpy on the processor, gathered at once on a GPU. No worker
+    processes, no decoding in the loop.
+
+    pictures: uint8 tensors (3, H, W), or files, of which one at a time is read.
+    scale: one, or several: each batch then has one of them, drawn at random.
+    store: a file to keep the pixels in, mapped into memory as they are needed. Written whole; one
+        that holds the pixels of these very pictures is used as it is.
+    device: where the store lives, and the batches come from.
+
+    Raises MemoryError where there is no room for the store.
     """
 
-    def __init__(self, pictures: Sequence[Tensor], scale: int):
-        self.scale = scale
-        self.hr = [modcrop(p, scale).contiguous() for p in pictures]
-        self.lr = [imresize(p, 1 / scale) for p in self.hr]
-        self.smallest = min(min(p.shape[-2:]) for p in self.lr)
+    def __init__(
+        self,
+        pictures: Sequence[Source],
+        scale: int | Sequence[int],
+        *,
+        store: str | os.PathLike | None = None,
+        device: str | torch.device = "cpu",
+    ):
+        self.scales = (scale,) if isinstance(scale, int) else tuple(scale)
+        self.hr: list[Plane] = []
+        self.lr: dict[int, list[Plane]] = {r: [] for r in self.scales}
+        self.nbytes = 0
+        for height, width in map(_size, pictures):
+            self.hr.append(self._plane(height, width))
+            for r, planes in self.lr.items():
+                planes.append(self._plane(height // r, width // r))
+        device = torch.device(device)
+        if store is None:
+            _check_room(self.nbytes, device)
+            pixels = np.empty(self.nbytes, np.uint8)
+            end = 0
+            for block in self._blocks(pictures):
+                start, end = end, end + block.size
+                pixels[start:end] = block
+        else:
+            pixels = self._kept(Path(store), pictures)
+        self.pixels = pixels if device.type == "cpu" else torch.from_numpy(pixels).to(device)
 
-    def batch(self, count: int, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`count` crops, LR (B, 3, size, size) and HR r times that size, in [0, 1]."""
-        if size > self.smallest:
+    def batch(
+        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
+    ) -> dict[str, Tensor | int]:
+        """`count` crops: "lr" (B, 3, size, size) and "hr" r times that size in [0, 1], and "scale".
+
+        `part` (i, n): of the crops that `rng` decides on, the i-th of n equal shares.
+        """
+        scale, draws = self.draw(count, size, rng, part)
+        return self.cut(draws, size, scale)
+
+    def draw(
+        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
+    ) -> tuple[int, list[Draw]]:
+        """The scale, and the places, of a batch."""
+        i, n = part
+        if count % n:
+            raise ValueError(f"{count} crops cannot be shared by {n}: take a multiple of {n}")
+        scale = self.scales[0]
+        if len(self.scales) > 1:
+            scale = self.scales[int(torch.rand((), generator=rng) * len(self.scales))]
+        planes = self.lr[scale]
+        smallest = min(min(plane.height, plane.width) for plane in planes)
+        if size > smallest:
             raise ValueError(
-                f"crops of {size} px are larger than the smallest LR picture ({self.smallest} px): "
+                f"crops of {size} px are larger than the smallest LR picture ({smallest} px): "
                 "take smaller crops or larger pictures"
             )
-        r = self.scale
-        lr = torch.empty(count, 3, size, size, dtype=torch.uint8)
-        hr = torch.empty(count, 3, size * r, size * r, dtype=torch.uint8)
-        for i, (which, u, v, turn) in enumerate(torch.rand(count, 4, generator=rng).tolist()):
-            low, high = (store[int(which * len(self.lr))] for store in (self.lr, self.hr))
-            top = int(u * (low.shape[-2] - size + 1))
-            left = int(v * (low.shape[-1] - size + 1))
-            symmetry = int(turn * 8)
-            lr[i] = dihedral(low[:, top : top + size, left : left + size], symmetry)
-            top, left, side = top * r, left * r, size * r
-            hr[i] = dihedral(high[:, top : top + side, left : left + side], symmetry)
-        return lr.float() / 255, hr.float() / 255
+        draws = []
+        for which, u, v, turn in torch.rand(count, 4, generator=rng)[i::n].tolist():
+            k = int(which * len(planes))
+            _, height, width = planes[k]
+            top, left = int(u * (height - size + 1)), int(v * (width - size + 1))
+            draws.append(Draw(k, top, left, int(turn * 8)))
+        return scale, draws
+
+    def cut(self, draws: Sequence[Draw], size: int, scale: int) -> dict[str, Tensor | int]:
+        """The crops at these places."""
+        low, high, r, side = self.lr[scale], self.hr, scale, scale * size
+        return {
+            "lr": self._take([_crop(low[k], y, x, size, s) for k, y, x, s in draws], size),
+            "hr": self._take([_crop(high[k], r * y, r * x, side, s) for k, y, x, s in draws], side),
+            "scale": scale,
+        }
+
+    def picture(self, k: int) -> Tensor:
+        """The k-th picture, uint8 (3, H, W), as it lies in the store."""
+        start, height, width = self.hr[k]
+        pixels = torch.as_tensor(self.pixels[start : start + 3 * height * width])
+        return pixels.view(3, height, width)
+
+    def _take(self, crops: Sequence[tuple[int, tuple[int, int, int]]], side: int) -> Tensor:
+        """Crops, each a start and the strides of channels, rows and columns, as floats."""
+        if isinstance(self.pixels, Tensor):
+            device = self.pixels.device
+            index = torch.tensor([start for start, _ in crops], device=device).view(-1, 1, 1, 1)
+            steps = torch.tensor([strides for _, strides in crops], device=device)  # (B, 3)
+            for axis, length in enumerate((3, side, side)):
+                along = steps[:, axis, None] * torch.arange(length, device=device)  # (B, length)
+                index = index + along.view(-1, *(length if d == axis else 1 for d in range(3)))
+            return self.pixels[index] / 255  # (B, 3, side, side)
+        cut = np.empty((len(crops), 3, side, side), np.float32)
+        for crop, (start, strides) in zip(cut, crops, strict=True):
+            crop[:] = np.ndarray(crop.shape, np.uint8, self.pixels, start, strides)
+        return torch.from_numpy(cut).div_(255)
+
+    def _plane(self, height: int, width: int) -> Plane:
+        plane = Plane(self.nbytes, height, width)
+        self.nbytes += 3 * height * width
+        return plane
+
+    def _blocks(self, pictures: Sequence[Source]) -> Iterator[np.ndarray]:
+        """What is in the store, in its order."""
+        for source, (_, height, width) in zip(pictures, self.hr, strict=True):
+            picture = source if isinstance(source, Tensor) else to_8bit(read_image(source))
+            if picture.shape[1:] != (height, width):
+                raise ValueError(
+                    f"{source} is {tuple(picture.shape[1:])} and its header says "
+                    f"{(height, width)}: save it again, upright"
+                )
+            yield picture.numpy().ravel()
+            for r in self.scales:
+                yield imresize(modcrop(picture, r), 1 / r).numpy().ravel()
+
+    def _kept(self, path: Path, pictures: Sequence[Source]) -> np.ndarray:
+        """The store as a file: the pixels, then the SHA-256 of what they were made from."""
+        key = _key(pictures, self.scales)
+        if not (path.is_file() and _ends_with(path, self.nbytes, key)):
+            with write_whole(path) as file:
+                for block in self._blocks(pictures):
+                    file.write(block.data)
+                file.write(key)
+        # "c": pages of the file, of which a change would stay in memory; nothing changes them
+        return np.memmap(path, np.uint8, "c", shape=self.nbytes)
 
 
-def dihedral(x: Tensor, symmetry: int) -> Tensor:
-    """One of the square's 8 symmetries; the bits of 0..7 flip rows, flip columns, transpose."""
+def _crop(
+    plane: Plane, top: int, left: int, side: int, symmetry: int
+) -> tuple[int, tuple[int, int, int]]:
+    """Where a square crop begins in the store, and its strides (channel, row, column)."""
+    row, column = plane.width, 1
+    start = plane.start + top * row + left
     if symmetry & 1:
-        x = x.flip(-2)
+        start, row = start + (side - 1) * row, -row
     if symmetry & 2:
-        x = x.flip(-1)
-    return x.transpose(-2, -1) if symmetry & 4 else x
+        start, column = start + (side - 1) * column, -column
+    if symmetry & 4:
+        row, column = column, row
+    return start, (plane.height * plane.width, row, column)
+
+
+def _size(source: Source) -> tuple[int, int]:
+    """Height and width, of a file without decoding it."""
+    if isinstance(source, Tensor):
+        if source.dtype != torch.uint8 or source.ndim != 3 or len(source) != 3:
+            raise ValueError(
+                f"a picture is {source.dtype} {tuple(source.shape)}, expected uint8 (3, H, W): "
+                "srkit.images.to_8bit makes it of floats"
+            )
+        return source.shape[1], source.shape[2]
+    from PIL import Image
+
+    try:
+        with Image.open(source) as image:
+            width, height = image.size
+            exif = Image.Image.getexif(image)  # PNG's own would decode the picture
+    except Exception:  # of any kind: read_image says what is wrong
+        height, width = read_image(source).shape[1:]
+        return height, width
+    lying = exif.get(0x0112, 1) >= 5  # orientations 5 to 8 are turned by 90 degrees
+    return (width, height) if lying else (height, width)
+
+
+def _check_room(nbytes: int, device: torch.device) -> None:
+    if device.type == "cuda":
+        free, advice = torch.cuda.mem_get_info(device)[0], 'leave it in memory, device="cpu"'
+    else:
+        import psutil
+
+        free, advice = psutil.virtual_memory().available, "give store=, a file to keep it in"
+    if nbytes > free:
+        raise MemoryError(
+            f"these pictures and their LR twins are {nbytes / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB of {device.type} memory are free: {advice}, or take fewer"
+        )
+
+
+def _key(pictures: Sequence[Source], scales: tuple[int, ...]) -> bytes:
+    """SHA-256 of what decides the store: pixels or files, their shapes, the scales."""
+    digest = hashlib.sha256(f"patches 1, x{scales}".encode())
+    for source in pictures:
+        digest.update(str(_size(source)).encode())
+        data = source.numpy().tobytes() if isinstance(source, Tensor) else Path(source).read_bytes()
+        digest.update(data)
+    return digest.digest()
+
+
+def _ends_with(path: Path, nbytes: int, key: bytes) -> bool:
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - len(key)))
+        return file.read() == key and file.tell() == nbytes + len(key)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from srkit.features import Extractor
-from srkit.losses.terms import Features, FeatureTerm
+from srkit.losses.terms import Features, FeatureTerm, mean
 
 # What CSD and AECR-Net use: five VGG-19 convolutions, after their ReLU, the deepest counted most.
 VGG_DEEP = {
@@ -45,7 +45,7 @@ class Contrastive(FeatureTerm):
     def compare(self, sr: Features, hr: Features, negative: Features) -> Tensor:
         total = 0
         for layer, weight in self.weights.items():
-            near = (sr[layer] - hr[layer]).abs().mean()
-            far = (sr[layer] - negative[layer]).abs().mean()
+            near = mean((sr[layer] - hr[layer]).abs())
+            far = mean((sr[layer] - negative[layer]).abs())
             total = total + weight * near / (far + 1e-7)
         return total

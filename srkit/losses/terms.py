@@ -5,7 +5,7 @@
     loss(sr, hr)                    # the scalar to minimise
     loss.parts(sr, hr)              # {"L1": ..., "content": ..., "adversarial": ...}, not weighed
 
-Terms that look through one extractor share it: in a sum each picture passes it once.
+Terms that look through one trunk share it: in a sum each picture passes it once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ from srkit.features import Extractor
 
 Features = Mapping[str, Tensor]  # of one picture, by layer
 Balance = Callable[[Mapping[str, Tensor], Mapping[str, float]], Tensor]
+
+
+def mean(x: Tensor) -> Tensor:
+    """x.mean(), for features: their gradient stays channels_last, like they are.
+
+    That of x.mean() does not, and takes three times as long from there on.
+    """
+    return x.sum() / x.numel()
 
 
 class Term(nn.Module):
@@ -73,7 +81,10 @@ class FeatureTerm(Term):
 
     @property
     def trunk(self) -> str:
-        """Which network looks, beyond doubt: its lineage and the first digits of its hash."""
+        """Which network looks, beyond doubt: its lineage and the first digits of its hash.
+
+        Terms of one trunk share one look in a sum.
+        """
         return f"{self.extractor.name} (sha256 {self.extractor.sha256[:8]})"
 
     def compare(self, sr: Features, hr: Features, **inputs: Features) -> Tensor:
@@ -121,7 +132,7 @@ class Sum(nn.Module):
             names = ("sr", "hr", *term.needs)
             if isinstance(term, FeatureTerm):
                 with torch.autocast(sr.device.type, enabled=False):
-                    values[label] = term.compare(**{n: seen[n, term.extractor] for n in names})
+                    values[label] = term.compare(**{n: seen[n, term.trunk] for n in names})
             else:
                 values[label] = term.value(**{n: pictures[n] for n in names})
         return values
@@ -135,17 +146,19 @@ class Sum(nn.Module):
         """The same terms, weighed by `balance`."""
         return Sum(self._weighed(), balance)
 
-    def _look(self, pictures: Mapping[str, Tensor]) -> dict[tuple[str, Extractor], Features]:
-        """Each picture once through each extractor, with all layers that any term asks for."""
-        wanted: dict[tuple[str, Extractor], dict[str, None]] = {}  # a dict: a set in fixed order
+    def _look(self, pictures: Mapping[str, Tensor]) -> dict[tuple[str, str], Features]:
+        """Each picture once through each trunk, with all layers that any term asks for."""
+        extractors: dict[str, Extractor] = {}  # two that were loaded from one file are one
+        wanted: dict[tuple[str, str], dict[str, None]] = {}  # a dict: a set in fixed order
         for term in self.terms.values():
             if isinstance(term, FeatureTerm):
+                extractors.setdefault(term.trunk, term.extractor)
                 for name in ("sr", "hr", *term.needs):
-                    wanted.setdefault((name, term.extractor), {}).update(dict.fromkeys(term.layers))
+                    wanted.setdefault((name, term.trunk), {}).update(dict.fromkeys(term.layers))
         seen = {}
-        for (name, extractor), layers in wanted.items():
+        for (name, trunk), layers in wanted.items():
             with torch.set_grad_enabled(name == "sr" and torch.is_grad_enabled()):
-                seen[name, extractor] = extractor(pictures[name], layers)
+                seen[name, trunk] = extractors[trunk](pictures[name], layers)
         return seen
 
     def _check(self, sr: Tensor, hr: Tensor, inputs: Mapping[str, Tensor]) -> None:
@@ -176,8 +189,10 @@ class Sum(nn.Module):
         return Sum([(weight * w, term) for w, term in self._weighed()], self.balance)
 
     def __add__(self, other: Term | Sum) -> Sum:
-        terms = other._weighed() if isinstance(other, Sum) else [(1.0, other)]
-        return Sum([*self._weighed(), *terms], self.balance)
+        other = other if isinstance(other, Sum) else Sum([(1.0, other)])
+        if self.balance is not None or other.balance is not None:
+            raise ValueError("add all terms first, then balance their sum: (a + b).balanced(...)")
+        return Sum([*self._weighed(), *other._weighed()])
 
     __rmul__ = __mul__
 

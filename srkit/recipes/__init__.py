@@ -1,6 +1,44 @@
-"""Recipes: one paper, one file; how it is trained, in three budgets."""
+"""Recipes: one paper, one file; how it is trained, in four budgets.
+
+A recipe is a module with
+
+- BUDGETS: a plan for each budget: smoke (seconds, any machine, no files), laptop (10 to 20 minutes
+  of a processor), gpu (minutes to an hour of one GPU) and paper, which says what the authors did;
+- VARIANTS: what can be trained, by name: functions of a `RecipeRun` that build a network, train it
+  stage by stage, and return it. The first is the paper's own;
+- PAPER: the published figures, by variant, to stand beside ours.
+
+A plan has `data` and `tests` (names of the catalogue; "procedural" and () need no files), `steps`,
+`batch`, `patch`, and whatever else the recipe reads from it.
+
+    srkit.train("rlfn", budget="smoke")
+"""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from torch import Tensor, nn
+
+from srkit.datasets import catalog, procedural
+from srkit.datasets.patches import Patches
+from srkit.evaluation import evaluate, load_pair
+from srkit.images import read_image, to_8bit
+from srkit.inference import upscale
+from srkit.training.cards import Card, card
+from srkit.training.runs import Run, pictures_hash
+
+RECIPES = (
+    "srgan", "enhancenet", "memnet", "dbpn", "idn", "rdn", "rcan", "msrn", "carn", "esrgan",
+    "rlfn",
+)  # fmt: skip
+DEFAULT_BUDGET = "laptop"
+PROTOCOL = "classic"
 
 
 def budget() -> str:
@@ -13,3 +51,164 @@ def budget() -> str:
     if chosen not in ("smoke", "laptop", "gpu"):
         raise ValueError(f"SRKIT_BUDGET={chosen}: expected smoke, laptop or gpu")
     return chosen
+
+
+def recipe(name: str) -> ModuleType:
+    """The module of a recipe."""
+    if name not in RECIPES:
+        raise ValueError(f"there is no recipe {name!r}: one of {', '.join(RECIPES)}")
+    return import_module(f"srkit.recipes.{name}")
+
+
+def train(
+    name: str,
+    variant: str | None = None,
+    *,
+    budget: str = DEFAULT_BUDGET,
+    seed: int = 0,
+    out: str | os.PathLike = "runs",
+    minutes: float | None = None,
+    precision: str = "auto",
+    device: str | None = None,
+    resume: str = "auto",
+) -> dict:
+    """Train a variant of a recipe (its first, unless named) and return its record.
+
+    It goes to OUT/NAME/BUDGET/VARIANT-seedN. What is finished there is not done again, what was
+    stopped goes on; runs that it builds on (a PSNR stage before an adversarial one) come first.
+    `minutes` replaces each stage's number of steps. resume: "auto", or "never", which refuses a
+    folder that holds something.
+    """
+    if resume not in ("auto", "never"):
+        raise ValueError(f"resume {resume!r}: auto or never")
+    run = RecipeRun(
+        name, variant, budget=budget, seed=seed, out=out, minutes=minutes, precision=precision,
+        device=device,
+    )  # fmt: skip
+    if resume == "never" and run.begun:
+        raise ValueError(f"{run.folder} holds a run already: resume auto goes on with it")
+    return run.go()
+
+
+def reproduce(
+    name: str, *, variants: Iterable[str] = (), seeds: Iterable[int] = (0,), **how
+) -> list[Card]:
+    """Train variants (all, unless named) with each seed; a card each. `how` is `train`'s."""
+    chosen = list(variants) or list(recipe(name).VARIANTS)
+    return [card([train(name, v, seed=seed, **how) for seed in seeds]) for v in chosen]
+
+
+class RecipeRun(Run):
+    """A run of a recipe's variant: what its function gets to work with."""
+
+    def __init__(
+        self,
+        name: str,
+        variant: str | None,
+        *,
+        budget: str,
+        seed: int = 0,
+        out: str | os.PathLike = "runs",
+        minutes: float | None = None,
+        precision: str = "auto",
+        device: str | None = None,
+    ):
+        self.recipe = recipe(name)
+        variants, budgets = self.recipe.VARIANTS, self.recipe.BUDGETS
+        variant = variant or next(iter(variants))
+        if variant not in variants:
+            raise ValueError(f"{name} has no variant {variant!r}: one of {', '.join(variants)}")
+        if budget not in budgets:
+            raise ValueError(f"budget {budget!r}: one of {', '.join(budgets)}")
+        self.plan = budgets[budget]
+        self.common = {"minutes": minutes, "precision": precision}
+        self.again = {"budget": budget, "seed": seed, "out": out, "device": device, **self.common}
+        super().__init__(
+            Path(out) / name / budget / f"{variant}-seed{seed}",
+            seed=seed,
+            device=device,
+            recipe=name,
+            variant=variant,
+            budget=budget,
+            plan=self.plan,
+            minutes_a_stage=minutes,
+        )
+
+    def go(self) -> dict:
+        """The whole variant, or the record of what was done before."""
+        if self.finished:
+            return self.record()
+        model = self.recipe.VARIANTS[self.asked["variant"]](self)
+        published = getattr(self.recipe, "PAPER", {}).get(self.asked["variant"], {})
+        return self.finish(
+            model,
+            measure=lambda m: {test: self.measure(m, test) for test in self.plan["tests"]},
+            samples=self.samples(model.scale),
+            protocol=PROTOCOL,
+            paper={"metrics": published, "plan": self.recipe.BUDGETS["paper"]},
+        )
+
+    def trained(self, variant: str, model: nn.Module) -> nn.Module:
+        """`model` with the weights of another variant of the same seed; trained now if need be."""
+        other = RecipeRun(self.asked["recipe"], variant, **self.again)
+        other.go()
+        self.facts.setdefault("builds_on", []).append(variant)
+        return other.load(model)
+
+    def crops(self, scale: int) -> Patches:
+        """Crops of the plan's pictures, made once a process; their hash goes into the record."""
+        name = self.plan["data"]
+        pictures = training_pictures(name)
+        self.facts["data"] = {
+            "name": name, "pictures": len(pictures), "sha256": pictures_hash(pictures)
+        }  # fmt: skip
+        return _crops(name, scale)
+
+    def fit(self, model: nn.Module, loss, crops, **how) -> None:
+        """A stage; steps, batch, patch, and how often to validate are the plan's, unless given."""
+        how = {key: self.plan[key] for key in ("steps", "batch", "patch")} | how
+        if self.common["minutes"] is not None:
+            how.pop("steps")
+        how.setdefault("validate", self.validate if self.plan["tests"] else None)
+        how.setdefault("validate_every", self.plan.get("validate_every", 250))
+        super().fit(model, loss, crops, **self.common, **how)
+
+    def measure(self, model: nn.Module, test: str) -> dict[str, float]:
+        """PSNR and SSIM, and LPIPS where the plan asks for it, of one test set.
+
+        A recipe whose network takes more than an LR picture has a function `measure` of its own.
+        """
+        own = getattr(self.recipe, "measure", None)
+        if own is not None:
+            return own(self, model, test)
+        lpips = self.plan.get("lpips", False)
+        means = evaluate(model, test, protocol=PROTOCOL, lpips=lpips).means
+        return {key: value for key, value in means.items() if key != "seconds"}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """What is measured now and then while it trains: the first of the plan's tests."""
+        return self.measure(model, self.plan["tests"][0])
+
+    def samples(self, scale: int) -> dict[str, Callable[[nn.Module], Tensor]]:
+        """Pictures to look at: the first two of the first test set; a recipe may have its own."""
+        own = getattr(self.recipe, "samples", None)
+        if own is not None:
+            return own(self)
+        pairs = [pair for test in self.plan["tests"][:1] for pair in catalog.pairs(test, scale)[:2]]
+        lows = {pair.name: load_pair(pair, scale)[0] for pair in pairs}
+        return {name: partial(upscale, image=low) for name, low in lows.items()}
+
+
+@cache
+def training_pictures(name: str) -> list[Tensor]:
+    """uint8 pictures (3, H, W): a name of the catalogue, or "procedural" (needs no file at all)."""
+    if name == "procedural":
+        images = procedural.pictures(8, 128, seed=0)
+    else:
+        images = [read_image(path) for path in catalog.pictures(name)]
+    return [to_8bit(image) for image in images]
+
+
+@cache
+def _crops(name: str, scale: int) -> Patches:
+    return Patches(training_pictures(name), scale)

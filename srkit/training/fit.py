@@ -1,80 +1,166 @@
-"""The loop that trains a network on pairs of crops, written out."""
+"""The loop that trains a network, written out: pixel losses and adversarial ones, one device or
+many, a budget of steps or of minutes."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from srkit.datasets.patches import Patches
+from srkit.inference import has_bfloat16
+from srkit.losses.terms import Sum, Term
+from srkit.training.adversarial import average_gradients, critic_step, refuse_untrained
+from srkit.training.schedules import Schedule
+from srkit.training.state import State, stop_requests
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Batch = Mapping[str, Tensor]
+Forward = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
 
 
-def l1(sr: Tensor, hr: Tensor, lr: Tensor) -> Tensor:
-    """Mean absolute error of pictures in [0, 1]; the low-resolution input is not looked at."""
-    return (sr - hr).abs().mean()
+class Crops(Protocol):
+    """Where batches come from: `srkit.datasets.patches` and its like.
+
+    `part` is (i, n): of the `count` crops that `rng` decides on, the i-th of n equal shares.
+    """
+
+    def batch(
+        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int]
+    ) -> dict[str, Tensor]: ...
 
 
-def adam(model: nn.Module) -> torch.optim.Adam:
-    """Adam with the defaults that the super-resolution papers use; `fit` sets the learning rate."""
-    return torch.optim.Adam(model.parameters(), betas=(0.9, 0.999), eps=1e-8, fused=True)
+def adam(model: nn.Module, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Adam:
+    """Adam as the super-resolution papers use it; `fit` sets the learning rate."""
+    return torch.optim.Adam(model.parameters(), betas=betas, eps=1e-8, fused=True)
+
+
+def enlarge(network: nn.Module, data: Batch) -> tuple[Tensor, dict]:
+    """What becomes of a batch unless told: sr = network(lr), and nothing more for the loss."""
+    return network(data["lr"]), {}
 
 
 def fit(
     model: nn.Module,
-    patches: Patches,
+    loss: Term | Sum,
+    crops: Crops,
     *,
-    steps: int,
     batch: int,
     patch: int,
-    lr: float,
-    halve_every: int,
-    rng: torch.Generator,
-    loss: Loss = l1,
+    rate: Schedule,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    forward: Forward = enlarge,
     optimizer: torch.optim.Optimizer | None = None,
-    validate: Callable[[nn.Module], float] | None = None,
+    critic_optimizer: Callable[[nn.Module], torch.optim.Optimizer] = adam,
+    critic_rate: Schedule | None = None,
+    clip: float | None = None,
+    ema: float | None = None,
+    precision: str = "auto",
+    compiled: bool = False,
+    device: str | None = None,
+    from_scratch: bool = False,
+    validate: Callable[[nn.Module], dict[str, float]] | None = None,
     validate_every: int = 250,
-    on_step: Callable[[int, float], None] | None = None,
+    report: Callable[[list[dict]], None] | None = None,
+    folder: Path | None = None,
+    save_every: int | None = None,
 ) -> list[dict]:
-    """Train `model` in place for `steps`; return the history, one row a validation.
+    """Train `model` in place; return the history, one row a validation.
 
-    `lr` is halved every `halve_every` steps. Give the `optimizer` of an earlier call to keep its
-    moments (a cyclic schedule); without one they start from zero (a warm start). `patch` counts LR
-    pixels; `loss(sr, hr, lr)` gets pictures in [0, 1]. Stops with FloatingPointError at the first
-    loss that is not finite.
+    batch, patch: crops a step, over all processes, and their side in LR pixels.
+    steps | minutes: the budget; `rate` (`srkit.training.schedules`) follows its spent share.
+    forward(network, data) -> (sr, inputs): how a batch becomes a result, and what the loss gets
+        beside it (the negative of a contrastive loss, say).
+    optimizer: one of an earlier call keeps its moments (a cyclic schedule); without one they start
+        from zero (a warm start). A group's "share" multiplies the rate of its parameters.
+    critic_optimizer, critic_rate: for the critics of the loss's adversarial terms, trained in turn.
+        Such a loss refuses an untrained network, unless `from_scratch`.
+    clip: the largest gradient norm. ema: decay of an average of the weights, which is what gets
+        validated, and what `model` holds in the end.
+    precision: "auto" is bfloat16 where the hardware multiplies it, else float32.
+    folder: for checkpoints, every `save_every` steps (when validated, unless told). Called again
+        with it, `fit` goes on where it stopped, on a CPU bit for bit. The first Ctrl-C or SIGTERM
+        ends with a checkpoint after the step at hand, the second at once.
+
+    Raises FloatingPointError at the first loss that is not finite; the batch is kept in `folder`.
     """
-    optimizer = optimizer or adam(model)
-    history, running = [], []
-    layout = getattr(model, "memory_format", torch.contiguous_format)
-    model.to(memory_format=layout).train()
-    for step in range(1, steps + 1):
-        rate = lr * 0.5 ** ((step - 1) // halve_every)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        low, high = patches.batch(batch, patch, rng)
-        value = loss(model(low.contiguous(memory_format=layout)), high, low)
-        number = value.item()
-        if not math.isfinite(number):
-            raise FloatingPointError(
-                f"the loss is {number} at step {step} (learning rate {rate:g}): "
-                "lower lr, or look for a division by zero in the loss"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
+    from accelerate import Accelerator
 
-        running.append(number)
-        if on_step:
-            on_step(step, number)
-        if step % validate_every == 0 or step == steps:
-            row = {"step": step, "lr": rate, "loss": sum(running) / len(running)}
-            if validate:
-                row["psnr"] = validate(model.eval())
-                model.train()
-            history.append(row)
-            running = []
-    model.eval()
-    return history
+    if (steps is None) == (minutes is None):
+        raise ValueError(f"a budget is steps or minutes: got steps={steps}, minutes={minutes}")
+    # processes and devices are Accelerate's; precision is set below, where it can be seen
+    accelerator = Accelerator(cpu=device == "cpu" or not torch.cuda.is_available())
+    device, part = accelerator.device, (accelerator.process_index, accelerator.num_processes)
+    bf16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+    layout = getattr(model, "memory_format", torch.contiguous_format)
+    model.to(device, memory_format=layout).train()
+    loss = (1.0 * loss).to(device)
+    weighing = loss.balance if isinstance(loss.balance, nn.Module) else nn.Module()
+    optimizer = optimizer or adam(nn.ModuleList([model, weighing]))
+    critics = {label: term for label, term in loss.terms.items() if hasattr(term, "critic_loss")}
+    for term in critics.values():
+        term.critic.train()
+    turns = {label: critic_optimizer(term.critic) for label, term in critics.items()}
+    network = accelerator.prepare_model(torch.compile(model) if compiled else model)
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+    torch.manual_seed(seed + part[0])
+    state = State(model, loss, optimizer, turns, seed, ema, folder)
+
+    with stop_requests(active=folder is not None) as requests:
+        while (done := state.done(accelerator, steps, minutes)) < 1:
+            data = _moved(crops.batch(batch, patch, state.rng, part), device, layout)
+            state.set_rate(optimizer, rate(done))
+            with mixed:
+                sr, inputs = forward(network, data)
+                if critics and state.step == 0 and not from_scratch:
+                    refuse_untrained(sr, data["hr"], data["lr"])
+                parts = loss.parts(sr, data["hr"], **inputs)
+                total = loss.combine(parts)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(total)
+            average_gradients(weighing, accelerator)
+            norm = nn.utils.get_total_norm(
+                [p.grad for p in model.parameters() if p.grad is not None]
+            )
+            if clip:
+                nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
+            optimizer.step()
+
+            for label, term in critics.items():
+                state.set_rate(turns[label], (critic_rate or rate)(done))
+                parts[f"{label}, critic"] = critic_step(
+                    term, sr, data["hr"], inputs, turns[label], accelerator, mixed, clip
+                )
+
+            state.count(total, parts, norm, data)
+            if state.step % validate_every == 0 or state.step == steps:
+                state.look(validate, accelerator, report)
+            if requests or state.step % (save_every or validate_every) == 0 or state.step == steps:
+                state.save(accelerator)
+            if requests:
+                raise requests[0]
+        if state.looked < state.step:  # the minutes were up between two validations
+            state.look(validate, accelerator, report)
+        if state.saved < state.step:
+            state.save(accelerator)
+        if requests:
+            raise requests[0]
+    state.end()
+    return state.history
+
+
+def _moved(batch: Batch, device: torch.device, layout: torch.memory_format) -> dict:
+    """Pictures go to the device and take the network's layout; a scale or a name stays."""
+    return {
+        name: value.to(
+            device,
+            non_blocking=True,
+            memory_format=layout if value.ndim == 4 else torch.preserve_format,
+        )
+        if isinstance(value, Tensor)
+        else value
+        for name, value in batch.items()
+    }

@@ -5,16 +5,160 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import srkit
 from srkit.files import data_path, write_whole
+from srkit.images import write_image
+from srkit.losses.terms import Sum, Term
+from srkit.training.fit import Crops, fit
+from srkit.training.schedules import Schedule
+from srkit.weights import load_weights, save_weights
+
+
+class Run:
+    """One training and its folder: `run.json`, `history.jsonl`, `model.safetensors`, `samples/`.
+
+    A recipe builds a network by `build`, trains it by `fit`, once a stage, and `finish`es it. Run
+    again in the same folder, stages that are done are passed over, and one that was stopped goes on
+    from its last checkpoint.
+    """
+
+    def __init__(self, folder: Path, *, seed: int = 0, device: str | None = None, **asked: object):
+        self.folder, self.seed, self.device = Path(folder), seed, device
+        self.asked = json.loads(json.dumps({**asked, "seed": seed}))  # as it will be read again
+        self.stages: list[dict] = []
+        self.facts: dict[str, object] = {}
+        self.began = time.process_time()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "asked.json"
+        self.begun = path.exists()
+        if self.begun and (before := json.loads(path.read_text())) != self.asked:
+            changed = sorted(k for k in before | self.asked if before.get(k) != self.asked.get(k))
+            raise ValueError(
+                f"{self.folder} holds a run that was asked for otherwise (differs: "
+                f"{', '.join(changed)}): take another folder, or remove it"
+            )
+        write_json(self.asked, path)
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "run.json").exists()
+
+    def record(self) -> dict:
+        """What `run.json` of a finished run says."""
+        return json.loads((self.folder / "run.json").read_text())
+
+    def build(self, make: Callable[[], nn.Module]) -> nn.Module:
+        """A network or a critic, its random weights decided by the run's seed."""
+        torch.manual_seed(self.seed)
+        return make()
+
+    def fit(
+        self,
+        model: nn.Module,
+        loss: Term | Sum,
+        crops: Crops,
+        *,
+        rate: Schedule,
+        batch: int,
+        patch: int,
+        **how,
+    ) -> None:
+        """One stage by `srkit.training.fit.fit`, with checkpoints; adds to the record.
+
+        Each stage has crops of its own: the seed of stage k is 1000 seed + k.
+        """
+        k = len(self.stages)
+        history = fit(
+            model,
+            loss,
+            crops,
+            rate=rate,
+            batch=batch,
+            patch=patch,
+            seed=1000 * self.seed + k,
+            device=self.device,
+            folder=self.folder / f"stage-{k}",
+            report=lambda rows: self._write_history([*self.stages, {"history": rows}]),
+            **how,
+        )
+        plain = {n: v for n, v in how.items() if isinstance(v, int | float | str | None)}
+        last = history[-1]
+        self.stages.append(
+            {
+                "loss": str(loss).splitlines(),
+                "rate": str(rate),
+                "batch": batch,
+                "patch": patch,
+                **plain,
+                "steps": last["step"],
+                "minutes": last["minutes"],
+                "steps_per_second": last["step"] / max(60 * last["minutes"], 1e-9),
+                "history": history,
+            }
+        )
+
+    def finish(
+        self,
+        model: nn.Module,
+        *,
+        measure: Callable[[nn.Module], dict[str, dict[str, float]]],
+        samples: Mapping[str, Callable[[nn.Module], Tensor]],
+        **facts: object,
+    ) -> dict:
+        """Measure, keep weights and pictures, write `run.json`; return it.
+
+        measure(model): the metrics by test set. samples: what makes a picture (3, H, W) with the
+        model, by its name. Of several processes the first does this; the others wait.
+        """
+        from accelerate import PartialState
+
+        processes = PartialState(cpu=self.device == "cpu" or not torch.cuda.is_available())
+        if processes.is_main_process:
+            self._finish(model, measure, samples, facts)
+        processes.wait_for_everyone()
+        return self.record()
+
+    def _finish(self, model, measure, samples, facts) -> None:
+        for name, make in samples.items():
+            write_image(make(model).clamp(0, 1), self.folder / "samples" / f"{name}.png")
+        record = {
+            **self.asked,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            **self.facts,
+            **facts,
+            "stages": self.stages,
+            "metrics": measure(model),
+            "minutes": sum(stage["minutes"] for stage in self.stages),
+            "cpu_minutes": (time.process_time() - self.began) / 60,
+            "peak_memory_mib": peak_memory(),
+            "machine": machine(),
+            "code": code_version(),
+        }
+        origin = {key: self.asked.get(key) for key in ("recipe", "variant", "budget", "seed")}
+        save_weights(model, self.folder / "model.safetensors", provenance=origin)
+        write_json(record, self.folder / "run.json")
+        for stage in self.folder.glob("stage-*"):
+            shutil.rmtree(stage)
+
+    def load(self, model: nn.Module) -> nn.Module:
+        """The finished run's weights, into a network of its kind."""
+        load_weights(model, self.folder / "model.safetensors")
+        return model
+
+    def _write_history(self, stages: Sequence[Mapping]) -> None:
+        with write_whole(self.folder / "history.jsonl", "w") as file:
+            for number, stage in enumerate(stages):
+                for row in stage["history"]:
+                    file.write(json.dumps({"stage": number, **row}) + "\n")
 
 
 def machine() -> dict:
@@ -30,6 +174,17 @@ def machine() -> dict:
     }
 
 
+@cache
+def code_version() -> str:
+    """The first digits of a SHA-256 over srkit's own source: the same digits mean the same code."""
+    digest = hashlib.sha256()
+    root = Path(srkit.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def pictures_hash(pictures: Sequence[Tensor]) -> str:
     """sha256 over shapes and pixels: the same hash means the same training pictures."""
     digest = hashlib.sha256()
@@ -39,29 +194,17 @@ def pictures_hash(pictures: Sequence[Tensor]) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def recording(path: Path, **fields) -> Iterator[dict]:
-    """Collect a run's record in the dict that is yielded; write it when the run ends well.
-
-    Adds the machine, wall and processor minutes, and the peak memory of the process.
-    """
-    record = dict(fields)
-    wall, cpu = time.perf_counter(), time.process_time()
-    yield record
-    record["machine"] = machine()
-    record["wall_minutes"] = round((time.perf_counter() - wall) / 60, 2)
-    record["cpu_minutes"] = round((time.process_time() - cpu) / 60, 2)
-    record["peak_memory_mib"] = peak_memory()
-    write_json(record, path)
-
-
 def peak_memory() -> int | None:
     """The most memory (MiB) that this process ever held; None where the system does not tell."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, whose getrusage also counts the process that started this one
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return round(int(line.split()[1]) / 2**10)
     try:
         import resource
     except ImportError:  # Windows
         return None
-    unit = 1 if platform.system() == "Darwin" else 1024  # bytes there, KiB elsewhere
+    unit = 1 if platform.system() == "Darwin" else 2**10  # bytes there, KiB elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
 
 
@@ -75,3 +218,8 @@ def write_json(value: object, path: Path) -> None:
 def read_runs(name: str) -> list[dict]:
     """The recorded runs of one experiment, e.g. `read_runs("rlfn-ladder")`."""
     return json.loads(data_path(f"runs/{name}.json").read_text())
+
+
+def find_runs(folder: Path) -> list[dict]:
+    """The records of all finished runs under a folder."""
+    return [json.loads(path.read_text()) for path in sorted(Path(folder).rglob("run.json"))]

@@ -1,0 +1,159 @@
+"""Losses of a U-Net critic, which judges the picture and each of its pixels.
+
+    adversarial = UNetAdversarial(critic, rng=rng)
+    loss = Huber(0.01) + 1e-3 * adversarial + 1.0 * Matching(critic)   # one pass for both
+    adversarial.critic_loss(sr, hr, step)
+
+The critic gives `encoder` logits, `decoder` logits (B, 1, H, W), and `maps`, its features. From
+CIPLab (Jo et al., CVPRW 2020), after U-Net GAN (Schönfeld et al., CVPR 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.losses.adversarial import frozen, wide
+from srkit.losses.objectives import Hinge
+from srkit.losses.terms import FeatureTerm
+
+HINGE = Hinge()
+
+
+class Verdict(NamedTuple):
+    encoder: Tensor
+    decoder: Tensor  # (B, 1, H, W)
+    maps: list[Tensor]
+
+
+def judge(critic: nn.Module, image: Tensor) -> Verdict:
+    encoder, decoder, maps = critic(wide(image))
+    return Verdict(wide(encoder), wide(decoder), [wide(m) for m in maps])
+
+
+class CriticView:
+    """A frozen critic in the place of an extractor: in a sum, its terms share one pass."""
+
+    layers = Verdict._fields
+
+    def __init__(self, critic: nn.Module):
+        self.critic, self.name = critic, type(critic).__name__
+
+    def __call__(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor | list[Tensor]]:
+        with frozen(self.critic):
+            verdict = judge(self.critic, image)
+        return {layer: getattr(verdict, layer) for layer in layers}
+
+
+class CriticTerm(FeatureTerm):
+    """A term that looks through a critic."""
+
+    def __init__(self, critic: nn.Module, layers: Iterable[str]):
+        super().__init__()
+        self.look_through(CriticView(critic), layers)
+
+    @property
+    def trunk(self) -> str:
+        """Which critic: this very one, as its weights change."""
+        return f"{self.extractor.name} {id(self.extractor.critic):#x}"
+
+
+class UNetAdversarial(CriticTerm):
+    """The mean of the hinge max(0, 1 - C(sr)) of encoder and of decoder; hr passes for `Matching`.
+
+    cutmix: what the critic learns from pictures that are partly HR, see `critic_loss`.
+    - "code": the authors', who call the whole mixed picture fake.
+    - "mask": U-Net GAN's, where the decoder is told which pixels are HR's.
+    - None: no mixed pictures.
+
+    rng: a CPU generator that draws them; None is torch's own. Its state belongs into a run's
+    checkpoints.
+    """
+
+    label = "adversarial"
+    formula = "(max(0, 1 - C_enc(sr)) + max(0, 1 - C_dec(sr))) / 2"
+    critic_steps = 1
+
+    def __init__(
+        self,
+        critic: nn.Module,
+        *,
+        cutmix: str | None = "code",
+        rng: torch.Generator | None = None,
+    ):
+        if cutmix not in ("code", "mask", None):
+            raise ValueError(f"cutmix {cutmix!r} is unknown: 'code', 'mask' or None")
+        super().__init__(critic, ("encoder", "decoder"))
+        self.critic, self.cutmix, self.rng = critic, cutmix, rng
+
+    def compare(self, sr: Mapping[str, Tensor], hr: Mapping[str, Tensor]) -> Tensor:
+        return (HINGE.generator(sr["encoder"]) + HINGE.generator(sr["decoder"])) / 2
+
+    def critic_loss(self, sr: Tensor, hr: Tensor, step: int | None = None) -> Tensor:
+        """What the critic minimises: the hinge of encoder and of decoder.
+
+        With probability p = min(step / 100000, 1/2) a `cutmix` of both pictures takes SR's place.
+        Of it, the decoder should say what it says of SR and HR, mixed alike: + MSE (consistency).
+        U-Net GAN leaves out HR's own terms in such a step. Steps count from the first of the
+        pretraining, 75000 long; without one p is 1/2, as it was from there on.
+        """
+        p = 0.5 if step is None else min(step / 100_000, 0.5)
+        sr, hr = sr.detach(), hr.detach()
+        fake, real = judge(self.critic, sr), judge(self.critic, hr)
+        if self.cutmix is None or uniform(self.rng) >= p:
+            encoder = HINGE.critic(fake.encoder, real.encoder)
+            return encoder + HINGE.critic(fake.decoder, real.decoder)
+        picture, mask = cutmix(sr, hr, self.rng)
+        mixed = judge(self.critic, picture)
+        margin = -mixed.decoder  # all of it is called fake
+        if self.cutmix == "mask":
+            margin = torch.where(mask, mixed.decoder, margin)  # but for HR's box
+        decoder = F.relu(1 - real.decoder).mean() + F.relu(1 - margin).mean()
+        consistency = F.mse_loss(mixed.decoder, torch.where(mask, real.decoder, fake.decoder))
+        return HINGE.critic(mixed.encoder, real.encoder) + decoder + consistency
+
+
+class Matching(CriticTerm):
+    """mean over the critic's maps of Huber_delta(map(sr) - map(hr)), hr's without gradient.
+
+    It holds back what the adversarial term invents (CIPLab). Huber: e^2 / 2 up to delta, then
+    delta (|e| - delta / 2).
+    """
+
+    label = "matching"
+
+    def __init__(self, critic: nn.Module, delta: float = 0.01):
+        super().__init__(critic, ("maps",))
+        self.delta = delta
+        self.formula = f"mean of Huber_{delta:g}(sr, hr) over the critic's maps"
+
+    def compare(self, sr: Mapping[str, list[Tensor]], hr: Mapping[str, list[Tensor]]) -> Tensor:
+        parts = [
+            F.huber_loss(a, b, delta=self.delta)
+            for a, b in zip(sr["maps"], hr["maps"], strict=True)
+        ]
+        return sum(parts) / len(parts)
+
+
+def cutmix(sr: Tensor, hr: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """SR with a box of HR: the mixed pictures (B, 3, H, W) and the mask (1, 1, H, W), True in HR.
+
+    The box has sides sqrt(1 - lam) of the picture's, lam ~ U(0, 1), any centre, and ends with the
+    picture; it is the same for the batch (CutMix: Yun et al., ICCV 2019).
+    """
+    sides, ratio = hr.shape[-2:], (1 - uniform(rng)) ** 0.5
+    inside = []
+    for side in sides:
+        centre, half = int(uniform(rng) * side), int(side * ratio) // 2
+        place = torch.arange(side, device=hr.device)
+        inside.append((place >= centre - half) & (place < centre + half))
+    mask = (inside[0][:, None] & inside[1])[None, None]  # (H,), (W,) -> (1, 1, H, W)
+    return torch.where(mask, hr, sr), mask
+
+
+def uniform(rng: torch.Generator | None) -> float:
+    return torch.rand((), generator=rng).item()

@@ -1,0 +1,30 @@
+"""Small tables of strings, as text for a terminal or HTML for a page; the first row is the head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+
+def text(rows: Sequence[Sequence[str]]) -> str:
+    """Columns in line: the first to the left, the others, figures mostly, to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def html(rows: Sequence[Sequence[str]], caption: Sequence[str] = ()) -> str:
+    """A <table> with a line of caption for each string."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    head, *body = rows
+    title = f"<caption>{'<br>'.join(map(escape, caption))}</caption>" if caption else ""
+    lines = "".join(line("td", cells) for cells in body)
+    return f"<table>{title}<thead>{line('th', head)}</thead><tbody>{lines}</tbody></table>"

@@ -1,0 +1,66 @@
+"""The adversarial step, written out: the critic's turn, after the generator's in `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit.losses.terms import Term
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def critic_step(
+    term: Term,
+    sr: Tensor,
+    hr: Tensor,
+    inputs: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    mixed: AbstractContextManager,
+    clip: float | None = None,
+) -> Tensor:
+    """The critic's turn: it learns to tell `sr`, the generator's last pictures, from `hr`.
+
+    The generator is not touched: `sr` comes without its graph. `term.critic_steps` times a turn
+    (WGAN-GP takes several). `inputs` are what the loss got beside the pictures; the term takes what
+    it needs. `mixed` is the precision of the forward pass; it is left before each step, since until
+    then autocast keeps the weights as it has rounded them. Returns the critic's last loss.
+    """
+    sr, inputs = sr.detach(), {name: inputs[name] for name in term.needs}
+    for _ in range(term.critic_steps):
+        with mixed:
+            value = term.critic_loss(sr, hr, **inputs)
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(value)
+        average_gradients(term.critic, accelerator)
+        if clip:
+            nn.utils.clip_grad_norm_(term.critic.parameters(), clip)
+        optimizer.step()
+    return value
+
+
+def average_gradients(module: nn.Module, accelerator: Accelerator) -> None:
+    """Over processes, for what is not wrapped to do so by itself (the generator is)."""
+    if accelerator.num_processes > 1:
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                parameter.grad = accelerator.reduce(parameter.grad, "mean")
+
+
+def refuse_untrained(sr: Tensor, hr: Tensor, lr: Tensor) -> None:
+    """An adversarial stage starts from a trained generator: better, at least, than no network."""
+    plain = F.interpolate(lr.float(), size=hr.shape[-2:], mode="nearest")
+    own, bar = (-10 * (x.detach().float() - hr).square().mean().log10() for x in (sr, plain))
+    if not own > bar:
+        raise ValueError(
+            f"this generator is not trained: {own:.1f} dB on its first batch, where repeating "
+            f"pixels gives {bar:.1f}. Train it with a pixel loss first; from_scratch=True does "
+            "without"
+        )

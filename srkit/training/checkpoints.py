@@ -1,0 +1,54 @@
+"""Checkpoints: the whole state of a training, written whole, verified when read, a few kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from srkit.files import write_whole
+
+DIGEST = hashlib.sha256().digest_size
+
+
+def save(folder: Path, step: int, state: Mapping, keep: int = 2) -> Path:
+    """`state` as checkpoint-STEP.pt, its SHA-256 behind it; only the newest `keep` stay.
+
+    The older ones go after the new one is on the disk, so that a full disk, or a kill at any
+    moment, leaves a whole one.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    path = folder / f"checkpoint-{step:08d}.pt"
+    with write_whole(path) as file:
+        file.write(buffer.getbuffer())
+        file.write(hashlib.sha256(buffer.getbuffer()).digest())
+    for old in found(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_latest(folder: Path) -> dict | None:
+    """The newest whole checkpoint of `folder`; None where there is none.
+
+    One that is cut off or altered is passed over with a warning, and the one before it taken.
+    Nothing in the file is run (`weights_only`).
+    """
+    for path in reversed(found(folder)):
+        data = path.read_bytes()
+        if len(data) > DIGEST and hashlib.sha256(data[:-DIGEST]).digest() == data[-DIGEST:]:
+            stream = io.BytesIO(data[:-DIGEST])
+            return torch.load(stream, map_location="cpu", weights_only=True)
+        warnings.warn(
+            f"{path} is cut off or altered: the checkpoint before it is used", stacklevel=2
+        )
+    return None
+
+
+def found(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, oldest first."""
+    return sorted(folder.glob("checkpoint-*.pt"))

@@ -1,0 +1,209 @@
+"""What a training is made of while it runs: its state, as checkpoints keep it, and its history."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from srkit.features import Extractor
+from srkit.files import write_whole
+from srkit.losses.terms import Sum
+from srkit.training import checkpoints
+
+
+class State:
+    """Everything that decides how a training goes on, and what is known of it so far.
+
+    Made from the checkpoint in `folder` where there is one. `history` has a row a validation;
+    `seconds` counts training alone, not validation, over all the times it was resumed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Sum,
+        optimizer: torch.optim.Optimizer,
+        turns: Mapping[str, torch.optim.Optimizer],
+        seed: int,
+        ema: float | None,
+        folder: Path | None,
+    ):
+        self.model, self.loss, self.folder = model, loss, folder
+        self.optimizers = {"model": optimizer, **turns}
+        self.rng = torch.Generator().manual_seed(seed)
+        own = (getattr(module, "rng", None) for module in loss.modules())
+        self.generators = [self.rng, *(g for g in own if isinstance(g, torch.Generator))]
+        self.average = None
+        if ema is not None:
+            self.average = AveragedModel(
+                model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True
+            )
+        self.step, self.looked, self.saved, self.seconds = 0, 0, 0, 0.0
+        self.history: list[dict] = []
+        self.sums: dict[str, Tensor] = {}
+        self.unread: tuple | None = None  # the last step's loss: read one step late, see `count`
+        if folder and (saved := checkpoints.load_latest(folder)):
+            self._restore(saved)
+        self.clock = time.perf_counter()
+
+    def done(self, accelerator, steps: int | None, minutes: float | None) -> float:
+        """The share of the budget that is spent; the first process's clock counts for all."""
+        if steps is not None:
+            return self.step / steps
+        spent = torch.tensor((self.seconds + time.perf_counter() - self.clock) / 60 / minutes)
+        if accelerator.num_processes > 1:
+            from accelerate.utils import broadcast
+
+            spent = broadcast(spent.to(accelerator.device))
+        return spent.item()
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("share", 1)
+
+    def count(self, total: Tensor, parts: Mapping[str, Tensor], norm: Tensor, data: dict) -> None:
+        """One step more. Its loss is read when the next has been queued: a GPU never waits."""
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self._read()
+        self.step += 1
+        for name, value in {"loss": total, **parts}.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        rate = self.optimizers["model"].param_groups[0]["lr"]
+        self.unread = (self.step, rate, total.detach(), norm, data)
+
+    def look(
+        self,
+        validate: Callable[[nn.Module], dict[str, float]] | None,
+        accelerator,
+        report: Callable[[list[dict]], None] | None,
+    ) -> None:
+        """Validate, and add a row: the mean of each part of the loss since the last one."""
+        self._read()
+        self._tick()
+        rate = self.optimizers["model"].param_groups[0]["lr"]
+        steps = self.step - self.looked
+        row = {"step": self.step, "minutes": self.seconds / 60, "rate": rate}
+        row |= {name: value.item() / steps for name, value in self.sums.items()}
+        if validate and accelerator.is_main_process:
+            held = self.model if self.average is None else self.average.module
+            row |= validate(held.eval())
+            held.train()
+        self.history.append(row)
+        self.looked, self.sums = self.step, {}
+        if report and accelerator.is_main_process:
+            report(self.history)
+        self.clock = time.perf_counter()
+
+    def save(self, accelerator) -> None:
+        """A checkpoint, if there is a folder for it."""
+        self._read()
+        self._tick()
+        if self.folder and accelerator.is_main_process:
+            checkpoints.save(self.folder, self.step, self._snapshot())
+        self.saved = self.step
+        self.clock = time.perf_counter()
+
+    def end(self) -> None:
+        """The network as it was validated, ready for use."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
+        self.model.eval()
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.seconds, self.clock = self.seconds + now - self.clock, now
+
+    def _read(self) -> None:
+        if self.unread is None:
+            return
+        step, rate, total, norm, data = self.unread
+        self.unread = None
+        if math.isfinite(total.item()) and math.isfinite(norm.item()):
+            return
+        kept = ""
+        if self.folder:
+            path = self.folder / f"not-finite-{step:08d}.pt"
+            with write_whole(path) as file:
+                torch.save(data, file)
+            kept = f"; the batch is in {path}"
+        raise FloatingPointError(
+            f"the loss is {total.item()} at step {step} (learning rate {rate:g}, gradient norm "
+            f"{norm.item():.3g}){kept}: lower the rate, clip the gradient, or look for a division "
+            "by zero in the loss"
+        )
+
+    def _snapshot(self) -> dict:
+        return {
+            "step": self.step,
+            "looked": self.looked,
+            "seconds": self.seconds,
+            "history": self.history,
+            "sums": self.sums,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "loss": self._loss_state(),
+            "optimizers": {name: turn.state_dict() for name, turn in self.optimizers.items()},
+            "rng": [generator.get_state() for generator in self.generators],
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def _restore(self, saved: dict) -> None:
+        for name in ("step", "looked", "seconds", "history", "sums"):
+            setattr(self, name, saved[name])
+        self.model.load_state_dict(saved["model"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        self.loss.load_state_dict(self.loss.state_dict() | saved["loss"])
+        for name, turn in self.optimizers.items():
+            turn.load_state_dict(saved["optimizers"][name])
+        self.saved = self.step
+        for generator, state in zip(self.generators, saved["rng"], strict=True):
+            generator.set_state(state)
+        torch.set_rng_state(saved["torch_rng"])
+
+    def _loss_state(self) -> dict[str, Tensor]:
+        """Its critics, and what its balance has learned; the extractors never change (80 MB)."""
+        frozen = [n for n, module in self.loss.named_modules() if isinstance(module, Extractor)]
+        return {
+            name: value
+            for name, value in self.loss.state_dict().items()
+            if not any(name.startswith(f"{prefix}.") for prefix in frozen)
+        }
+
+
+@contextmanager
+def stop_requests(active: bool) -> Iterator[list[BaseException]]:
+    """A list that a first Ctrl-C or SIGTERM adds itself to, as the exception to end with.
+
+    The second one has its usual effect at once. Signals reach the main thread alone.
+    """
+    requests: list[BaseException] = []
+    if not active or threading.current_thread() is not threading.main_thread():
+        yield requests
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: object) -> None:
+        requests.append(
+            KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        )
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in before:
+            signal.signal(number, ask)
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,262 @@
+"""What a training leaves: records that are complete, once, and of what was asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors import safe_open
+from test_checkpoints import KILL_AT, assert_same
+from torch import nn
+from toy import STEPS, Critic, Crops, Enlarger
+
+import srkit
+from srkit import recipes
+from srkit.files import sha256
+from srkit.losses import L1
+from srkit.losses.adversarial import Adversarial
+from srkit.losses.objectives import Standard
+from srkit.recipes import rlfn
+from srkit.training.runs import Run, code_version, find_runs, pictures_hash, read_runs, write_json
+from srkit.training.schedules import Halving
+
+
+def two_stages(folder, *, crops=(None, None), seed=2, finish=True, **asked):
+    """L1, then L1 and a critic; returns the run and the network."""
+    run = Run(folder, seed=seed, device="cpu", **asked)
+    model, critic = run.build(lambda: Enlarger(0.2)), run.build(Critic)
+    how = {
+        "batch": 2, "patch": 8, "steps": STEPS, "validate_every": 6, "save_every": 3,
+        "rate": Halving(5e-3, 0.4),
+    }  # fmt: skip
+    run.fit(model, L1(), crops[0] or Crops(), ema=0.9, **how)
+    loss = L1() + 0.1 * Adversarial(critic, Standard())
+    run.fit(model, loss, crops[1] or Crops(), from_scratch=True, clip=1.0, **how)
+    if finish:
+        run.finish(
+            model,
+            measure=lambda m: {"ours": {"psnr": 30.5}},
+            samples={"grey": lambda m: m(torch.full((1, 3, 8, 8), 0.5))[0]},
+            remark="by the test",
+        )
+    return run, model
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    return two_stages(tmp_path_factory.mktemp("runs") / "done", recipe="toy")
+
+
+# a run of two stages
+
+
+def test_the_record_says_how_its_numbers_came_to_be(done):
+    run, model = done
+    record = run.record()
+    assert record["seed"] == 2
+    assert record["recipe"] == "toy"
+    assert record["remark"] == "by the test"
+    assert record["metrics"] == {"ours": {"psnr": 30.5}}
+    assert record["parameters"] == sum(p.numel() for p in model.parameters())
+    assert record["machine"].keys() >= {"processor", "threads", "gpu", "torch", "srkit"}
+    assert record["peak_memory_mib"] > 50  # torch alone is more
+    assert record["code"] == code_version()
+    first, second = record["stages"]
+    assert first["steps"] == second["steps"] == STEPS
+    assert first["loss"] == ["L1: mean |sr - hr|"]
+    assert second["loss"][0] == "L1 + 0.1 adversarial"
+    assert first["rate"] == "Halving(rate=0.005, every=0.4)"
+    assert (first["ema"], second["clip"], second["from_scratch"]) == (0.9, 1.0, True)
+    assert [row["step"] for row in first["history"]] == [6, 12, 18, 24]
+    assert record["minutes"] == pytest.approx(first["minutes"] + second["minutes"])
+    speed = first["steps_per_second"] * 60 * first["minutes"]
+    assert speed == pytest.approx(STEPS)
+
+
+def test_the_folder_holds_the_record_and_no_leftovers(done):
+    run, _ = done
+    names = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
+    assert names == {
+        "asked.json", "run.json", "history.jsonl", "model.safetensors", "samples/grey.png",
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (run.folder / "history.jsonl").read_text().splitlines()]
+    assert [(row["stage"], row["step"]) for row in rows] == [
+        (stage, step) for stage in (0, 1) for step in (6, 12, 18, 24)
+    ]
+
+
+def test_the_weights_are_kept_with_their_origin(done):
+    run, model = done
+    again = run.load(Enlarger())
+    assert_same(again.state_dict(), model.state_dict())
+    with safe_open(run.folder / "model.safetensors", "pt") as file:
+        assert "toy" in str(file.metadata())
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_run_that_is_stopped_in_any_stage_ends_with_the_same_weights(stage, done, tmp_path):
+    crops = [None, None]
+    crops[stage] = Crops({KILL_AT: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    with pytest.raises(SystemExit) as caught:
+        two_stages(tmp_path, crops=crops, recipe="toy")
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert not (tmp_path / "run.json").exists()
+    again = Crops(), Crops()
+    run, model = two_stages(tmp_path, crops=again, recipe="toy")
+    assert_same(model.state_dict(), done[1].state_dict())
+    assert again[0].asked == (STEPS - KILL_AT if stage == 0 else 0)  # what was done, was done
+    for ours, theirs in zip(run.record()["stages"], done[0].record()["stages"], strict=True):
+        losses = [[row["loss"] for row in record["history"]] for record in (ours, theirs)]
+        assert losses[0] == losses[1]
+
+
+def test_what_was_asked_for_otherwise_is_refused(tmp_path):
+    Run(tmp_path, seed=1, plan={"steps": 4, "tests": ("Set5",)})
+    Run(tmp_path, seed=1, plan={"steps": 4, "tests": ("Set5",)})
+    with pytest.raises(ValueError, match=r"asked for otherwise \(differs: plan, seed\): take an"):
+        Run(tmp_path, seed=2, plan={"steps": 5, "tests": ("Set5",)})
+
+
+# recipes
+
+
+@pytest.fixture
+def toy_recipe(monkeypatch):
+    """Two variants, the second built on the first; how often each was trained."""
+    trained = []
+
+    def pixel(run):
+        trained.append("pixel")
+        model = run.build(Enlarger)
+        run.fit(model, L1(), run.crops(2), rate=Halving(1e-3, 0.5))
+        return model
+
+    def gan(run):
+        trained.append("gan")
+        model = run.trained("pixel", Enlarger())
+        loss = L1() + 0.1 * Adversarial(run.build(Critic), Standard())
+        run.fit(model, loss, run.crops(2), rate=Halving(1e-3, 0.5), from_scratch=True)
+        return model
+
+    plan = {"data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8}
+    module = SimpleNamespace(
+        VARIANTS={"pixel": pixel, "gan": gan},
+        BUDGETS={"smoke": plan, "paper": plan | {"steps": 10**6}},
+        PAPER={"gan": {"Set5": {"psnr": 30.0}}},
+    )
+    monkeypatch.setattr(recipes, "recipe", lambda name: module)
+    return trained
+
+
+def test_a_variant_comes_after_those_it_builds_on(toy_recipe, tmp_path):
+    record = srkit.train("toy", "gan", budget="smoke", out=tmp_path)
+    assert toy_recipe == ["gan", "pixel"]
+    assert record["builds_on"] == ["pixel"]
+    assert record["data"]["name"] == "procedural"
+    assert record["paper"]["metrics"] == {"Set5": {"psnr": 30.0}}
+    assert record["paper"]["plan"]["steps"] == 10**6
+    found = find_runs(tmp_path)
+    assert [r["variant"] for r in found] == ["gan", "pixel"]
+    assert found[0] == record
+
+
+def test_what_is_done_is_not_done_again(toy_recipe, tmp_path):
+    first = srkit.train("toy", "gan", budget="smoke", out=tmp_path)
+    hashes = {path: sha256(path) for path in tmp_path.rglob("*.*") if path.is_file()}
+    assert srkit.train("toy", "gan", budget="smoke", out=tmp_path) == first
+    srkit.train("toy", "pixel", budget="smoke", out=tmp_path)
+    assert toy_recipe == ["gan", "pixel"]
+    assert hashes == {path: sha256(path) for path in tmp_path.rglob("*.*") if path.is_file()}
+    other = srkit.train("toy", "pixel", budget="smoke", out=tmp_path, seed=1)
+    assert other["seed"] == 1
+    assert toy_recipe == ["gan", "pixel", "pixel"]
+
+
+def test_minutes_take_the_place_of_steps(toy_recipe, tmp_path):
+    record = srkit.train("toy", "pixel", budget="smoke", out=tmp_path, minutes=0.001)
+    (stage,) = record["stages"]
+    assert stage["minutes"] >= 0.001
+    assert record["minutes_a_stage"] == 0.001
+    with pytest.raises(ValueError, match="differs: minutes_a_stage"):
+        srkit.train("toy", "pixel", budget="smoke", out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"name": "nothing"}, "there is no recipe 'nothing': one of .*rlfn"),
+        ({"variant": "nothing"}, "rlfn has no variant 'nothing': one of rlfn, block-RFDB24"),
+        ({"budget": "big"}, "budget 'big': one of smoke, laptop, gpu, paper"),
+    ],
+)
+def test_unknown_names_are_told_with_the_known_ones(how, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        srkit.train(**{"name": "rlfn", "budget": "smoke", "out": tmp_path} | how)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rlfn_cyclic_warm_start_and_long_share_their_first_stage_or_not(tmp_path):
+    """The comparison of the paper's Sec. 3.4, from nothing but code."""
+    stages = {
+        name: srkit.train("rlfn", name, budget="smoke", out=tmp_path)["stages"]
+        for name in ("one-stage", "long", "cyclic", "warm-start")
+    }
+    losses = {
+        name: [[row["loss"] for row in stage["history"]] for stage in each]
+        for name, each in stages.items()
+    }
+    assert losses["one-stage"] == losses["cyclic"][:1] == losses["warm-start"][:1]
+    assert losses["cyclic"][1] != losses["warm-start"][1]
+    assert [stage["steps"] for stage in stages["long"]] == [8]
+    assert [stage["steps"] for stage in stages["cyclic"]] == [4, 4]
+
+
+def test_rlfn_ends_with_the_contrastive_loss(tmp_path):
+    record = srkit.train("rlfn", budget="smoke", out=tmp_path)
+    assert record["builds_on"] == ["warm-start"]
+    (stage,) = record["stages"]
+    assert stage["loss"][0].endswith("contrastive")
+
+
+def test_rlfn_s_ladder_has_the_counts_of_its_blocks():
+    counts = {name: sum(p.numel() for p in make().parameters()) for name, make in
+              rlfn.LADDER.items()}  # fmt: skip
+    assert counts["RFDB24"] == 106_560
+    assert counts["RFDBR24"] < counts["RLFB28"] < counts["RFDBR28"]
+    assert sum(p.numel() for p in rlfn.rlfn_tiny().parameters()) == 87_816
+
+
+# small things
+
+
+def test_the_hash_of_the_pictures_sees_pixels_shapes_and_order():
+    a, b = torch.zeros(3, 4, 6, dtype=torch.uint8), torch.ones(3, 4, 6, dtype=torch.uint8)
+    hashes = [pictures_hash(p) for p in ([a, b], [b, a], [a], [a.view(3, 6, 4), b])]
+    assert len(set(hashes)) == 4
+
+
+def test_a_network_is_built_from_the_seed_whatever_came_before(tmp_path):
+    def weights(seed, folder):
+        torch.rand(seed + 3)
+        return Run(tmp_path / folder, seed=seed).build(lambda: nn.Linear(3, 3)).weight
+
+    assert torch.equal(weights(1, "a"), weights(1, "b"))
+    assert not torch.equal(weights(1, "a"), weights(2, "c"))
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    write_json({"a": [1.5, None]}, path)
+    with pytest.raises(TypeError):
+        write_json({"a": object()}, path)
+    assert json.loads(path.read_text()) == {"a": [1.5, None]}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_recorded_runs_that_are_not_shipped_are_told():
+    with pytest.raises(FileNotFoundError, match=r"ships no 'runs/nothing\.json'"):
+        read_runs("nothing")

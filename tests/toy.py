@@ -1,0 +1,150 @@
+"""Trainings small enough to be run many times: what the tests of the engine train.
+
+As a program, `python tests/toy.py KIND FOLDER [option=value ...]` trains one of them: a process
+that a test can kill, or one of several that torchrun starts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkit import files
+from srkit.datasets.patches import Patches
+from srkit.losses import L1, Uncertainty
+from srkit.losses.adversarial import Adversarial
+from srkit.losses.objectives import Standard, Wasserstein
+from srkit.training.fit import adam, fit
+from srkit.training.schedules import Halving, Warmup
+
+STEPS = 24
+
+
+class Enlarger(nn.Module):
+    """Nearest neighbours and what two layers add. With `drop` every step takes random numbers."""
+
+    scale, name = 2, "toy"
+    memory_format = torch.channels_last
+
+    def __init__(self, drop: float = 0.0):
+        super().__init__()
+        self.head, self.tail = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 3, padding=1)
+        self.drop = nn.Dropout(drop)
+        nn.init.normal_(self.tail.weight, std=0.01)  # almost nearest neighbours, not quite
+
+    def forward(self, x: Tensor) -> Tensor:
+        more = F.pixel_shuffle(self.tail(self.drop(F.relu(self.head(x)))), 2)
+        return x.repeat_interleave(2, -1).repeat_interleave(2, -2) + more
+
+
+class Critic(nn.Module):
+    """Two layers, mean: (B, 3, H, W) -> (B, 1); no batch norm, so that samples are on their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 4, stride=2), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 4, stride=2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x).mean((1, 2, 3))[:, None]
+
+
+def noise(count: int = 3, side: int = 40, seed: int = 5) -> list[Tensor]:
+    """uint8 pictures of noise, smooth enough to be learned from."""
+    rng = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, side // 4, side // 4, generator=rng)
+    fine = F.interpolate(coarse, size=(side, side), mode="bilinear")
+    return list((255 * fine).round().to(torch.uint8))
+
+
+class Crops(Patches):
+    """Crops that do something as the n-th batch is asked for: `at={n: action}`; 1 is the first."""
+
+    def __init__(self, at: dict | None = None, delay: float = 0.0):
+        super().__init__(noise(), 2)
+        self.at, self.delay, self.asked = at or {}, delay, 0
+
+    def batch(self, *args, **named) -> dict:
+        self.asked += 1
+        self.at.get(self.asked, lambda: None)()
+        time.sleep(self.delay)
+        return super().batch(*args, **named)
+
+
+def pixel(drop: float) -> tuple[nn.Module, dict]:
+    return Enlarger(drop), {"loss": L1(), "ema": 0.9, "clip": 0.5}
+
+
+def gan(drop: float) -> tuple[nn.Module, dict]:
+    model = Enlarger(drop)
+    loss = L1() + 0.1 * Adversarial(Critic(), Standard())
+    return model, {"loss": loss, "from_scratch": True, "critic_rate": Warmup(Halving(2e-3, 0.3))}
+
+
+def penalty(drop: float) -> tuple[nn.Module, dict]:
+    """Its critic draws the points of a gradient penalty, from a generator of its own."""
+    model = Enlarger(drop)
+    objective = Wasserstein(critic_steps=2)
+    term = Adversarial(Critic(), objective, rng=torch.Generator().manual_seed(8))
+    return model, {"loss": L1() + 0.01 * term, "from_scratch": True}
+
+
+def balanced(drop: float) -> tuple[nn.Module, dict]:
+    """Two terms whose weights are learned with the network, and an optimiser of the caller's."""
+    model, loss = Enlarger(drop), L1() + 0.1 * Adversarial(Critic(), Standard())
+    loss = loss.balanced(Uncertainty(loss.terms))
+    optimizer = adam(nn.ModuleList([model, loss.balance]), betas=(0.8, 0.99))
+    return model, {"loss": loss, "from_scratch": True, "optimizer": optimizer, "ema": 0.8}
+
+
+KINDS = {"pixel": pixel, "gan": gan, "penalty": penalty, "balanced": balanced}
+
+
+def train(
+    kind: str, folder: Path | None = None, crops: Patches | None = None, drop=0.3, **how
+) -> dict[str, Tensor]:
+    """Train it and return all that was learned: the network's weights, the loss's."""
+    torch.manual_seed(1)
+    model, own = KINDS[kind](drop)
+    loss = own.pop("loss")
+    how = {
+        "steps": STEPS, "batch": 4, "patch": 8, "rate": Halving(5e-3, 0.4), "validate_every": 6,
+        "save_every": 3, "device": "cpu",
+    } | own | how  # fmt: skip
+    fit(model, loss, crops or Crops(), folder=folder, **how)
+    learned = {"model": model, "loss": 1.0 * loss}
+    return {f"{k}.{n}": v for k, m in learned.items() for n, v in m.state_dict().items()}
+
+
+def die_while_writing(number: int) -> None:
+    """The process is gone as it is about to put its `number`-th checkpoint in place."""
+    replace, left = os.replace, [number]
+
+    def killed(source, target):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    files.os.replace = killed
+
+
+def main(kind: str, folder: str, *options: str) -> None:
+    torch.set_num_threads(1)
+    given = dict(option.split("=") for option in options)
+    hang, delay = int(given.get("hang", 0)), float(given.get("delay", 0))
+    if writing := int(given.get("die_while_writing", 0)):
+        die_while_writing(writing)
+    train(kind, Path(folder), Crops({hang: lambda: time.sleep(600)}, delay))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
