@@ -155,7 +155,7 @@ class RecipeRun(Run):
         self.facts.setdefault("builds_on", []).append(variant)
         return other.load(model)
 
-    def crops(self, scale: int) -> Patches:
+    def crops(self, scale: int | tuple[int, ...]) -> Patches:
         """Crops of the plan's pictures, made once a process; their hash goes into the record."""
         name = self.plan["data"]
         pictures = training_pictures(name)
@@ -189,6 +189,12 @@ class RecipeRun(Run):
         """What is measured now and then while it trains: the first of the plan's tests."""
         return self.measure(model, self.plan["tests"][0])
 
+    def validate_at(self, model: nn.Module, scales: Iterable[int]) -> None:
+        """One network at several scales: the record tells of each; the last one stays set."""
+        for scale in scales if self.plan["tests"] else ():
+            model.scale = scale
+            self.facts[f"x{scale}"] = self.validate(model)
+
     def samples(self, scale: int) -> dict[str, Callable[[nn.Module], Tensor]]:
         """Pictures to look at: the first two of the first test set; a recipe may have its own."""
         own = getattr(self.recipe, "samples", None)
@@ -210,5 +216,5 @@ def training_pictures(name: str) -> list[Tensor]:
 
 
 @cache
-def _crops(name: str, scale: int) -> Patches:
+def _crops(name: str, scale: int | tuple[int, ...]) -> Patches:
     return Patches(training_pictures(name), scale)

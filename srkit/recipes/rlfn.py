@@ -43,12 +43,12 @@ BUDGETS = {
         "patch": 24, "rate": 5e-3, "start": "picture", "contrast_steps": 300,
     },
     "gpu": {
-        "data": "DIV2K", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 64,
+        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 64,
         "patch": 64, "rate": 5e-4, "start": "random", "contrast_steps": 50_000,
     },
     "paper": {
-        "data": "DIV2K", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000, "batch": 64,
-        "patch": 64, "rate": 5e-4, "start": "random", "contrast_steps": 1_000_000,
+        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
+        "batch": 64, "patch": 64, "rate": 5e-4, "start": "random", "contrast_steps": 1_000_000,
     },
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from srkit.images import to_y, with_y
 from srkit.inference import has_bfloat16
 from srkit.losses.terms import Sum, Term
 from srkit.training.adversarial import average_gradients, critic_step, refuse_untrained
@@ -39,6 +40,11 @@ def adam(model: nn.Module, betas: tuple[float, float] = (0.9, 0.999)) -> torch.o
 def enlarge(network: nn.Module, data: Batch) -> tuple[Tensor, dict]:
     """What becomes of a batch unless told: sr = network(lr), and nothing more for the loss."""
     return network(data["lr"]), {}
+
+
+def enlarge_y(network: nn.Module, data: Batch) -> tuple[Tensor, dict]:
+    """For networks of Y: theirs, with hr's colours. A loss then sees 255/219 of Y's error alone."""
+    return with_y(data["hr"], to_y(network(data["lr"]))), {}
 
 
 def fit(

@@ -1,0 +1,84 @@
+"""How CARN is trained: one network for three scales, a scale a step.
+
+The paper (Ahn et al., ECCV 2018, and the authors' README): DIV2K, flipped and turned; each step
+draws x2, x3 or x4 and trains the trunk and that scale's head on LR crops of 64 pixels, batch 64;
+Adam at 1e-4, halved after 400,000 of 600,000 steps; L1; gradients clipped to a norm of 10.
+
+    srkit train carn                          three heads
+    srkit train carn --variant x4-alone       one head
+    srkit train carn --variant neither        no cascade; no-local and no-global keep one of two
+    srkit train carn --variant carn-m         groups of convolutions, blocks shared
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import Tensor, nn
+
+from srkit.losses import L1
+from srkit.models.carn import CARN
+from srkit.recipes import RecipeRun
+from srkit.training.schedules import Multistep
+
+SCALES = (2, 3, 4)
+
+BUDGETS = {
+    "smoke": {
+        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
+        "channels": 8,
+    },
+    "laptop": {
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2000, "batch": 16,
+        "patch": 24, "rate": 1e-3, "channels": 32,
+    },
+    "gpu": {
+        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 64,
+        "patch": 64, "rate": 2e-4, "channels": 64, "validate_every": 2000,
+    },
+    "paper": {
+        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 600_000,
+        "batch": 64, "patch": 64, "rate": 1e-4, "channels": 64, "validate_every": 10_000,
+    },
+}  # fmt: skip
+
+# Ahn et al., x4.
+PAPER = {
+    "carn": {
+        "Set5": {"psnr": 32.13, "ssim": 0.8937},
+        "Set14": {"psnr": 28.60, "ssim": 0.7806},
+        "BSD100": {"psnr": 27.58, "ssim": 0.7349},
+    },
+    "carn-m": {
+        "Set5": {"psnr": 31.92, "ssim": 0.8903},
+        "Set14": {"psnr": 28.42, "ssim": 0.7762},
+        "BSD100": {"psnr": 27.44, "ssim": 0.7304},
+    },
+}
+
+
+def at_scale(network: nn.Module, data: dict) -> tuple[Tensor, dict]:
+    """The batch's scale decides which head answers, and learns."""
+    return network(data["lr"], data["scale"]), {}
+
+
+def train(run: RecipeRun, heads: Sequence[int] = SCALES, **network: object) -> nn.Module:
+    """x4 is what is validated; of the other heads Set5's PSNR goes into the record."""
+    channels = run.plan["channels"]
+    model = run.build(lambda: CARN(heads[-1], heads=heads, channels=channels, **network))
+    rate = Multistep(run.plan["rate"], at=(2 / 3,))
+    run.fit(model, L1(), run.crops(heads), rate=rate, clip=10.0, forward=at_scale)
+    run.validate_at(model, heads)
+    return model
+
+
+VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
+    "carn": train,
+    "x4-alone": partial(train, heads=(4,)),
+    "no-local": partial(train, local=False),
+    "no-global": partial(train, across=False),
+    "neither": partial(train, local=False, across=False),
+    "carn-m": partial(train, mobile=True, groups=4),
+    **{f"carn-m-groups-{g}": partial(train, mobile=True, groups=g) for g in (1, 2, 8)},
+}

@@ -1,0 +1,113 @@
+"""How MemNet is trained: every memory supervised, one network for three scales.
+
+The paper (Tai et al., 2017): 291 pictures (T91 and 200 of Berkeley's), turned, flipped and scaled;
+Y; patches of 31 pixels of the enlarged pictures, x2, x3 and x4 mixed in a batch of 64; SGD with
+momentum 0.9 and weight decay 1e-4, biases at a tenth of the rate; rate 0.1, divided by 10 every 20
+epochs (200,000 steps), the gradient's norm clipped at 0.01 / rate. The loss is half the squared
+error, summed over the patch, of each memory's picture and of their weighted sum, all M + 1 alike.
+Differs: crops of 10 LR pixels are enlarged after they are cut, and all of a batch have one scale,
+so their sides are 20, 30 or 40; Berkeley's pictures alone; four rates (how many is not known).
+
+    srkit train memnet                        80 layers in the paper, 23 here
+    srkit train memnet --variant single       the last memory's picture alone
+    srkit train memnet --variant no-long-term
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from srkit.images import to_y, with_y
+from srkit.losses import Term
+from srkit.models.memnet import MemNet
+from srkit.recipes import RecipeRun
+from srkit.resize import imresize
+from srkit.training.schedules import Constant, Halving
+
+SCALES = (2, 3, 4)
+
+# Adam at `rate`; where there are `rates`, the paper's SGD, `steps` at each.
+BUDGETS = {
+    "smoke": {
+        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
+        "network": {"channels": 4, "blocks": 2, "recursions": 2},
+    },
+    "laptop": {
+        "data": "BSDS400", "tests": ("Set5", "Set14"), "steps": 1600, "batch": 16, "patch": 10,
+        "rate": 1e-3, "network": {"channels": 32, "blocks": 3, "recursions": 3},
+        "validate_every": 400,
+    },
+    "gpu": {
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 30_000, "batch": 64,
+        "patch": 10, "rate": 1e-3, "network": {}, "validate_every": 2000,
+    },
+    "paper": {
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 200_000, "batch": 64,
+        "patch": 10, "rates": (1e-1, 1e-2, 1e-3, 1e-4), "network": {}, "validate_every": 5000,
+    },
+}  # fmt: skip
+
+# Tai et al., x4, as quoted by RDN's table.
+PAPER = {
+    "memnet": {
+        "Set5": {"psnr": 31.74, "ssim": 0.8893},
+        "Set14": {"psnr": 28.26, "ssim": 0.7723},
+        "BSD100": {"psnr": 27.40, "ssim": 0.7281},
+    }
+}
+
+
+class Supervision(Term):
+    """The sum over all pictures of mean (y_m - y)², y the Y of hr: of one picture or of M + 1."""
+
+    label = "supervision"
+    formula = "sum over m of mean (y_m - y)², y = Y of hr"
+    needs = {"pictures": "the Y of every supervised picture, (B, M + 1, H, W)"}
+
+    def value(self, sr: Tensor, hr: Tensor, pictures: Tensor) -> Tensor:
+        return (pictures - to_y(hr)).square().mean((0, 2, 3)).sum()
+
+
+def every_picture(network: nn.Module, data: dict) -> tuple[Tensor, dict[str, Tensor]]:
+    """The answer at the batch's scale, and all pictures for the loss."""
+    up = imresize(data["lr"], data["scale"])  # (B, 3, h, w) -> (B, 3, rh, rw)
+    pictures = network.luma(to_y(up))
+    return with_y(up, pictures[-1]), {"pictures": torch.cat(pictures, 1)}
+
+
+def train(run: RecipeRun, **ablation: bool) -> nn.Module:
+    """One network for all scales."""
+    model = run.build(lambda: MemNet(SCALES[-1], **run.plan["network"], **ablation))
+    crops, loss = run.crops(SCALES), Supervision()
+    if "rates" not in run.plan:
+        rate = Halving(run.plan["rate"], every=0.2)
+        run.fit(model, loss, crops, rate=rate, clip=1.0, forward=every_picture)
+    else:
+        optimizer = sgd(model)
+        for rate in run.plan["rates"]:
+            how = {"rate": Constant(rate), "clip": 0.01 / rate, "optimizer": optimizer}
+            run.fit(model, 31**2 / 2 * loss, crops, forward=every_picture, **how)
+    run.validate_at(model, SCALES)
+    return model
+
+
+def sgd(model: nn.Module) -> torch.optim.SGD:
+    named = list(model.named_parameters())
+    groups = [
+        {"params": [p for name, p in named if not name.endswith("bias")]},
+        {"params": [p for name, p in named if name.endswith("bias")], "share": 0.1},
+    ]
+    return torch.optim.SGD(groups, momentum=0.9, weight_decay=1e-4)
+
+
+VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
+    "memnet": train,
+    "single": partial(train, supervised=False),
+    "no-long-term": partial(train, long_term=False),  # the paper's MemNet-NL
+    "no-short-term": partial(train, short_term=False),  # MemNet-NS
+    "unshared": partial(train, shared=False),  # each recursion with convolutions of its own
+}

@@ -1,0 +1,90 @@
+"""How RDN is trained: contiguous memory, local residuals and global fusion, each on and off.
+
+The paper (Zhang et al., CVPR 2018), x2: DIV2K, flipped and turned; LR crops of 32 pixels, batch 16;
+Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. The ablation: 20 blocks of 6 layers,
+growth 32, for 2e5 steps. x3 and x4 start from x2's weights, all but the upsampler.
+Differs: their Torch code skips batches whose loss is three times the last epoch's mean.
+
+    srkit train rdn
+    srkit train rdn --variant CM+LRL+GFF      the cube's corners: none, CM, LRL, GFF, CM+LRL ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from srkit.losses import L1
+from srkit.models.rdn import RDN
+from srkit.recipes import RecipeRun
+from srkit.training.schedules import Halving
+
+SCALE = 2
+
+# `ablation`: the corners' network, and for how many steps. The laptop's is thin, to be deep:
+# a short block can do without its residual.
+BUDGETS = {
+    "smoke": {
+        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
+        "network": {"channels": 8, "growth": 4, "blocks": 2, "layers": 2},
+        "ablation": {"channels": 4, "growth": 4, "blocks": 2, "layers": 2}, "ablation_steps": 2,
+    },
+    "laptop": {
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 3500, "batch": 16,
+        "patch": 24, "rate": 1e-3,
+        "network": {"channels": 32, "growth": 16, "blocks": 4, "layers": 3},
+        "ablation": {"channels": 16, "growth": 8, "blocks": 8, "layers": 3},
+        "ablation_steps": 3500,
+    },
+    "gpu": {
+        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 40_000, "batch": 16,
+        "patch": 32, "rate": 1e-4, "network": {},
+        "ablation": {"growth": 32, "blocks": 20, "layers": 6}, "ablation_steps": 40_000,
+        "validate_every": 2000,
+    },
+    "paper": {
+        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
+        "batch": 16, "patch": 32, "rate": 1e-4, "network": {},
+        "ablation": {"growth": 32, "blocks": 20, "layers": 6}, "ablation_steps": 200_000,
+        "validate_every": 10_000,
+    },
+}  # fmt: skip
+
+PAPER = {
+    "rdn": {
+        "Set5": {"psnr": 38.24, "ssim": 0.9614},
+        "Set14": {"psnr": 34.01, "ssim": 0.9212},
+        "BSD100": {"psnr": 32.34, "ssim": 0.9017},
+    }
+}
+
+
+def rdn(run: RecipeRun) -> nn.Module:
+    return train(run, run.plan["network"], run.plan["steps"])
+
+
+def corner(run: RecipeRun, parts: str) -> nn.Module:
+    """The ablation's network with those of CM, LRL and GFF that `parts` names."""
+    on = {
+        "contiguous": "CM" in parts,
+        "local_residual": "LRL" in parts,
+        "global_fusion": "GFF" in parts,
+    }
+    return train(run, run.plan["ablation"] | on, run.plan["ablation_steps"])
+
+
+def train(run: RecipeRun, network: dict, steps: int) -> nn.Module:
+    model = run.build(lambda: RDN(SCALE, **network))
+    rate = Halving(run.plan["rate"], every=0.2)
+    run.fit(model, L1(), run.crops(SCALE), rate=rate, steps=steps)
+    return model
+
+
+CORNERS = ("none", "CM", "LRL", "GFF", "CM+LRL", "CM+GFF", "LRL+GFF", "CM+LRL+GFF")
+
+VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
+    "rdn": rdn,
+    **{parts: partial(corner, parts=parts) for parts in CORNERS},
+}

@@ -1,0 +1,191 @@
+"""The recipes of MemNet, DBPN, IDN, RDN, RCAN, MSRN and CARN: each variant trains, as it says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from srkit import recipes
+from srkit.datasets import procedural
+from srkit.datasets.patches import Patches
+from srkit.images import to_8bit, to_y
+from srkit.losses import L1, MSE
+from srkit.models.carn import CARN
+from srkit.models.idn import IDN
+from srkit.models.memnet import MemNet
+from srkit.recipes import carn, dbpn, idn, memnet, msrn, rcan, rdn, recipe
+from srkit.training.fit import fit
+from srkit.training.schedules import Constant
+
+MODULES = {"memnet": memnet, "dbpn": dbpn, "idn": idn, "rdn": rdn, "rcan": rcan, "msrn": msrn,
+           "carn": carn}  # fmt: skip
+ALL = [(name, variant) for name, module in MODULES.items() for variant in module.VARIANTS]
+SIZES = ("network", "ladder", "stages", "ablation", "two-3x3", "residual", "channels")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [to_8bit(image) for image in procedural.pictures(2, 64, seed=0)]
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+class Dry:
+    """Stands in for a `RecipeRun`: builds, but only notes what it was asked to train."""
+
+    def __init__(self, plan):
+        self.plan, self.asked = {**plan, "tests": ()}, []
+
+    def build(self, make):
+        return make()
+
+    def trained(self, variant, model):
+        self.asked.append({"after": variant})
+        return model
+
+    def crops(self, scale):
+        return scale
+
+    def fit(self, model, loss, crops, **how):
+        self.asked.append({"loss": loss, "crops": crops, **how})
+
+    def validate_at(self, model, scales):
+        pass
+
+
+def dry(module, variant, budget):
+    run = Dry(module.BUDGETS[budget])
+    return module.VARIANTS[variant](run), run.asked
+
+
+@pytest.mark.parametrize(("name", "variant"), ALL, ids=[f"{n}-{v}" for n, v in ALL])
+def test_a_variant_trains_from_beginning_to_end(name, variant, tmp_path):
+    record = recipes.train(name, variant, budget="smoke", out=tmp_path, device="cpu")
+    for stage in record["stages"]:
+        assert stage["steps"] == 2
+        assert all(math.isfinite(row["loss"]) for row in stage["history"])
+    assert record["paper"]["plan"]["steps"] >= 200_000
+
+
+@pytest.mark.parametrize("budget", ["gpu", "paper"])
+@pytest.mark.parametrize("name", MODULES)
+def test_what_awaits_a_gpu_runs_when_it_is_made_small(name, budget, tmp_path, monkeypatch):
+    """The same stages and settings, with smoke's network, crops and steps."""
+    budgets = recipe(name).BUDGETS
+    kept = {"data", "tests", "steps", "batch", "patch", "ablation_steps", "tune_steps",
+            "tune_patch", *SIZES}  # fmt: skip
+    small = {key: value for key, value in budgets["smoke"].items() if key in kept}
+    monkeypatch.setitem(budgets, "small", budgets[budget] | small)
+    record = recipes.train(name, budget="small", out=tmp_path, device="cpu")
+    assert len(record["stages"]) == (4 if (name, budget) == ("memnet", "paper") else 1)
+    assert record.get("builds_on", []) == (["L1"] if name == "idn" else [])
+
+
+@pytest.mark.parametrize(
+    ("module", "variant", "laptop", "paper"),
+    [
+        (memnet, "memnet", 73_862, 695_497),
+        (memnet, "single", None, 694_851),
+        (dbpn, "dbpn", None, 10_426_358),
+        (dbpn, "S", None, 595_596),
+        (idn, "idn", 112_249, 552_769),
+        (rdn, "rdn", 154_883, 22_123_395),
+        (rdn, "CM+LRL+GFF", None, 5_616_515),
+        (rcan, "rcan", 216_827, 15_444_667),
+        (rcan, "CA+LSC+SSC", 167_747, 15_444_667),
+        (msrn, "msrn", 192_427, 5_930_331),
+        (carn, "carn", 399_707, 1_591_963),
+        (carn, "carn-m", None, 414_811),
+        (carn, "neither", None, 1_443_739),
+        (carn, "x4-alone", 279_483, 1_111_899),
+    ],
+)
+def test_networks_are_as_large_as_the_papers(module, variant, laptop, paper):
+    assert parameters(dry(module, variant, "paper")[0]) == paper
+    assert laptop in (None, parameters(dry(module, variant, "laptop")[0]))
+
+
+@pytest.mark.parametrize("budget", ["laptop", "gpu", "paper"])
+@pytest.mark.parametrize("control", ["two-3x3", "residual"])
+def test_msrns_controls_are_as_large_as_msrn(control, budget):
+    own, other = (parameters(dry(msrn, v, budget)[0]) for v in ("msrn", control))
+    assert abs(other / own - 1) < 0.02
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_two_variants_are_the_same_experiment(name):
+    """They differ in layers, in wiring (same weights, another answer), or in stages."""
+    seen = []
+    for variant in MODULES[name].VARIANTS:
+        model, asked = dry(MODULES[name], variant, "smoke")
+        with torch.no_grad():
+            for number, p in enumerate(model.parameters()):
+                values = torch.randn(p.shape, generator=torch.Generator().manual_seed(number))
+                p.copy_(values / math.sqrt(max(p[0].numel(), 1)))
+        answer = model.eval()(torch.full((1, 3, 9, 9), 0.5).cumsum(-1) / 9)
+        seen.append((parameters(model), len(asked), round(answer.sum().item(), 2)))
+    if name in ("rdn", "rcan"):  # their own network, again in the ablation's size or steps
+        seen = seen[1:]
+    assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize("module", [idn, dbpn])
+@pytest.mark.parametrize(("loss", "factor"), [(L1(), 255 / 219), (MSE(), (255 / 219) ** 2)])
+def test_networks_of_y_are_judged_by_y_alone(module, loss, factor, rng):
+    """An RGB loss of their answer is that of Y, from its definition, times the range's factor."""
+    model = IDN(2, channels=8, keep=2, step=2, blocks=1, groups=2)
+    lr, hr = torch.rand(2, 3, 8, 8, generator=rng), torch.rand(2, 3, 16, 16, generator=rng)
+    sr, inputs = module.enlarge_y(model, {"lr": lr, "hr": hr})
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64) / 255
+    error = torch.einsum("c,bchw->bhw", weights, model(lr).double() - hr.double())
+    wanted = (error.abs() if isinstance(loss, L1) else error**2).mean() * factor
+    assert loss(sr, hr, **inputs).item() == pytest.approx(wanted.item(), rel=1e-4)
+
+
+def test_memnet_supervises_every_picture_and_its_answer(pictures, rng):
+    model = MemNet(4, channels=4, blocks=3, recursions=1)
+    data = Patches(pictures, (2, 3)).batch(2, 8, rng)
+    sr, inputs = memnet.every_picture(model, data)
+    pictures, truth = inputs["pictures"].double(), to_y(data["hr"]).double()
+    assert pictures.shape == (2, 4, *data["hr"].shape[-2:])
+    assert torch.allclose(to_y(sr), inputs["pictures"][:, -1:], atol=1e-5)
+    loss = memnet.Supervision()(sr, data["hr"], **inputs)
+    wanted = sum(((pictures[:, m] - truth[:, 0]) ** 2).mean() for m in range(4))
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    loss.backward()
+    assert all(bn.weight.grad.abs().max() > 0 for bn in model.out_bn)
+    assert model.ensemble.grad.abs().min() > 0
+
+
+def test_memnets_paper_clips_at_a_hundredth_of_one_over_the_rate():
+    _, stages = dry(memnet, "memnet", "paper")
+    assert [how["clip"] * how["rate"](0) for how in stages] == pytest.approx([0.01] * 4)
+    optimizer = stages[0]["optimizer"]
+    assert all(how["optimizer"] is optimizer for how in stages)  # momentum goes on
+    assert [group.get("share", 1) for group in optimizer.param_groups] == [1, 0.1]
+
+
+def test_idns_paper_slows_biases_and_the_transposed_convolution():
+    model = IDN(2)
+    fast, slow = idn.adam(model, 0.1).param_groups
+    biases = sum(p.numel() for n, p in model.named_parameters() if n.endswith("bias"))
+    assert slow["share"] == 0.1
+    assert sum(p.numel() for p in slow["params"]) == biases + 64 * 17 * 17
+    assert sum(p.numel() for p in fast["params"] + slow["params"]) == 552_769
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_carn_trains_the_head_of_the_batchs_scale_alone(scale, pictures):
+    model = CARN(4, heads=(2, 3, 4), channels=8)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    only = Patches(pictures, scale)
+    fit(model, L1(), only, batch=2, patch=8, steps=1, rate=Constant(1e-3), forward=carn.at_scale,
+        device="cpu")  # fmt: skip
+    moved = {n.split(".")[1] for n, p in model.named_parameters()
+             if n.startswith("upsample") and not torch.equal(p, before[n])}  # fmt: skip
+    assert moved == {f"up{scale}"}
+    assert not torch.equal(model.entry.weight, before["entry.weight"])
