@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srkit.images import check_image
+
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB mean of DIV2K's 800 training pictures (EDSR)
 
 
@@ -15,16 +17,45 @@ def conv(cin: int, cout: int, kernel: int = 3, *, bias: bool = True) -> nn.Conv2
 
 
 def check_input(x: Tensor, name: str, *, channels: int = 3, min_size: int = 1) -> None:
-    """Refuse what is not a (B, channels, h, w) float batch of at least `min_size` on each side."""
-    if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point():
-        raise ValueError(
-            f"{name} takes a float tensor (B, {channels}, h, w) in [0, 1], got {x.dtype} "
-            f"{tuple(x.shape)}. For one picture use srkit.upscale(model, picture)."
-        )
+    """Refuse what is not a (B, 3 or 1, h, w) float batch in about [0, 1], `min_size` on each side.
+
+    Values are looked at on the CPU alone: a GPU would stand still until the CPU knows them, and a
+    graph that is being recorded (torch.compile, torch.export) would break. `srkit.upscale` looks
+    before.
+    """
+    _check_shape(x, name, channels)
     if min(x.shape[-2:]) < min_size:
         raise ValueError(
             f"{name} needs pictures of at least {min_size}x{min_size} pixels, got "
             f"{x.shape[-2]}x{x.shape[-1]}. Pad the picture, or call srkit.upscale, which does."
+        )
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        check_image(x.expand(-1, 3, -1, -1), f"{name}'s input")
+
+
+def check_judged(
+    x: Tensor, name: str, *, channels: int = 3, size: int | None = None, multiple: int = 1
+) -> None:
+    """The same for a critic: any values, but sides of `size` pixels, or multiples of `multiple`."""
+    _check_shape(x, name, channels)
+    h, w = x.shape[-2:]
+    if size and (h, w) != (size, size):
+        raise ValueError(
+            f"{name} was built for {size}x{size} pixels, got {h}x{w}: crop, or build it with "
+            "another size."
+        )
+    if h % multiple or w % multiple:
+        raise ValueError(
+            f"{name} needs sides that are multiples of {multiple}, got {h}x{w}: pad to "
+            f"{h + -h % multiple}x{w + -w % multiple}, or crop."
+        )
+
+
+def _check_shape(x: Tensor, name: str, channels: int) -> None:
+    if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point():
+        raise ValueError(
+            f"{name} takes a float tensor (B, {channels}, h, w) in [0, 1], got {x.dtype} "
+            f"{tuple(x.shape)}. For one picture use srkit.upscale(model, picture)."
         )
 
 
@@ -32,13 +63,15 @@ class MeanShift(nn.Module):
     """y = x + sign * rgb_range * mean, kept as the 1x1 convolution of EDSR's checkpoints.
 
     EDSR (Lim et al., CVPRW 2017) and the networks built on its code subtract the mean of DIV2K
-    first and add it last. Weight and bias are buffers here: saved, moved, never trained.
+    first and add it last. Weight and bias are counted among the parameters, as their authors do,
+    and never trained: the authors' optimisers could move them, so files may hold other values.
     """
 
     def __init__(self, rgb_range: float, sign: int):
         super().__init__()
-        self.register_buffer("weight", torch.eye(3).view(3, 3, 1, 1))
-        self.register_buffer("bias", sign * rgb_range * torch.tensor(DIV2K_MEAN))
+        bias = sign * rgb_range * torch.tensor(DIV2K_MEAN)
+        self.weight = nn.Parameter(torch.eye(3).view(3, 3, 1, 1), requires_grad=False)
+        self.bias = nn.Parameter(bias, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, self.bias)

@@ -52,8 +52,9 @@ def fill_network(network: nn.Module, spec: dict) -> set[str]:
 def relative_error(network: nn.Module, folder: Path, tag: str) -> float:
     """Fill `network` and compare its answer: largest difference over the largest magnitude.
 
-    Names and shapes of all tensors must be the authors'. The network is fed the oracle's own range:
-    build it with rgb_range=1. It computes in float64, so only the oracle's float32 rounding shows.
+    Names and shapes of all tensors must be the authors'. It computes in float64, so only the
+    oracle's float32 rounding shows. An oracle that was fed 0..255 is for a network that has this
+    range inside (rgb_range=255).
     """
     spec = json.loads((folder / f"{tag}.json").read_text())
     missing = fill_network(network.double().eval(), spec)
@@ -61,6 +62,7 @@ def relative_error(network: nn.Module, folder: Path, tag: str) -> float:
     with np.load(folder / f"{tag}.npz") as arrays:
         (given,) = (arrays[key] for key in arrays.files if key.startswith("in_"))
         (wanted,) = (arrays[key] for key in arrays.files if key.startswith("out_"))
+    top = spec["input_range"][1]
     with torch.no_grad():
-        answer = network(torch.from_numpy(given).double()).numpy()
+        answer = top * network(torch.from_numpy(given).double() / top).numpy()
     return float(np.abs(answer - wanted).max() / np.abs(wanted).max())

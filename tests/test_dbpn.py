@@ -89,6 +89,21 @@ def test_the_residual_variant_adds_the_bicubic_picture(rng):
         torch.testing.assert_close(residual(lr) - bare(lr), imresize(lr, 4), atol=1e-5, rtol=0)
 
 
+def test_checkpointing_keeps_less_and_learns_the_same(rng):
+    lr, kept, gradients = torch.rand(1, 3, 6, 5, generator=rng), [], []
+    for checkpointing in (False, True):
+        model, sizes = small(4, checkpointing=checkpointing), {}
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, sizes=sizes: sizes.update({t.data_ptr(): t.numel()}) or t, lambda t: t
+        ):
+            sr = model(lr)
+        kept.append(sum(sizes.values()))
+        sr.square().mean().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert kept[1] < 0.5 * kept[0]
+
+
 @pytest.mark.parametrize("residual", [False, True])
 def test_the_y_network_changes_y_and_leaves_the_colours_to_bicubic(residual, rng):
     model = small(dense=False, colours=1, residual=residual).double()

@@ -62,7 +62,7 @@ def test_critic():
     assert sum(p.numel() for p in critic.parameters()) == 13_102_881
     small = Discriminator(64, channels=(16, 32, 64))
     assert small(torch.rand(2, 3, 64, 64)).shape == (2, 1)
-    with pytest.raises(ValueError, match=r"takes crops \(B, 3, 64, 64\), got \(1, 3, 32, 32\)"):
+    with pytest.raises(ValueError, match="built for 64x64 pixels, got 32x32: crop"):
         small(torch.rand(1, 3, 32, 32))
     with pytest.raises(ValueError, match="size 100: 5 halvings need a multiple of 32"):
         Discriminator(100)

@@ -10,7 +10,7 @@ import torch
 from oracle import fill_network, picture, relative_error
 from torch import Tensor, nn
 
-from srkit.models.esrgan import LAYOUTS, RRDBNet, VGGDiscriminator, rename_keys
+from srkit.models.esrgan import LAYOUTS, RRDBNet, UNetDiscriminator, VGGDiscriminator, rename_keys
 from srkit.weights import load_weights
 
 
@@ -44,6 +44,33 @@ def test_discriminator_answers_as_basicsr(assets):
         score = critic(picture((1, 3, 128, 128))).numpy()
     with np.load(folder / "basicsr_vggdisc128.npz") as wanted:
         assert np.abs(score / wanted["out_score"] - 1).max() < 1e-5
+
+
+def test_later_discriminator_answers_as_basicsr(assets):
+    """A pass in training mode takes the power iteration by which the oracle's sigmas were made."""
+    folder = assets("oracles/basicsr_unetdiscsn.npz").parent
+    spec = json.loads((folder / "basicsr_unetdiscsn.json").read_text())
+    critic = UNetDiscriminator().double()
+    assert parameters(critic) == spec["parameters"] == 4_376_897
+    assert fill_network(critic, spec) == set()
+    with np.load(folder / "basicsr_unetdiscsn.npz") as arrays, torch.no_grad():
+        answer, wanted = critic(torch.from_numpy(arrays["in_x"]).double()).numpy(), arrays["out_y"]
+    assert np.abs(answer - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_smaller_scales_fold_pixels_first(scale, rng):
+    """At odd sizes too: the padding's pixels are the edge's, and are cut off again."""
+    network, fold = RRDBNet(scale, channels=4, blocks=1, growth=2), 4 // scale
+    assert network.conv_first.in_channels == 3 * fold**2
+    h, w = 5 + -5 % fold, 9 + -9 % fold
+    lr = torch.rand(1, 3, h, w, generator=rng)
+    lr[..., 5:, :] = lr[..., 4:5, :]
+    lr[..., 9:] = lr[..., 8:9]
+    with torch.no_grad():
+        whole, cut = network(lr), network(lr[..., :5, :9])
+    assert whole.shape == (1, 3, h * scale, w * scale)
+    assert torch.equal(cut, whole[..., : 5 * scale, : 9 * scale])
 
 
 @pytest.mark.parametrize(
@@ -130,10 +157,12 @@ def test_files_of_each_layout_are_read(tmp_path, layout):
 
 
 def test_what_does_not_fit_is_refused_in_words():
-    with pytest.raises(ValueError, match="scale 2: ESRGAN has 4 only"):
-        RRDBNet(2)
+    with pytest.raises(ValueError, match="scale 8: ESRGAN is for 4, and for 1 and 2"):
+        RRDBNet(8)
+    with pytest.raises(ValueError, match="multiples of 8, got 16x20: pad to 16x24"):
+        UNetDiscriminator(channels=2)(torch.rand(1, 3, 16, 20))
     for size in (8, 96):
         with pytest.raises(ValueError, match=rf"size {size}: .*16, 32, 64"):
             VGGDiscriminator(size)
-    with pytest.raises(ValueError, match=r"judges 32x32 pixels, got 64x64.*[Cc]rop"):
+    with pytest.raises(ValueError, match="built for 32x32 pixels, got 64x64: crop"):
         VGGDiscriminator(32, channels=2)(torch.rand(2, 3, 64, 64))

@@ -27,7 +27,7 @@ def small(scale=2, **kwargs):
 )
 def test_same_names_and_answer_as_the_port(assets, tag, scale, kwargs):
     folder = assets(f"oracles/{tag}.npz").parent
-    assert relative_error(RDN(scale, **kwargs, rgb_range=1.0), folder, tag) < 1e-5
+    assert relative_error(RDN(scale, **kwargs), folder, tag) < 1e-5
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

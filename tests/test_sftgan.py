@@ -71,6 +71,36 @@ def test_parts_have_the_published_sizes():
     assert parameters(Discriminator()) == 10_813_717
 
 
+def test_the_prior_enters_as_in_the_ablation(rng):
+    """By FiLM only how much there is of a class counts, not where; beside the picture it does."""
+    lr = torch.rand(1, 3, 6, 8, generator=rng)
+    prior = priors(lr, rng)
+    with torch.no_grad():
+        for by, moved in (("sft", True), ("film", False), ("concat", True)):
+            network = small(by=by).eval()
+            change = (network(lr, prior) - network(lr, prior.roll(16, -1))).abs().max()
+            assert (change > 1e-5) == moved, by
+    sft, film, concat = (small(by=by).state_dict() for by in ("sft", "film", "concat"))
+    assert sft.keys() == film.keys()
+    assert not [name for name in concat if "SFT" in name or "CondNet" in name]
+    assert concat["conv0.weight"].shape == (8, 3 + 8, 3, 3)
+    with pytest.raises(ValueError, match="by='add': the prior enters by 'sft', 'film' or 'concat'"):
+        SFTGAN(by="add")
+
+
+def test_the_concatenated_prior_is_on_the_grid_of_the_picture(rng):
+    """A class at one SR pixel is a sixteenth of one at its LR pixel."""
+    network, lr = small(by="concat").eval(), torch.rand(1, 3, 5, 6, generator=rng)
+    seen = []
+    network.conv0.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    prior = network.one_class(lr)
+    prior[..., 4, 9] = torch.tensor([0.0, 1, 0, 0, 0, 0, 0, 0])
+    network(lr, prior)
+    assert torch.equal(seen[0][:, :3], lr)
+    assert seen[0][0, 3:5, 1, 2].tolist() == [15 / 16, 1 / 16]
+    assert seen[0][0, 4].sum() == 1 / 16
+
+
 def test_multiply_adds_of_an_hd_picture():
     """163.9 G for 1280x720, from a sixteenth of it: all layers are local."""
     assert 16 * count(SFTGAN(), (45, 80)).macs / 1e9 == pytest.approx(163.9, abs=0.05)

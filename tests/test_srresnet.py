@@ -84,5 +84,5 @@ def test_what_does_not_fit_is_refused_in_words():
     with pytest.raises(ValueError, match="scale 8: MSRResNet has 2, 3 and 4"):
         MSRResNet(8)
     critic = Discriminator(32, channels=2, hidden=4)
-    with pytest.raises(ValueError, match=r"judges 32x32 pixels, got 32x48.*[Cc]rop"):
+    with pytest.raises(ValueError, match="built for 32x32 pixels, got 32x48: crop"):
         critic(torch.rand(1, 3, 32, 48))

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from srkit.models.ttsr import (
     LTE,
     TTSR,
+    VARIANTS,
     Discriminator,
     MainNet,
     relevance,
@@ -125,6 +126,50 @@ def test_parts_have_the_published_sizes():
     assert frozen == {"LTE.sub_mean.weight", "LTE.sub_mean.bias"}
 
 
+@pytest.mark.parametrize(("channels", "count"), [(64, 4_379_151), (80, 6_504_383), (96, 9_097_327)])
+def test_the_ablation_without_integration_has_the_papers_sizes(channels, count):
+    """9.10 M for 96 channels: more than the whole network, and no better."""
+    assert parameters(TTSR(channels=channels, variant="soft")) == count
+
+
+def test_the_ablation_adds_one_step_at_a_time(rng):
+    """Base sees no reference; hard attention takes textures as they are, soft weighs them."""
+    lr, ref = torch.rand(1, 3, 6, 7, generator=rng), torch.rand(1, 3, 24, 28, generator=rng)
+    networks = {v: small(variant=v) for v in VARIANTS}
+    plain = networks["soft"].state_dict()
+    networks["hard"].load_state_dict(plain)
+    base = networks["base"].state_dict()
+    assert plain.keys() - base.keys() == {
+        name for name in plain if name.startswith(("LTE.", "MainNet.conv22_head."))
+    }
+    networks["base"].load_state_dict({name: plain[name] for name in base})
+    with torch.no_grad():
+        soft, found = networks["soft"](lr, ref, return_attention=True)
+        hard, same = networks["hard"](lr, ref, return_attention=True)
+        assert torch.equal(found.soft, same.soft)
+        found = found._replace(soft=torch.ones_like(found.soft))
+        wanted = (networks["soft"].MainNet(2 * lr - 1, *found[1:]) + 1) / 2
+        torch.testing.assert_close(hard, wanted)
+        assert (soft - hard).abs().max() > 1e-6
+        silent = [torch.zeros_like(t) for t in found[1:]]
+        wanted = (networks["soft"].MainNet(2 * lr - 1, *silent) + 1) / 2
+        torch.testing.assert_close(networks["base"](lr), wanted)
+    with pytest.raises(ValueError, match="'base' takes no reference"):
+        networks["base"](lr, ref)
+    with pytest.raises(ValueError, match="variant 'all': choose one of base, hard, soft, full"):
+        TTSR(variant="all")
+
+
+@pytest.mark.parametrize("variant", VARIANTS[:-1])
+def test_every_parameter_of_the_ablation_learns(variant, rng):
+    """But what only makes the index, which has no gradient: soft attention is its way to learn."""
+    network = small(variant=variant)
+    network(torch.rand(1, 3, 8, 8, generator=rng)).square().mean().backward()
+    frozen = ("LTE.sub_mean", "LTE.slice3") if variant == "hard" else "LTE.sub_mean"
+    for name, parameter in network.named_parameters():
+        assert (parameter.grad is None) == name.startswith(frozen), name
+
+
 @pytest.mark.parametrize("limit", [1, 3000, 2**26])
 def test_search_in_bands_is_the_dense_search(limit, rng):
     """One row at a time, some, all at once; neither side a multiple of the band."""
@@ -201,6 +246,7 @@ def test_zero_features_match_nothing():
     index = search(q, k)
     assert (index != 0).all()
     assert relevance(q, k * 0, index).abs().max() == 0
+    assert not search(q, k * 0).any()
     relevance(q, k, index).sum().backward()
     assert k.grad.isfinite().all()
 

@@ -82,16 +82,21 @@ class Adversarial(Term):
     """The objective's generator side; `critic_loss(sr, hr)` is the other.
 
     rng: a CPU generator that draws the points of a gradient penalty; None is torch's own. Its state
-    belongs into a run's checkpoints.
+    belongs into a run's checkpoints. gate: says when the critic skips its turn.
     """
 
     label = "adversarial"
 
     def __init__(
-        self, critic: nn.Module, objective: Objective, *, rng: torch.Generator | None = None
+        self,
+        critic: nn.Module,
+        objective: Objective,
+        *,
+        rng: torch.Generator | None = None,
+        gate: CriticGate | None = None,
     ):
         super().__init__()
-        self.critic, self.objective, self.rng = critic, objective, rng
+        self.critic, self.objective, self.rng, self.gate = critic, objective, rng, gate
         self.critic_steps, self.formula = objective.critic_steps, objective.formula
 
     def value(self, sr: Tensor, hr: Tensor) -> Tensor:
@@ -189,32 +194,23 @@ def class_loss(classes: Tensor, category: Tensor) -> Tensor:
     return total / category.count_nonzero().clamp(min=1)
 
 
-class CriticGate:
+class CriticGate(nn.Module):
     """EnhanceNet's rule: a critic that was right about the last batch, all of it, skips a step.
 
-        fake, real = adversarial.judge(sr, hr)
-        if gate.opens(fake, real):
-            adversarial.objective.critic(fake, real).backward()
-
     Right: it gave the truth a mean probability above `threshold` in both halves, mean sigmoid(real)
-    and mean sigmoid(-fake). The paper states neither the number nor the measure. Several processes
-    must decide alike: give each the logits of all.
+    and mean sigmoid(-fake). The paper states neither the number nor the measure.
     """
 
     def __init__(self, threshold: float):
+        super().__init__()
         if not 0 < threshold < 1:
             raise ValueError(f"threshold {threshold}: a probability between 0 and 1, like 0.8")
-        self.threshold, self.skip = threshold, False
+        self.threshold = threshold
+        self.register_buffer("skip", torch.tensor(False))  # a resumed run needs it
 
     def opens(self, fake: Tensor, real: Tensor) -> bool:
-        """Whether to train on this batch; it decides about the next one."""
-        skip = self.skip
+        """Whether to train on the batch of these logits; it decides about the next one."""
+        skip = self.skip.item()
         worse = torch.minimum(real.detach().sigmoid().mean(), (-fake.detach()).sigmoid().mean())
-        self.skip = worse.item() > self.threshold
+        self.skip = worse > self.threshold
         return not skip
-
-    def state_dict(self) -> dict[str, bool]:
-        return {"skip": self.skip}
-
-    def load_state_dict(self, state: dict[str, bool]) -> None:
-        self.skip = state["skip"]

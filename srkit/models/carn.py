@@ -3,8 +3,8 @@
 "Cascading residual network" -> cascade and CARN; "Efficient CARN" -> `mobile=True`, with the
 residual-E block (grouped convolutions) shared by the three places of a cascading block.
 Reference code: nmhkahn/CARN-pytorch (MIT), weights included; read, not copied.
-Differs: the mean shift is a buffer (24 parameters fewer than the reference counts), the width is
-free, and a network for one scale has one head, under the name that it has in the network for three.
+Differs: the width is free, and a network for one scale has one head, under the name that it has in
+the network for three.
 """
 
 from __future__ import annotations

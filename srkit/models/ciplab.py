@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import RRDB, check_input, conv
+from srkit.layers import RRDB, check_input, check_judged, conv
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -116,13 +116,7 @@ class UNetDiscriminator(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor) -> Verdict:
-        check_input(image, "the U-Net discriminator")
-        side = 2**self.levels
-        if image.shape[-2] % side or image.shape[-1] % side:
-            raise ValueError(
-                f"the U-Net discriminator halves {self.levels} times: it needs sides that are "
-                f"multiples of {side}, got {image.shape[-2]}x{image.shape[-1]}. Crop the picture."
-            )
+        check_judged(image, "CIPLab's discriminator", multiple=2**self.levels)
         encoded, decoded, f = [], [], image
         for k in range(1, self.levels + 1):
             f = self.get_submodule(f"enc_b{k}")(f)  # (B, c_k, H/2^k, W/2^k)

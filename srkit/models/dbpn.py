@@ -14,6 +14,7 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from srkit.images import to_y, with_y
 from srkit.layers import check_input
@@ -49,10 +50,11 @@ class Unit(nn.Module):
         for i, layer in enumerate((there, back, there), 1):
             self.add_module(f"{kind}_conv{i}", layer(channels, channels, *GEOMETRY[scale]))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *maps: Tensor) -> Tensor:
         p, q, p2 = (self.get_submodule(f"{self.kind}_conv{i}") for i in (1, 2, 3))
+        x = torch.cat(maps, 1)  # k maps (B, C, h, w) -> (B, kC, h, w)
         if hasattr(self, "conv"):
-            x = self.conv(x)  # (B, kC, h, w) -> (B, C, h, w)
+            x = self.conv(x)  # -> (B, C, h, w)
         y = p(x)  # up: (B, C, h, w) -> (B, C, rh, rw); down: (B, C, rh, rw) -> (B, C, h, w)
         e = q(y) - x if self.feedback else q(y)
         return y + p2(e)
@@ -76,6 +78,8 @@ class DBPN(nn.Module):
     `rounds`: all units run so many times, on what the last down unit left; each round's last map
     is read. `residual` adds the bicubic picture. `colours=1`: the network is Y -> Y, its last
     convolution 1x1; Cb and Cr are enlarged by bicubic.
+    `checkpointing`: training keeps the units' maps alone and computes what is inside again in the
+    backward pass. D-DBPN x8 then needs a third of the memory, for one more forward pass.
     """
 
     tiling = "exact"
@@ -94,6 +98,7 @@ class DBPN(nn.Module):
         residual: bool = False,
         colours: int = 3,
         feedback: bool = True,
+        checkpointing: bool = False,
     ):
         super().__init__()
         if scale not in GEOMETRY:
@@ -102,6 +107,7 @@ class DBPN(nn.Module):
             raise ValueError(f"colours={colours}: choose 3 (RGB) or 1 (Y)")
         self.name, self.scale, self.stages, self.dense = "dbpn", scale, stages, dense
         self.rounds, self.residual, self.colours = rounds, residual, colours
+        self.checkpointing = checkpointing
         self.feat0 = conv(colours, features, 3, 1, 1)
         self.feat1 = conv(features, channels, 1)
         for t in range(1, stages + 1):
@@ -123,13 +129,17 @@ class DBPN(nn.Module):
         """All units in turn: (B, C, h, w) -> the maps of full and of LR size, newest first."""
         highs, lows = [], [low]
         for t in range(1, self.stages + 1):
-            up = self.get_submodule(f"up{t}")
-            highs.insert(0, up(torch.cat(lows if self.dense else lows[:1], 1)))  # (B, C, rh, rw)
+            highs.insert(0, self.unit(f"up{t}", lows))  # (B, C, rh, rw)
             if t < self.stages:
-                down = self.get_submodule(f"down{t}")
-                low = down(torch.cat(highs if self.dense else highs[:1], 1))  # (B, C, h, w)
+                low = self.unit(f"down{t}", highs)  # (B, C, h, w)
                 lows = [low] if t == 1 else [low, *lows]  # the first features are read once
         return highs, lows
+
+    def unit(self, name: str, maps: list[Tensor]) -> Tensor:
+        unit, maps = self.get_submodule(name), maps if self.dense else maps[:1]
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(unit, *maps, use_reentrant=False)
+        return unit(*maps)
 
     def network(self, x: Tensor) -> Tensor:
         """(B, 3 or 1, h, w) -> (B, 3 or 1, rh, rw), by `colours`; Y is BT.601's, [16, 235]/255."""

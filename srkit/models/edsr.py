@@ -2,8 +2,7 @@
 
 Sec. 3.1 -> ResBlock, Sec. 3.2 -> EDSR. Reference code: sanghyun-son/EDSR-PyTorch (MIT), read, not
 copied. `edsr_baseline` is the authors' 16-block, 64-channel network, the yardstick of many papers.
-Differs: the mean shift is a buffer, so it is not counted among the parameters (24 fewer than
-`sum(p.numel())` of the reference).
+Differs: nothing but the range of pictures, [0, 1] outside.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, conv
+from srkit.layers import check_input, check_judged, conv
 from srkit.resize import imresize
 
 MEAN = (0.47614917, 0.45001204, 0.40904046)  # RGB, of the authors' training pictures
@@ -140,9 +140,5 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        if image.dim() != 4 or image.shape[1:] != (3, self.size, self.size):
-            raise ValueError(
-                f"this critic takes crops (B, 3, {self.size}, {self.size}), "
-                f"got {tuple(image.shape)}"
-            )
+        check_judged(image, "EnhanceNet's discriminator", size=self.size)
         return self.classifier(self.features(image))  # (B, 3, H, W) -> (B, 1)

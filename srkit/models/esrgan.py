@@ -2,8 +2,9 @@
 ECCVW 2018; winner of PIRM 2018, region 3).
 
 Sec. 3.1 -> layers.RDB, layers.RRDB, RRDBNet; Sec. 3.4, network interpolation -> srkit.interpolate.
-VGGDiscriminator is the critic of the authors' training code. Reference code: xinntao/ESRGAN (the
-tensor names here) and XPixelGroup/BasicSR, both Apache-2.0, weights included; read, not copied.
+VGGDiscriminator is the critic of the authors' training code, UNetDiscriminator that of their later
+Real-ESRGAN (ICCVW 2021). Reference code: xinntao/ESRGAN (the tensor names here) and
+XPixelGroup/BasicSR (x1 and x2 too), both Apache-2.0, weights included; read, not copied.
 The authors' files name tensors in three ways: see KEYS.
 """
 
@@ -14,8 +15,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import spectral_norm  # its tensor names are those of the authors' files
 
-from srkit.layers import RRDB, check_input, conv
+from srkit.layers import RRDB, check_input, check_judged, conv
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -23,7 +25,10 @@ def lrelu(x: Tensor) -> Tensor:
 
 
 class RRDBNet(nn.Module):
-    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 4h, 4w), not clipped.
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 4, or 1 or 2.
+
+    The paper's is x4. x2 and x1 are the same network on a smaller grid: 2x2 or 4x4 pixels are first
+    folded into one of 12 or 48 channels (sides that don't divide are padded).
 
     No batch norm. What keeps a network of 351 convolutions trainable is the factor 0.2 at both
     levels of the blocks, and that their weights start at a tenth of He's.
@@ -34,16 +39,16 @@ class RRDBNet(nn.Module):
     | shallower   | 64       | 16     | 32     |
     """
 
-    tiling = "exact"
     min_size = 1
     memory_format = torch.channels_last
 
     def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 23, growth: int = 32):
         super().__init__()
-        if scale != 4:
-            raise ValueError(f"scale {scale}: ESRGAN has 4 only")
-        self.name, self.scale = "esrgan", scale
-        self.conv_first = conv(3, channels)
+        if scale not in (1, 2, 4):
+            raise ValueError(f"scale {scale}: ESRGAN is for 4, and for 1 and 2 by folding pixels")
+        self.name, self.scale, self.fold = "esrgan", scale, 4 // scale
+        self.tiling = "exact" if scale == 4 else "approximate"  # a tile may cut through a fold
+        self.conv_first = conv(3 * self.fold**2, channels)
         self.RRDB_trunk = nn.Sequential(*(RRDB(channels, growth) for _ in range(blocks)))
         self.trunk_conv = conv(channels, channels)
         self.upconv1 = conv(channels, channels)
@@ -58,11 +63,15 @@ class RRDBNet(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         check_input(lr, self.name)
-        f = self.conv_first(lr)  # (B, 3, h, w) -> (B, C, h, w)
+        h, w = lr.shape[-2:]
+        x = F.pad(lr, (0, -w % self.fold, 0, -h % self.fold), mode="replicate")
+        x = F.pixel_unshuffle(x, self.fold)  # (B, 3 q^2, h/q, w/q), q = 4/r
+        f = self.conv_first(x)  # -> (B, C, h/q, w/q)
         f = self.trunk_conv(self.RRDB_trunk(f)) + f
         for up in (self.upconv1, self.upconv2):
-            f = lrelu(up(F.interpolate(f, scale_factor=2)))  # nearest; (B, C, h, w) -> 2h, 2w
-        return self.conv_last(lrelu(self.HRconv(f)))  # (B, C, 4h, 4w) -> (B, 3, 4h, 4w)
+            f = lrelu(up(F.interpolate(f, scale_factor=2)))  # nearest; twice as high and wide
+        sr = self.conv_last(lrelu(self.HRconv(f)))  # (B, C, rh, rw) -> (B, 3, rh, rw)
+        return sr[..., : self.scale * h, : self.scale * w]  # without the padding
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
@@ -94,12 +103,7 @@ class VGGDiscriminator(nn.Module):
         self.linear2 = nn.Linear(100, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        check_input(image, "ESRGAN's discriminator")
-        if image.shape[-2:] != (self.size, self.size):
-            raise ValueError(
-                f"this discriminator judges {self.size}x{self.size} pixels, got "
-                f"{image.shape[-2]}x{image.shape[-1]}. Crop, or build VGGDiscriminator(size=...)."
-            )
+        check_judged(image, "ESRGAN's discriminator", size=self.size)
         layer = self.get_submodule
         f = lrelu(self.conv0_0(image))  # (B, 3, S, S) -> (B, C, S, S)
         f = lrelu(self.bn0_1(self.conv0_1(f)))
@@ -107,6 +111,37 @@ class VGGDiscriminator(nn.Module):
             f = lrelu(layer(f"bn{i}_0")(layer(f"conv{i}_0")(f)))
             f = lrelu(layer(f"bn{i}_1")(layer(f"conv{i}_1")(f)))  # (B, C 2^i, S/2^(i+1), ...)
         return self.linear2(lrelu(self.linear1(f.flatten(1))))  # (B, 8C, 4, 4) -> (B, 1)
+
+
+class UNetDiscriminator(nn.Module):
+    """Pictures (B, 3, H, W) in [0, 1] -> logits (B, 1, H, W), one a pixel. Sides: multiples of 8.
+
+    Three halvings and three bilinear doublings, each doubling joined by a sum to the encoder's maps
+    of its size. LeakyReLU 0.2; spectral norm on all layers but the first and the last.
+    """
+
+    def __init__(self, *, channels: int = 64):
+        super().__init__()
+        c = channels
+        self.conv0 = conv(3, c)
+        for i in (1, 2, 3):
+            down = nn.Conv2d(c << i - 1, c << i, 4, 2, padding=1, bias=False)
+            self.add_module(f"conv{i}", spectral_norm(down))
+        for i, (cin, cout) in enumerate(((8, 4), (4, 2), (2, 1), (1, 1), (1, 1)), 4):
+            self.add_module(f"conv{i}", spectral_norm(conv(cin * c, cout * c, bias=False)))
+        self.conv9 = conv(c, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        check_judged(image, "Real-ESRGAN's discriminator", multiple=8)
+        layer = self.get_submodule
+        maps = [lrelu(self.conv0(image))]  # (B, C, H, W)
+        for i in (1, 2, 3):
+            maps.append(lrelu(layer(f"conv{i}")(maps[-1])))  # (B, C 2^i, H/2^i, W/2^i)
+        f = maps.pop()
+        for i in (4, 5, 6):
+            f = F.interpolate(f, scale_factor=2, mode="bilinear", align_corners=False)
+            f = lrelu(layer(f"conv{i}")(f)) + maps.pop()  # up to (B, C, H, W)
+        return self.conv9(lrelu(self.conv8(lrelu(self.conv7(f)))))  # -> (B, 1, H, W)
 
 
 LAYOUTS = ("esrgan", "old", "basicsr")
@@ -125,7 +160,7 @@ KEYS = (  # of n blocks: i = 0..n-1, j = 1..3, k = 1..5; each has .weight and .b
 
 
 def rename_keys(state: Mapping[str, Tensor], layout: str = "esrgan") -> dict[str, Tensor]:
-    """The weights of an RRDBNet (x4) under the names of `layout`, whichever of the three they have.
+    """The weights of an RRDBNet under the names of `layout`, whichever of the three they have.
 
     Weights of another network come back as they are. Raises ValueError for an unknown layout.
     """

@@ -5,7 +5,7 @@ reconstruction" -> the networks. There are two: MSRN is the authors' re-training
 0..255, weights published), MSRN2018 the paper's (Y, [0, 1]).
 Reference code: MIVRC/MSRN-PyTorch (MIT), both networks; read, not copied. The weights of 2018 are a
 pickled object and not safe to load.
-Differs: the mean shift is a buffer, so it is not counted among the parameters (24 fewer).
+Differs: the mean shift is frozen; the authors' optimiser could move it.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ Sec. 3.2 "Residual in residual" -> Group and RCAN; 3.3 "Channel attention" -> Ch
 "Residual channel attention block" -> RCAB; the ablation of Sec. 4 -> `long_skip`, `short_skip` and
 `attention`. Reference code: yulunzhang/RCAN (no licence stated); read, not copied. Its weights lie
 on cloud drives only. They want 0..255; here that happens inside (`rgb_range`).
-Differs: the mean shift is a buffer, so it is not counted among the parameters (24 fewer) and stays
-as it is; the authors' optimiser could move it.
+Differs: the mean shift is frozen; the authors' optimiser could move it.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class RDN(nn.Module):
         """
         if "sfe1.weight" not in state:
             return state
-        last = 4 if scale == 4 else 2
+        last = 4 if "upscale.2.weight" in state else 2  # or a file for x4 would pass for x2
 
         def ours(name: str) -> str:
             name = re.sub(r"^sfe(\d)", r"SFENet\1", name)

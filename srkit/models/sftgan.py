@@ -12,11 +12,14 @@ layers would multiply the features by nearly nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, conv
+from srkit.layers import check_input, check_judged, conv
 
 # Channels of the prior, and outputs of OutdoorSceneSeg.
 CLASSES = ("background", "sky", "water", "grass", "mountain", "building", "plant", "animal")
@@ -49,16 +52,21 @@ class SFT(nn.Module):
         return gamma * x + beta
 
 
-class ResBlock(nn.Module):
-    """Two convolutions and a shortcut, an SFT layer before each."""
+class Unmodulated(nn.Module):
+    """In place of SFT, for the ablation: the features as they are."""
 
-    def __init__(self, channels: int, conditions: int, *, retrained: bool = False):
+    def forward(self, x: Tensor, condition: None) -> Tensor:
+        return x
+
+
+class ResBlock(nn.Module):
+    """Two convolutions and a shortcut, before each what `sft()` makes."""
+
+    def __init__(self, channels: int, sft: Callable[[], nn.Module], *, retrained: bool):
         super().__init__()
         self.retrained = retrained
-        self.sft0 = SFT(channels, conditions, retrained=retrained)
-        self.conv0 = conv(channels, channels)
-        self.sft1 = SFT(channels, conditions, retrained=retrained)
-        self.conv1 = conv(channels, channels)
+        self.sft0, self.conv0 = sft(), conv(channels, channels)
+        self.sft1, self.conv1 = sft(), conv(channels, channels)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         if self.retrained:
@@ -79,6 +87,10 @@ class SFTGAN(nn.Module):
     | SFT           | gamma F + beta, LeakyReLU 0.01 | (gamma + 1) F + beta, 0.1       |
     | block         | SFT, ReLU, conv, twice         | SFT, conv, ReLU, SFT, conv      |
     | upsampling    | nearest x2, conv, ReLU, twice  | conv, pixel shuffle, ReLU twice |
+
+    How the prior enters, `by`, is the paper's ablation: "sft"; "film", the mean of its conditions
+    over the picture, so gamma and beta are the same everywhere; "concat", as channels beside the LR
+    picture's (means of 4x4), with no SFT layers.
     """
 
     tiling = "exact"
@@ -95,15 +107,21 @@ class SFTGAN(nn.Module):
         width: int = 128,
         classes: int = len(CLASSES),
         retrained: bool = False,
+        by: str = "sft",
     ):
         super().__init__()
         if scale != 4:
             raise ValueError(f"scale {scale}: SFTGAN is a network for scale 4 only")
-        self.name, self.scale, self.classes = "sftgan", scale, classes
-        self.conv0 = conv(3, channels)
+        if by not in ("sft", "film", "concat"):
+            raise ValueError(f"by={by!r}: the prior enters by 'sft', 'film' or 'concat'")
+        self.name, self.scale, self.classes, self.by = "sftgan", scale, classes, by
+        sft = partial(SFT, channels, conditions, retrained=retrained)
+        if by == "concat":
+            sft = Unmodulated
+        self.conv0 = conv(3 + classes if by == "concat" else 3, channels)
         self.sft_branch = nn.ModuleList(
-            [ResBlock(channels, conditions, retrained=retrained) for _ in range(blocks)]
-            + [SFT(channels, conditions, retrained=retrained), conv(channels, channels)]
+            [ResBlock(channels, sft, retrained=retrained) for _ in range(blocks)]
+            + [sft(), conv(channels, channels)]
         )
         up: list[nn.Module] = []
         for _ in range(2):
@@ -114,16 +132,11 @@ class SFTGAN(nn.Module):
         self.HR_branch = nn.Sequential(
             *up, conv(channels, channels), nn.ReLU(inplace=True), conv(channels, 3)
         )
-        self.CondNet = nn.Sequential(
-            nn.Conv2d(classes, width, 4, stride=4),  # from SR's grid to LR's; 1x1 from here on
-            nn.LeakyReLU(0.1, inplace=True),
-            *(
-                layer
-                for _ in range(3)
-                for layer in (conv(width, width, 1), nn.LeakyReLU(0.1, True))
-            ),
-            conv(width, conditions, 1),
-        )
+        if by != "concat":
+            layers: list[nn.Module] = [nn.Conv2d(classes, width, 4, stride=4)]  # SR's grid to LR's
+            for cout in (width, width, width, conditions):  # 1x1 from here on
+                layers += [nn.LeakyReLU(0.1, inplace=True), conv(width, cout, 1)]
+            self.CondNet = nn.Sequential(*layers)
 
     def one_class(self, lr: Tensor, label: str | int = "background") -> Tensor:
         """The prior for `lr` that is sure of one class everywhere: 1 in its channel, else 0."""
@@ -149,9 +162,13 @@ class SFTGAN(nn.Module):
                 "Crop or resize the maps with the picture; a map of labels becomes "
                 "F.one_hot(labels, classes).movedim(-1, 1).float()."
             )
-        condition = self.CondNet(prior)  # (B, 8, 4h, 4w) -> (B, K, h, w), for all SFT layers
-        f0 = self.conv0(lr)  # (B, 3, h, w) -> (B, C, h, w)
-        f = f0
+        if self.by == "concat":
+            x, condition = torch.cat((lr, F.avg_pool2d(prior, 4)), 1), None  # (B, 3 + 8, h, w)
+        else:
+            x, condition = lr, self.CondNet(prior)  # (B, 8, 4h, 4w) -> (B, K, h, w), for all layers
+        if self.by == "film":
+            condition = condition.mean((2, 3), keepdim=True)  # (B, K, 1, 1)
+        f = f0 = self.conv0(x)  # -> (B, C, h, w)
         for layer in self.sft_branch[:-1]:
             f = layer(f, condition)
         f = self.sft_branch[-1](f) + f0
@@ -186,12 +203,7 @@ class Discriminator(nn.Module):
         return [convolution, nn.BatchNorm2d(cout), nn.LeakyReLU(0.1, inplace=True)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        check_input(x, "SFTGAN's discriminator", min_size=self.size)
-        if x.shape[-2:] != (self.size, self.size):
-            raise ValueError(
-                f"SFTGAN's discriminator was built for {self.size}x{self.size} pixels, got "
-                f"{x.shape[-2]}x{x.shape[-1]}: crop, or build it with another size."
-            )
+        check_judged(x, "SFTGAN's discriminator", size=self.size)
         f = self.feature(x).flatten(1)  # (B, 3, 96, 96) -> (B, 512 * 6 * 6)
         return self.gan(f), self.cls(f)
 

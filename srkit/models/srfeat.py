@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, conv
+from srkit.layers import check_input, check_judged, conv
 
 
 class ResBlock(nn.Module):
@@ -74,6 +74,14 @@ class SRFeat(nn.Module):
             f = F.leaky_relu(F.pixel_shuffle(up(f), 2), 0.2)  # (B, C, h, w) -> (B, C, 2h, 2w)
         return (self.conv_out(f) + 1) / 2  # (B, C, 4h, 4w) -> (B, 3, 4h, 4w)
 
+    @staticmethod
+    def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """The arrays of the authors' .npz, which have numbers only, by our names."""
+        arrays = [state.get(str(i)) for i in range(len(state))]
+        if not arrays or arrays[0] is None or arrays[0].shape[:2] != (9, 9):
+            return state
+        return from_tensorlayer(arrays)
+
 
 class FeatureDiscriminator(nn.Module):
     """Feature maps (B, channels_in, size, size) -> logits: large where it believes in HR.
@@ -114,12 +122,8 @@ class FeatureDiscriminator(nn.Module):
         self.score = nn.Sequential(first, nn.LeakyReLU(0.2), last)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_input(x, f"SRFeat's {type(self).__name__}", channels=self.channels_in)
-        if self.size and x.shape[-2:] != (self.size, self.size):
-            raise ValueError(
-                f"this discriminator judges maps of {self.size}x{self.size}, got "
-                f"{x.shape[-2]}x{x.shape[-1]}. Crop, or build it with another size, or size=None."
-            )
+        name = f"SRFeat's {type(self).__name__}"
+        check_judged(x, name, channels=self.channels_in, size=self.size)
         f = self.features(x)  # (B, K, S, S) -> (B, 8C, S/16, S/16)
         return self.score(f.flatten(1) if self.size else f)
 
@@ -145,8 +149,8 @@ def from_tensorlayer(arrays: Sequence[Tensor]) -> dict[str, Tensor]:
     """SRFeat's state dict from the authors' arrays (`params` of their .npz), in their order.
 
     Kernels are stored (kh, kw, in, out), beta before gamma, and TensorFlow's depth_to_space groups
-    channels by place where pixel_shuffle groups places by channel. (The .npz is a pickle: open it
-    only if you trust it.) Raises ValueError when the list isn't one of a network of this kind.
+    channels by place where pixel_shuffle groups places by channel.
+    Raises ValueError when the list isn't one of a network of this kind.
     """
     blocks, rest = divmod(len(arrays) - 7, 11)
     if blocks < 1 or rest:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, conv
+from srkit.layers import check_input, check_judged, conv
 
 
 class ResBlock(nn.Module):
@@ -153,11 +153,6 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        check_input(image, "SRGAN's discriminator")
-        if image.shape[-2:] != (self.size, self.size):
-            raise ValueError(
-                f"this discriminator judges {self.size}x{self.size} pixels, got "
-                f"{image.shape[-2]}x{image.shape[-1]}. Crop, or build Discriminator(size=...)."
-            )
+        check_judged(image, "SRGAN's discriminator", size=self.size)
         f = self.features(2 * image - 1)  # (B, 3, S, S) -> (B, 8C, S/16, S/16)
         return self.score(f.flatten(1))  # -> (B, 1)

@@ -22,13 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, conv
+from srkit.layers import check_input, check_judged, conv
 from srkit.resize import imresize
 
 # On features, torch's bicubic (a = -3/4), as the weights were trained: a layer, not a resizing.
 up2 = nn.Upsample(scale_factor=2, mode="bicubic")
 up4 = nn.Upsample(scale_factor=4, mode="bicubic")
 
+VARIANTS = ("base", "hard", "soft", "full")
 LIMIT = 2**26  # relevances held at once: 256 MiB in float32, about three times that at the peak
 
 
@@ -69,6 +70,8 @@ def search(q: Tensor, k: Tensor, *, limit: int = LIMIT) -> Tensor:
     dtype = torch.promote_types(q.dtype, torch.float32)
     q, k = q.to(dtype), k.to(dtype)
     (b, _, h, w), (_, _, kh, kw) = q.shape, k.shape
+    if not (torch.compiler.is_compiling() or k.any()):  # black: there is nothing to find
+        return torch.zeros(b, h, w, dtype=torch.long, device=q.device)
     length = F.avg_pool2d(k.square().sum(1, keepdim=True), 3, 1, 1).sqrt().clamp_min(1e-12)
     q, k = F.pad(q, (1, 1, 1, 1)), F.pad(k, (1, 1, 1, 1))
     best = q.new_full((b, h, w), -torch.inf)
@@ -263,6 +266,36 @@ class MainNet(nn.Module):
         return self.merge_tail(x1, x2, x3)
 
 
+class PlainNet(nn.Module):
+    """MainNet without cross-scale integration, for the ablation: one branch.
+
+    Texture (with `texture` channels, 0 for none) enters once, at 2h x 2w.
+    """
+
+    def __init__(self, c: int, blocks: Sequence[int], texture: int):
+        super().__init__()
+        n0, n1, n2, n3 = blocks
+        self.SFE = SFE(n0, c)
+        self.RB11, self.RB22, self.RB33 = (res_blocks(n, c) for n in (n1, n2, n3))
+        self.conv11_tail, self.conv22_tail, self.conv33_tail = (conv(c, c) for _ in range(3))
+        self.conv12, self.conv23 = conv(c, 4 * c), conv(c, 4 * c)
+        if texture:
+            self.conv22_head = conv(texture + c, c)
+        self.conv_tail1, self.conv_tail2 = conv(c, c // 2), conv(c // 2, 3, 1)
+
+    def forward(self, x: Tensor, s: Tensor | None = None, *textures: Tensor) -> Tensor:
+        x = self.SFE(x)  # (B, C, h, w)
+        x = x + self.conv11_tail(self.RB11(x))
+        x = F.relu(F.pixel_shuffle(self.conv12(x), 2))  # (B, C, 2h, 2w)
+        if textures:
+            _, t2, _ = textures
+            x = x + up2(s) * self.conv22_head(torch.cat((x, t2), 1))
+        x = x + self.conv22_tail(self.RB22(x))
+        x = F.relu(F.pixel_shuffle(self.conv23(x), 2))  # (B, C, 4h, 4w)
+        x = x + self.conv33_tail(self.RB33(x))
+        return self.conv_tail2(self.conv_tail1(x)).clamp(-1, 1)
+
+
 class Attention(NamedTuple):
     """What TTSR found in the reference, for each LR pixel.
 
@@ -288,6 +321,15 @@ class TTSR(nn.Module):
     The reference has any size; its rows and columns beyond a multiple of 4 are left out. Several
     references: `stitch`. Without one the picture is its own reference, as the paper does for
     Urban100. `return_attention` returns (SR, Attention).
+
+    | `variant` | in the paper's ablation                    | network  |
+    |-----------|--------------------------------------------|----------|
+    | "base"    | Base: no reference                         | PlainNet |
+    | "hard"    | + HA: textures as they are found           | PlainNet |
+    | "soft"    | + SA: times how well they match            | PlainNet |
+    | "full"    | + CSFI: the scales exchange what they have | MainNet  |
+
+    (The paper's step "+ LTE" is to train the LTE rather than to keep VGG's weights.)
     """
 
     tiling = "approximate"  # a tile without a reference finds its textures only in itself
@@ -302,13 +344,21 @@ class TTSR(nn.Module):
         blocks: tuple[int, int, int, int] = (16, 16, 8, 4),
         textures: tuple[int, int, int] = (64, 128, 256),
         even_borders: bool = False,
+        variant: str = "full",
     ):
         super().__init__()
         if scale != 4:
             raise ValueError(f"scale {scale}: TTSR is a network for scale 4 only")
-        self.name, self.scale, self.even_borders = "ttsr", scale, even_borders
-        self.MainNet = MainNet(channels, blocks, textures)
-        self.LTE = LTE(textures)
+        if variant not in VARIANTS:
+            raise ValueError(f"variant {variant!r}: choose one of {', '.join(VARIANTS)}")
+        self.name, self.scale, self.variant = "ttsr", scale, variant
+        self.even_borders = even_borders
+        if variant == "full":
+            self.MainNet = MainNet(channels, blocks, textures)
+        else:
+            self.MainNet = PlainNet(channels, blocks, 0 if variant == "base" else textures[1])
+        if variant != "base":
+            self.LTE = LTE(textures)
 
     def attend(self, lr_up: Tensor, ref: Tensor, ref_blurred: Tensor) -> Attention:
         """Search and transfer; sources of Q, V and K, all in [0, 1], sides multiples of 4."""
@@ -323,6 +373,10 @@ class TTSR(nn.Module):
         self, lr: Tensor, ref: Tensor | None = None, *, return_attention: bool = False
     ) -> Tensor | tuple[Tensor, Attention]:
         check_input(lr, self.name)
+        if self.variant == "base":
+            if ref is not None or return_attention:
+                raise ValueError("TTSR's variant 'base' takes no reference and has no attention")
+            return (self.MainNet(2 * lr - 1) + 1) / 2  # (B, 3, h, w) -> (B, 3, 4h, 4w)
         lr_up = enlarged(lr)
         if ref is None:
             ref = lr_up
@@ -335,7 +389,10 @@ class TTSR(nn.Module):
         ref = ref[..., : ref.shape[-2] // 4 * 4, : ref.shape[-1] // 4 * 4]
         ref_blurred = enlarged(imresize(ref, 1 / 4).clamp(0, 1))
         attention = self.attend(lr_up, ref, ref_blurred)
-        sr = (self.MainNet(2 * lr - 1, *attention[1:]) + 1) / 2  # (B, 3, h, w) -> (B, 3, 4h, 4w)
+        _, soft, *textures = attention
+        if self.variant == "hard":
+            soft = torch.ones_like(soft)
+        sr = (self.MainNet(2 * lr - 1, soft, *textures) + 1) / 2  # -> (B, 3, 4h, 4w)
         return (sr, attention) if return_attention else sr
 
 
@@ -369,12 +426,7 @@ class Discriminator(nn.Module):
         self.fc2 = nn.Linear(1024, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_input(x, "TTSR's discriminator", min_size=self.size)
-        if x.shape[-2:] != (self.size, self.size):
-            raise ValueError(
-                f"TTSR's discriminator was built for {self.size}x{self.size} pixels, got "
-                f"{x.shape[-2]}x{x.shape[-1]}: crop, or build it with another size."
-            )
+        check_judged(x, "TTSR's discriminator", size=self.size)
         f = 2 * x - 1
         for n in range(1, 11):
             f = F.leaky_relu(self.get_submodule(f"conv{n}")(f), 0.2)

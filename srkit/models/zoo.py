@@ -314,11 +314,11 @@ ZOO: tuple[Entry, ...] = (
         "IMDN_x4.pth", "e660c38221147217a136debeb99eb304d62d9c0f73ac421ed66281b619719714",
         {"Set5": 32.21, "Set14": 28.59, "BSD100": 27.56})),
 
-    Entry("edsr_baseline", 2, EDSR, 1_369_859, EDSR_PAPER,
+    Entry("edsr_baseline", 2, EDSR, 1_369_883, EDSR_PAPER,
         weights=edsr_weights("edsr_baseline_x2-1bc95232.pt")),
-    Entry("edsr_baseline", 3, EDSR, 1_554_499, EDSR_PAPER,
+    Entry("edsr_baseline", 3, EDSR, 1_554_523, EDSR_PAPER,
         weights=edsr_weights("edsr_baseline_x3-abf2a44e.pt")),
-    Entry("edsr_baseline", 4, EDSR, 1_517_571, EDSR_PAPER,
+    Entry("edsr_baseline", 4, EDSR, 1_517_595, EDSR_PAPER,
         weights=edsr_weights("edsr_baseline_x4-6b446fab.pt")),
 
     # One set of weights serves MemNet at every scale.
@@ -350,24 +350,24 @@ ZOO: tuple[Entry, ...] = (
     Entry("rdn_tiny", 2, RDN, 154_883, RDN_PAPER, RDN_TINY),
     Entry("rdn_tiny", 4, RDN, 191_875, RDN_PAPER, RDN_TINY),
 
-    Entry("rcan", 2, RCAN, 15_444_643, RCAN_PAPER),
-    Entry("rcan", 3, RCAN, 15_629_283, RCAN_PAPER),
-    Entry("rcan", 4, RCAN, 15_592_355, RCAN_PAPER),
-    Entry("rcan", 8, RCAN, 15_740_067, RCAN_PAPER),
-    Entry("rcan_tiny", 2, RCAN, 216_803, RCAN_PAPER, RCAN_TINY),
-    Entry("rcan_tiny", 4, RCAN, 253_795, RCAN_PAPER, RCAN_TINY),
-    Entry("rcan_thin", 2, RCAN, 167_723, RCAN_PAPER, RCAN_THIN),
+    Entry("rcan", 2, RCAN, 15_444_667, RCAN_PAPER),
+    Entry("rcan", 3, RCAN, 15_629_307, RCAN_PAPER),
+    Entry("rcan", 4, RCAN, 15_592_379, RCAN_PAPER),
+    Entry("rcan", 8, RCAN, 15_740_091, RCAN_PAPER),
+    Entry("rcan_tiny", 2, RCAN, 216_827, RCAN_PAPER, RCAN_TINY),
+    Entry("rcan_tiny", 4, RCAN, 253_819, RCAN_PAPER, RCAN_TINY),
+    Entry("rcan_thin", 2, RCAN, 167_747, RCAN_PAPER, RCAN_THIN),
 
     # msrn is the authors' re-training of 2019, msrn2018 (Y) the paper's network.
-    Entry("msrn", 2, MSRN, 5_930_307, MSRN_PAPER, weights=msrn_weights(
+    Entry("msrn", 2, MSRN, 5_930_331, MSRN_PAPER, weights=msrn_weights(
         "MSRN_x2.pt", {"Set5": 38.07, "Set14": 33.68, "BSD100": 32.22})),
-    Entry("msrn", 3, MSRN, 6_114_947, MSRN_PAPER, weights=msrn_weights(
+    Entry("msrn", 3, MSRN, 6_114_971, MSRN_PAPER, weights=msrn_weights(
         "MSRN_x3.pt", {"Set5": 34.48, "Set14": 30.40, "BSD100": 29.13})),
-    Entry("msrn", 4, MSRN, 6_078_019, MSRN_PAPER, weights=msrn_weights(
+    Entry("msrn", 4, MSRN, 6_078_043, MSRN_PAPER, weights=msrn_weights(
         "MSRN_x4.pt", {"Set5": 32.25, "Set14": 28.63, "BSD100": 27.61})),
-    Entry("msrn", 8, MSRN, 6_225_731, MSRN_PAPER, weights=msrn_weights(
+    Entry("msrn", 8, MSRN, 6_225_755, MSRN_PAPER, weights=msrn_weights(
         "MSRN_x8.pt", {"Set5": 26.95, "Set14": 24.87, "BSD100": 24.77})),
-    Entry("msrn_tiny", 2, MSRN, 192_403, MSRN_PAPER, {"channels": 16, "blocks": 4}),
+    Entry("msrn_tiny", 2, MSRN, 192_427, MSRN_PAPER, {"channels": 16, "blocks": 4}),
     Entry("msrn2018", 2, MSRN2018, 5_891_073, MSRN_PAPER),
     Entry("msrn2018", 3, MSRN2018, 6_075_713, MSRN_PAPER),
     Entry("msrn2018", 4, MSRN2018, 6_334_209, MSRN_PAPER),
@@ -384,7 +384,8 @@ ZOO: tuple[Entry, ...] = (
     Entry("srfeat_tiny", 4, SRFEAT, 199_139, SRFEAT_PAPER, {"channels": 32, "blocks": 6}),
 
     Entry("esrgan", 4, ESRGAN, 16_697_987, ESRGAN_PAPER, weights={"official": Weights(
-        f"weights/ESRGAN/{ESRGAN_FILE}", "Apache-2.0", f"{ESRGAN_URL}/{ESRGAN_FILE}")}),
+        f"weights/ESRGAN/{ESRGAN_FILE}", "Apache-2.0", f"{ESRGAN_URL}/{ESRGAN_FILE}",
+        "ff704c30ff560305e48ed1f4db895e525ab6bc81a46fafe80c0094a271c806d9")}),
     Entry("esrgan_tiny", 4, ESRGAN, 190_451, ESRGAN_PAPER,
         {"channels": 16, "blocks": 4, "growth": 8}),
 
@@ -414,18 +415,18 @@ ZOO: tuple[Entry, ...] = (
     Entry("idn_small", 2, IDN, 112_249, IDN_PAPER, IDN_SMALL),
 
     # One head each; the paper's network of three heads is CARN(scale, heads=(2, 3, 4)).
-    Entry("carn", 2, CARN, 964_163, CARN_PAPER, weights={"official": Weights(
+    Entry("carn", 2, CARN, 964_187, CARN_PAPER, weights={"official": Weights(
         "weights/CARN/CARN_x2.safetensors", "MIT",
         sha256="08a776ed67c178bfae7edfd686f5d71d4139e20afb12f0dca6bda292b12151ad",
         psnr={"Set5": 37.89})}),
-    Entry("carn", 3, CARN, 1_148_803, CARN_PAPER),
-    Entry("carn", 4, CARN, 1_111_875, CARN_PAPER),
-    Entry("carn_m", 2, CARN, 257_027, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 37.68})),
-    Entry("carn_m", 3, CARN, 303_427, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 34.06})),
-    Entry("carn_m", 4, CARN, 294_147, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 31.88})),
-    Entry("carn_small", 2, CARN, 242_467, CARN_PAPER, {"channels": 32}),
-    Entry("carn_small", 4, CARN, 279_459, CARN_PAPER, {"channels": 32}),
-    Entry("carn_m_small", 2, CARN, 65_539, CARN_PAPER, {"channels": 32, **CARN_M}),
+    Entry("carn", 3, CARN, 1_148_827, CARN_PAPER),
+    Entry("carn", 4, CARN, 1_111_899, CARN_PAPER),
+    Entry("carn_m", 2, CARN, 257_051, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 37.68})),
+    Entry("carn_m", 3, CARN, 303_451, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 34.06})),
+    Entry("carn_m", 4, CARN, 294_171, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 31.88})),
+    Entry("carn_small", 2, CARN, 242_491, CARN_PAPER, {"channels": 32}),
+    Entry("carn_small", 4, CARN, 279_483, CARN_PAPER, {"channels": 32}),
+    Entry("carn_m_small", 2, CARN, 65_563, CARN_PAPER, {"channels": 32, **CARN_M}),
 
     # enhancenet_pat is the network of the authors' weights: their bicubic, all losses.
     Entry("enhancenet_pat", 4, ENHANCENET, 852_867, ENHANCENET_PAPER, {"skip": "tensorflow1"},

@@ -31,9 +31,16 @@ def critic_step(
     The generator is not touched: `sr` comes without its graph. `term.critic_steps` times a turn
     (WGAN-GP takes several). `inputs` are what the loss got beside the pictures; the term takes what
     it needs. `mixed` is the precision of the forward pass; it is left before each step, since until
-    then autocast keeps the weights as it has rounded them. Returns the critic's last loss.
+    then autocast keeps the weights as it has rounded them. A gate (EnhanceNet's) may skip the turn.
+    Returns the critic's last loss.
     """
     sr, inputs = sr.detach(), {name: inputs[name] for name in term.needs}
+    gate = getattr(term, "gate", None)
+    if gate is not None:
+        with mixed, torch.no_grad():
+            verdicts = term.judge(sr, hr)
+            if not gate.opens(*map(accelerator.gather, verdicts)):
+                return term.objective.critic(*verdicts)
     for _ in range(term.critic_steps):
         with mixed:
             value = term.critic_loss(sr, hr, **inputs)

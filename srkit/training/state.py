@@ -94,6 +94,8 @@ class State:
         steps = self.step - self.looked
         row = {"step": self.step, "minutes": self.seconds / 60, "rate": rate}
         row |= {name: value.item() / steps for name, value in self.sums.items()}
+        factors = getattr(self.loss.balance, "weights", {})
+        row |= {f"factor of {label}": factor for label, factor in factors.items()}
         if validate and accelerator.is_main_process:
             held = self.model if self.average is None else self.average.module
             row |= validate(held.eval())
