@@ -221,14 +221,18 @@ def has_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def _borrowed(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
-    """The network on `device` (None: where it is) in eval mode; afterwards as it was."""
+    """The network on `device` (None: where it is) in eval mode; afterwards as it was.
+
+    Its weights keep the layout that it is fastest in. Pictures alone do not decide on it: one with
+    a single channel (VDSR's Y) has no layout.
+    """
     if not isinstance(getattr(model, "scale", None), int):
         raise ValueError(f"{type(model).__name__} has no attribute `scale` (an integer): set it")
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
     device = home if device is None else torch.device(device)
     training = [module for module in model.modules() if module.training]
     try:
-        model.eval().to(device)
+        model.eval().to(device, memory_format=_layout(model))
         yield device
     finally:
         model.to(home)
@@ -242,8 +246,7 @@ def _run(model: nn.Module, window: Tensor, bf16: bool = False) -> Tensor:
     least, r = getattr(model, "min_size", 1), model.scale
     weight = next(model.parameters(), window)
     x = F.pad(window[None], (0, max(0, least - w), 0, max(0, least - h)), mode="replicate")
-    layout = getattr(model, "memory_format", torch.contiguous_format)
-    x = x.to(weight.device, weight.dtype).contiguous(memory_format=layout)
+    x = x.to(weight.device, weight.dtype).contiguous(memory_format=_layout(model))
     with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         y = model(x)[0, :, : r * h, : r * w].float().cpu()  # (B, 3, h, w) -> (3, rh, rw)
     if y.isfinite().all():
@@ -254,6 +257,10 @@ def _run(model: nn.Module, window: Tensor, bf16: bool = False) -> Tensor:
         )
     warnings.warn("not finite in bfloat16: done again in float32", stacklevel=2)
     return _run(model, window)
+
+
+def _layout(model: nn.Module) -> torch.memory_format:
+    return getattr(model, "memory_format", torch.contiguous_format)
 
 
 def _eightfold(run: Callable[[Tensor], Tensor], window: Tensor) -> Tensor:

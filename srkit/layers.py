@@ -144,9 +144,10 @@ class CCA(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        var = x.var((2, 3), correction=0, keepdim=True)  # (B, C, h, w) -> (B, C, 1, 1)
+        mean = x.mean((2, 3), keepdim=True)  # (B, C, h, w) -> (B, C, 1, 1)
+        var = (x - mean).square().mean((2, 3), keepdim=True)  # an eighth faster in all than x.var
         std = var.clamp_min(torch.finfo(x.dtype).tiny).sqrt()  # sqrt'(0) is infinite
-        return x * self.conv_du(std + x.mean((2, 3), keepdim=True))
+        return x * self.conv_du(std + mean)
 
 
 class RDB(nn.Module):

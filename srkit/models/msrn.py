@@ -51,7 +51,7 @@ class MSRN(nn.Module):
 
     tiling = "exact"
     min_size = 1
-    memory_format = torch.channels_last
+    memory_format = torch.contiguous_format  # its 5x5 convolutions lose in the other
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class MSRN2018(nn.Module):
 
     tiling = "exact"
     min_size = 1
-    memory_format = torch.channels_last
+    memory_format = torch.contiguous_format  # its 5x5 convolutions lose in the other
 
     def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 8):
         super().__init__()

@@ -34,8 +34,8 @@ from srkit.training.cards import Card, card
 from srkit.training.runs import Run, pictures_hash
 
 RECIPES = (
-    "srgan", "enhancenet", "memnet", "dbpn", "idn", "rdn", "rcan", "msrn", "carn", "esrgan",
-    "rlfn",
+    "srgan", "enhancenet", "memnet", "dbpn", "idn", "rdn", "rcan", "msrn", "carn", "zssr",
+    "sftgan", "srfeat", "esrgan", "rlfn",
 )  # fmt: skip
 DEFAULT_BUDGET = "laptop"
 PROTOCOL = "classic"

@@ -60,6 +60,7 @@ class Learned:
     picture: Tensor
     network: ZSSR
     history: list[dict]
+    steps: int
 
 
 def zssr(
@@ -96,7 +97,7 @@ def zssr(
     if back_projections is None:
         back_projections = 0 if noise else 10 if kernel is None else 2
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    rng, history = torch.Generator().manual_seed(seed), []
+    rng, history, done = torch.Generator().manual_seed(seed), [], 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ZSSR(scale, channels=channels, depth=depth)
@@ -105,11 +106,11 @@ def zssr(
     warp = {"spread": 0.0, "shear": 0.0, "smallest": 0.75} if noise else {}
     for factor in pairs_of:
         pairs = Internal(sources, factor, shrinking, crop=crop, turns=turns, **warp)
-        learn(network, pairs, image.to(device), rng, steps, history, watch)
+        done += learn(network, pairs, image.to(device), rng, steps, history, watch)
         symmetries = 1 if not turns else 8 if factor[0] == factor[1] else 4
         bigger = enlarge(network, pairs, image.to(device), symmetries, back_projections)
         sources.append(bigger.cpu())
-    return Learned(sources[-1], network, history)
+    return Learned(sources[-1], network, history, done)
 
 
 def learn(
@@ -120,8 +121,11 @@ def learn(
     steps: int,
     history: list[dict],
     watch: Callable[[ZSSR, dict], None] | None = None,
-) -> None:
-    """Fathers from sons, until the whole `picture` is not reconstructed any better."""
+) -> int:
+    """Fathers from sons, until the whole `picture` is not reconstructed any better.
+
+    Returns the iterations it took; adds a row to `history` after each 50.
+    """
     son = pairs.shrinking(picture, [math.ceil(n / f) for n, f in sides(picture, pairs)])
     low = bicubic(son, picture.shape[1:])[None]  # (1, 3, h, w): what the network starts from
     optimizer = torch.optim.Adam(network.parameters(), RATE)
@@ -139,8 +143,8 @@ def learn(
         if step % LOOK == 0:
             with torch.inference_mode():
                 errors.append(F.mse_loss(network.refine(low)[0], picture).item())
-            row = {"step": step, "factor": [float(f) for f in pairs.factor], "rate": rate,
-                   "loss": float(loss_sum) / LOOK, "reconstruction": errors[-1]}  # fmt: skip
+            row = {"step": step, "factor": [float(f) for f in pairs.factor], "rate": rate}
+            row |= {"loss": float(loss_sum) / LOOK, "reconstruction": errors[-1]}
             history.append(row)
             loss_sum = 0.0
             if watch:
@@ -150,6 +154,7 @@ def learn(
             optimizer.param_groups[0]["lr"] = rate
             if rate < LEAST:
                 break
+    return step
 
 
 def level(errors: Sequence[float]) -> bool:
@@ -232,10 +237,11 @@ PAPER = {"ideal": {"Set5": {"psnr": 37.37, "ssim": 0.957}}}
 
 ROUND = gaussian_kernel(1.6)
 SLANTED = gaussian_kernel(2.4, sigma_y=0.8, angle=30)
+NOISE = 5.0  # in 1/255
 
 
 def internal(
-    run: RecipeRun, kernel: Tensor | None = None, noise: float = 0.0, **told
+    run: RecipeRun, kernel: Tensor | None = None, noise: float = 0.0, told: dict | None = None
 ) -> nn.Module:
     """Each picture made small by kernel and noise (in 1/255), and enlarged by what is `told`.
 
@@ -254,13 +260,13 @@ def internal(
                 begin = time.perf_counter()
                 found = zssr(
                     pair.lr, SCALE, **plan["network"], crop=plan["crop"], steps=plan["steps"],
-                    seed=run.seed, device=run.device, **told,
+                    seed=run.seed, device=run.device, **(told or {}),
                 )  # fmt: skip
                 minutes = (time.perf_counter() - begin) / 60
                 write_image(found.picture, path.with_suffix(".png"))
                 scores = score(lambda lr, found=found: found.picture, [pair])
                 stage = {"test": test, "image": pair.name, **scores, "minutes": minutes}
-                stage |= {"steps": LOOK * len(found.history), "history": found.history}
+                stage |= {"steps": found.steps, "history": found.history}
                 write_json(stage, path)
             run.stages.append(json.loads(path.read_text()))
         for name in plan["baselines"]:
@@ -304,5 +310,13 @@ def samples(run: RecipeRun) -> dict[str, Callable[[nn.Module], Tensor]]:
 
 
 VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "zssr": partial(internal, kernel=ROUND, told_kernel=ROUND),
+    "zssr": partial(internal, kernel=ROUND, told={"kernel": ROUND}),
+    "assumed": partial(internal, kernel=ROUND),
+    "slanted": partial(internal, kernel=SLANTED, told={"kernel": SLANTED}),
+    "slanted-assumed": partial(internal, kernel=SLANTED),
+    "noisy": partial(internal, noise=NOISE, told={"noise": NOISE}),
+    "noisy-assumed": partial(internal, noise=NOISE),
+    "ideal": internal,
+    "ideal-gradual": partial(internal, told={"factors": GRADUAL}),
+    "ideal-uncorrected": partial(internal, told={"back_projections": 0}),
 }

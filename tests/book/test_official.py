@@ -1,0 +1,37 @@
+"""The stored figures behind the page of measured weights are of the zoo's files."""
+
+import json
+
+import pytest
+
+from srkit.files import data_path
+from srkit.models.zoo import ZOO, model_info
+from srkit.training.runs import read_runs
+
+ROWS = read_runs("official")["rows"]
+PUBLISHED = json.loads(data_path("published.json").read_text())
+
+
+def test_rows_are_of_the_files_that_the_zoo_names():
+    """Other weights under the same name would need another run."""
+    for row in ROWS:
+        if row["sha256"] is not None:
+            assert row["sha256"] == model_info(row["model"]).weights["official"].sha256, row
+
+
+@pytest.mark.parametrize("entry", ZOO, ids=lambda entry: entry.name)
+def test_the_zoo_promises_what_was_measured(entry):
+    measured = {
+        row["data"]: row["psnr"]
+        for row in ROWS
+        if (row["model"], row["setup"]) == (entry.name, "classic")
+    }
+    promised = entry.weights["official"].psnr if "official" in entry.weights else {}
+    for data in measured.keys() & promised.keys():
+        assert abs(measured[data] - promised[data]) < 0.0051, (data, measured[data])
+
+
+def test_every_published_figure_stands_once_and_has_a_source():
+    places = [(p["model"], p["scale"], p["data"]) for p in PUBLISHED]
+    assert len(set(places)) == len(places)
+    assert all(p["source"] and isinstance(p["second_hand"], bool) for p in PUBLISHED)
