@@ -318,9 +318,8 @@ def train(
     out: Out = Path("runs"),
     minutes: Minutes = None,
     precision: TrainingPrecision = "auto",
-    resume: Annotated[
-        str, typer.Option(help="auto goes on; never refuses a used folder.")
-    ] = "auto",
+    resume: Annotated[str, typer.Option(help="auto, or never: refuse a used folder.")] = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it, too.")] = False,
     devices: Devices = 1,
     nodes: Nodes = 1,
     rendezvous: Rendezvous = "localhost:29400",
@@ -340,6 +339,7 @@ def train(
         minutes=minutes,
         precision=precision,
         resume=resume,
+        tensorboard=tensorboard,
     )
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(card(record))

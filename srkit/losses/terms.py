@@ -96,8 +96,8 @@ class Sum(nn.Module):
 
     combine is sum_k w_k part_k, unless a `balance` (`srkit.losses.balance`) decides otherwise.
 
-    Raises ValueError for pictures that differ in size, an hr outside [0, 1], an input that a term
-    needs and does not get, or that none needs.
+    Raises ValueError for pictures that differ in size, an hr outside [0, 1] (looked at on the CPU
+    alone), an input that a term needs and does not get, or that none needs.
     """
 
     def __init__(self, terms: Iterable[tuple[float, Term]], balance: Balance | None = None):
@@ -174,7 +174,8 @@ class Sum(nn.Module):
                 f"a loss compares pictures (B, 3, H, W) of one size; sr is {tuple(sr.shape)}, "
                 f"hr {tuple(hr.shape)}"
             )
-        if not torch.compiler.is_compiling():
+        # on a GPU the values would have to be waited for, and compiling can't look at them
+        if hr.device.type == "cpu" and not torch.compiler.is_compiling():
             low, high = (value.item() for value in hr.detach().aminmax())
             if not (low >= -1e-3 and high <= 1 + 1e-3):
                 raise ValueError(

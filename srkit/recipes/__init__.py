@@ -35,7 +35,7 @@ from srkit.training.runs import Run, pictures_hash
 
 RECIPES = (
     "srgan", "enhancenet", "memnet", "dbpn", "idn", "rdn", "rcan", "msrn", "carn", "zssr",
-    "sftgan", "srfeat", "esrgan", "rlfn",
+    "sftgan", "srfeat", "esrgan", "ttsr", "rlfn", "ciplab",
 )  # fmt: skip
 DEFAULT_BUDGET = "laptop"
 PROTOCOL = "classic"
@@ -70,20 +70,21 @@ def train(
     minutes: float | None = None,
     precision: str = "auto",
     device: str | None = None,
+    tensorboard: bool = False,
     resume: str = "auto",
 ) -> dict:
     """Train a variant of a recipe (its first, unless named) and return its record.
 
     It goes to OUT/NAME/BUDGET/VARIANT-seedN. What is finished there is not done again, what was
     stopped goes on; runs that it builds on (a PSNR stage before an adversarial one) come first.
-    `minutes` replaces each stage's number of steps. resume: "auto", or "never", which refuses a
-    folder that holds something.
+    `minutes` replaces each stage's number of steps. tensorboard: log for it, too. resume: "auto",
+    or "never", which refuses a folder that holds something.
     """
     if resume not in ("auto", "never"):
         raise ValueError(f"resume {resume!r}: auto or never")
     run = RecipeRun(
         name, variant, budget=budget, seed=seed, out=out, minutes=minutes, precision=precision,
-        device=device,
+        device=device, tensorboard=tensorboard,
     )  # fmt: skip
     if resume == "never" and run.begun:
         raise ValueError(f"{run.folder} holds a run already: resume auto goes on with it")
@@ -112,6 +113,7 @@ class RecipeRun(Run):
         minutes: float | None = None,
         precision: str = "auto",
         device: str | None = None,
+        tensorboard: bool = False,
     ):
         self.recipe = recipe(name)
         variants, budgets = self.recipe.VARIANTS, self.recipe.BUDGETS
@@ -122,11 +124,13 @@ class RecipeRun(Run):
             raise ValueError(f"budget {budget!r}: one of {', '.join(budgets)}")
         self.plan = budgets[budget]
         self.common = {"minutes": minutes, "precision": precision}
-        self.again = {"budget": budget, "seed": seed, "out": out, "device": device, **self.common}
+        self.again = {"budget": budget, "seed": seed, "out": out, "device": device,
+                      "tensorboard": tensorboard, **self.common}  # fmt: skip
         super().__init__(
             Path(out) / name / budget / f"{variant}-seed{seed}",
             seed=seed,
             device=device,
+            tensorboard=tensorboard,
             recipe=name,
             variant=variant,
             budget=budget,

@@ -29,7 +29,7 @@ class Crops(Protocol):
 
     def batch(
         self, count: int, size: int, rng: torch.Generator, part: tuple[int, int]
-    ) -> dict[str, Tensor]: ...
+    ) -> dict[str, Tensor | int]: ...
 
 
 def adam(model: nn.Module, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Adam:
@@ -100,7 +100,6 @@ def fit(
     # processes and devices are Accelerate's; precision is set below, where it can be seen
     accelerator = Accelerator(cpu=device == "cpu" or not torch.cuda.is_available())
     device, part = accelerator.device, (accelerator.process_index, accelerator.num_processes)
-    bf16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
     layout = getattr(model, "memory_format", torch.contiguous_format)
     model.to(device, memory_format=layout).train()
     loss = (1.0 * loss).to(device)
@@ -111,9 +110,10 @@ def fit(
         term.critic.train()
     turns = {label: critic_optimizer(term.critic) for label, term in critics.items()}
     network = accelerator.prepare_model(torch.compile(model) if compiled else model)
-    mixed = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(precision, device))
     torch.manual_seed(seed + part[0])
     state = State(model, loss, optimizer, turns, seed, ema, folder)
+    state.show_progress(steps, hidden=not accelerator.is_main_process)
 
     with stop_requests(active=folder is not None) as requests:
         while (done := state.done(accelerator, steps, minutes)) < 1:
@@ -156,6 +156,13 @@ def fit(
             raise requests[0]
     state.end()
     return state.history
+
+
+def in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether "auto", "float32" or "bfloat16" means bfloat16 on this device."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision {precision!r}: choose auto, float32 or bfloat16")
+    return precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
 
 
 def _moved(batch: Batch, device: torch.device, layout: torch.memory_format) -> dict:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ import srkit
 from srkit.files import data_path, write_whole
 from srkit.images import write_image
 from srkit.losses.terms import Sum, Term
-from srkit.training.fit import Crops, fit
+from srkit.training.fit import Crops, fit, in_bfloat16
 from srkit.training.schedules import Schedule
 from srkit.weights import load_weights, save_weights
 
@@ -31,8 +32,17 @@ class Run:
     from its last checkpoint.
     """
 
-    def __init__(self, folder: Path, *, seed: int = 0, device: str | None = None, **asked: object):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int = 0,
+        device: str | None = None,
+        tensorboard: bool = False,
+        **asked: object,
+    ):
         self.folder, self.seed, self.device = Path(folder), seed, device
+        self.tensorboard = tensorboard
         self.asked = json.loads(json.dumps({**asked, "seed": seed}))  # as it will be read again
         self.stages: list[dict] = []
         self.facts: dict[str, object] = {}
@@ -87,11 +97,11 @@ class Run:
             seed=1000 * self.seed + k,
             device=self.device,
             folder=self.folder / f"stage-{k}",
-            report=lambda rows: self._write_history([*self.stages, {"history": rows}]),
+            report=self._report,
             **how,
         )
         plain = {n: v for n, v in how.items() if isinstance(v, int | float | str | None)}
-        last = history[-1]
+        last, where = history[-1], next(model.parameters()).device
         self.stages.append(
             {
                 "loss": str(loss).splitlines(),
@@ -99,6 +109,10 @@ class Run:
                 "batch": batch,
                 "patch": patch,
                 **plain,
+                "precision": "bfloat16"
+                if in_bfloat16(how.get("precision", "auto"), where)
+                else "float32",
+                "processes": int(os.environ.get("WORLD_SIZE", 1)),
                 "steps": last["step"],
                 "minutes": last["minutes"],
                 "steps_per_second": last["step"] / max(60 * last["minutes"], 1e-9),
@@ -153,6 +167,22 @@ class Run:
         """The finished run's weights, into a network of its kind."""
         load_weights(model, self.folder / "model.safetensors")
         return model
+
+    def _report(self, rows: Sequence[Mapping]) -> None:
+        """After each validation of a stage: the history so far, and TensorBoard's, if asked for."""
+        self._write_history([*self.stages, {"history": rows}])
+        if self.tensorboard:
+            before = sum(stage["steps"] for stage in self.stages)
+            for name, value in rows[-1].items():
+                self._writer.add_scalar(name, value, before + rows[-1]["step"])
+
+    @cached_property
+    def _writer(self):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise RuntimeError("TensorBoard is not here: pip install tensorboard") from error
+        return SummaryWriter(str(self.folder / "tensorboard"))
 
     def _write_history(self, stages: Sequence[Mapping]) -> None:
         with write_whole(self.folder / "history.jsonl", "w") as file:

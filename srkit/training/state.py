@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
 
 from srkit.features import Extractor
 from srkit.files import write_whole
@@ -66,6 +67,12 @@ class State:
             spent = broadcast(spent.to(accelerator.device))
         return spent.item()
 
+    def show_progress(self, steps: int | None, *, hidden: bool) -> None:
+        """A bar with loss and PSNR, where there is a terminal to show it in."""
+        self.bar = tqdm(
+            total=steps, initial=self.step, unit="step", leave=False, disable=hidden or None
+        )
+
     def set_rate(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("share", 1)
@@ -76,6 +83,7 @@ class State:
             self.average.update_parameters(self.model)
         self._read()
         self.step += 1
+        self.bar.update()
         for name, value in {"loss": total, **parts}.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()
         rate = self.optimizers["model"].param_groups[0]["lr"]
@@ -101,6 +109,7 @@ class State:
             row |= validate(held.eval())
             held.train()
         self.history.append(row)
+        self.bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "psnr") if k in row})
         self.looked, self.sums = self.step, {}
         if report and accelerator.is_main_process:
             report(self.history)
@@ -120,6 +129,7 @@ class State:
         if self.average is not None:
             self.model.load_state_dict(self.average.module.state_dict())
         self.model.eval()
+        self.bar.close()
 
     def _tick(self) -> None:
         now = time.perf_counter()
