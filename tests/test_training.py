@@ -19,7 +19,7 @@ from toy import Critic, Crops, Enlarger, train
 
 from srkit.datasets.patches import Patches
 from srkit.losses import L1, MSE
-from srkit.losses.adversarial import Adversarial
+from srkit.losses.adversarial import Adversarial, CriticGate
 from srkit.losses.objectives import Standard, Wasserstein
 from srkit.losses.terms import Term
 from srkit.training.adversarial import critic_step
@@ -326,6 +326,23 @@ def test_each_turn_of_a_critic_sees_what_the_last_one_changed():
     term.critic_loss, plain = lambda *a: values.append(plain(*a)) or values[-1], term.critic_loss
     critic_step(term, sr, hr, {}, descent, Accelerator(cpu=True), mixed)
     assert values[1] < values[0] - 1e-3
+
+
+def test_a_gate_lets_a_critic_skip_the_turn_after_it_was_right():
+    critic = Critic()
+    gate = CriticGate(0.01)  # any critic is as right as that about both halves
+    term = Adversarial(critic, Standard(), gate=gate)
+    sr, hr = torch.rand(2, 2, 3, 16, 16)
+    turns, plain = adam(critic), torch.autocast("cpu", enabled=False)
+    turns.param_groups[0]["lr"] = 1e-3
+    weights = [critic.layers[0].weight.detach().clone()]
+    for _ in range(2):
+        value = critic_step(term, sr, hr, {}, turns, Accelerator(cpu=True), plain)
+        weights.append(critic.layers[0].weight.detach().clone())
+        assert value.isfinite()
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[1], weights[2])
+    assert "terms.adversarial.gate.skip" in (1.0 * term).state_dict()  # what a resumed run needs
 
 
 # several processes

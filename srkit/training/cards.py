@@ -10,8 +10,13 @@ from statistics import mean, stdev
 from srkit import tables
 from srkit.files import write_whole
 
-DIGITS = {"psnr": 2, "ssim": 4, "lpips": 3}
-UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS"}
+DIGITS = {"psnr": 2, "ssim": 4, "lpips": 3, "lpips-squeeze": 3}
+UNITS = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "lpips": "LPIPS (AlexNet)",
+    "lpips-squeeze": "LPIPS (SqueezeNet)",
+}
 # Read from a plan and its paper's, in this order, as "500 of 1,000,000 steps".
 SIZES = {"steps": "steps", "batch": "crops a step", "patch": "LR pixels a side of a crop"}
 

@@ -1,0 +1,67 @@
+"""Reproduction cards: the paper's figures, ours with their spread, the gap, and its causes."""
+
+import pytest
+
+from srkit.training.cards import card, causes, plot, summary
+
+
+def record(seed=0, psnr=30.0, **changed):
+    plan = {"data": "BSDS400", "steps": 3000, "batch": 16, "patch": 24}
+    return {
+        "recipe": "rlfn", "variant": "long", "budget": "laptop", "seed": seed, "plan": plan,
+        "parameters": 87_816, "minutes": 4.25, "peak_memory_mib": 1200, "protocol": "classic",
+        "machine": {"gpu": None, "threads": 1, "capability": "AVX2", "torch": "2.14.1"},
+        "metrics": {"Set5": {"psnr": psnr, "ssim": 0.85}, "Set14": {"psnr": psnr - 3}},
+        "paper": {
+            "metrics": {"Set5": {"psnr": 32.24}},
+            "plan": {"data": "DIV2K_train", "steps": 1_000_000, "batch": 64, "patch": 24},
+        },
+        "stages": [{"steps": 3000, "history": [
+            {"step": 1500, "psnr": 29.0}, {"step": 3000, "psnr": psnr},
+        ]}],
+    } | changed  # fmt: skip
+
+
+def test_one_run_has_no_spread_and_a_gap_where_the_paper_has_a_figure():
+    rows = card(record()).rows
+    assert rows[1] == ["Set5, PSNR, dB", "32.24", "30.00", "-2.24"]
+    assert rows[2] == ["Set5, SSIM", "", "0.8500", ""]
+    assert rows[3] == ["Set14, PSNR, dB", "", "27.00", ""]
+
+
+def test_several_seeds_give_mean_and_sample_deviation():
+    shown = card([record(0, 30.0), record(1, 30.4)])
+    assert shown.rows[1] == ["Set5, PSNR, dB", "32.24", "30.20 ± 0.28", "-2.04"]
+    assert "seeds 0, 1" in shown.title
+
+
+def test_the_causes_are_what_the_plan_did_otherwise():
+    first, second = causes(record())
+    assert "trained on BSDS400, the paper on DIV2K_train" in first
+    assert "3,000 of 1,000,000 steps; 16 of 64 crops a step" in first
+    assert "LR pixels" not in first  # the same in both
+    assert "4.2 minutes of training on 1 thread(s), AVX2" in second
+
+
+def test_a_card_is_shown_as_text_and_as_html():
+    shown = card(record())
+    assert "Set5, PSNR, dB   32.24   30.00  -2.24" in str(shown)
+    assert "<td>-2.24</td>" in shown._repr_html_()
+
+
+def test_records_of_two_variants_are_no_card():
+    with pytest.raises(ValueError, match=r"one variant with one budget.*rlfn/cyclic/laptop"):
+        card([record(), record(variant="cyclic")])
+
+
+def test_a_summary_has_a_line_a_run_also_without_a_test():
+    lines = summary([record(), record(1, metrics={})]).splitlines()
+    assert lines[1].split() == ["rlfn/laptop/long", "0", "3,000", "4.2", "Set5", "30.00"]
+    assert lines[2].split() == ["rlfn/laptop/long", "1", "3,000", "4.2"]
+
+
+def test_a_plot_is_a_png_and_needs_something_to_plot(tmp_path):
+    plot([record(0), record(1)], tmp_path / "runs.png")
+    assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="not validated"):
+        plot([record(stages=[{"steps": 5, "history": [{"step": 5}]}])], tmp_path / "none.png")
