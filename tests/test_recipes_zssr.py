@@ -100,6 +100,9 @@ def test_level_is_decided_as_by_numpys_fit():
 def test_the_rate_falls_at_300_600_900_when_nothing_gets_better(picture, monkeypatch, rng):
     monkeypatch.setattr(recipe, "level", lambda errors: True)
     pairs, history = Internal([picture], (2, 2), crop=8), []
+    father = pairs.father(rng)  # always the same: it takes most of the time
+    monkeypatch.setattr(pairs, "father", lambda rng: father)
+    monkeypatch.setattr(pairs, "son", lambda father, rng: father[:, ::2, ::2])
     steps = learn(ZSSR(2, channels=1, depth=2), pairs, picture, rng, 3000, history)
     rates = {row["step"]: row["rate"] for row in history}
     assert steps == 900

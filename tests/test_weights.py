@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -155,6 +156,40 @@ def carn_three_heads(state, scale):
     return {name: like(tensor) for name, tensor in every.state_dict().items()}
 
 
+def carn_one_head(state, scale):
+    return {name.replace(f"upsample.up{scale}.", "upsample.up."): state[name] for name in state}
+
+
+def memnet_caffe(state, scale):
+    """The authors' layers, as `foreign.read_caffemodel` names their blobs."""
+    theirs = {}
+
+    def norm(name, layer):
+        for blob, part in (("weight", "running_mean"), ("bias", "running_var")):
+            theirs[f"bn_{layer}.{blob}"] = 4 * state[f"{name}.{part}"]
+        theirs[f"bn_{layer}.2"] = torch.tensor([4.0])
+        for part in ("weight", "bias"):
+            theirs[f"scale_{layer}.{part}"] = state[f"{name}.{part}"]
+
+    def conv(name, layer):
+        for part in ("weight", "bias"):
+            theirs[f"{layer}.{part}"] = state[f"{name}.{part}"]
+
+    norm("head_bn", "conv1")
+    conv("head", "conv1")
+    blocks = len(state["ensemble"])
+    for m, tag in enumerate(f"{m:02}" for m in range(1, blocks + 1)):
+        for r, ab in product(range(blocks), "ab"):  # as many recursions as blocks
+            norm(f"blocks.{m}.bn_{ab}.{r}", f"conv{tag}_{r + 1:02}_{ab}")
+            conv(f"blocks.{m}.conv_{ab}.0", f"conv{tag}_{r + 1:02}_{ab}")
+        norm(f"blocks.{m}.gate_bn", f"conv_transition_{tag}")
+        conv(f"blocks.{m}.gate", f"conv_transition_{tag}")
+        norm(f"out_bn.{m}", f"conv_end_{tag}")
+        conv("out", f"conv_end_{tag}")
+        theirs[f"weight_output_end_{tag}.weight"] = state["ensemble"][m : m + 1]
+    return theirs
+
+
 def without_counters(state, scale):
     """As PyTorch before 0.4.1 saved batch norms."""
     return {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
@@ -167,7 +202,7 @@ SCALES = {"memnet": (2, 3, 4), "memnet_tiny": (2, 3, 4), "zssr": (2, 3, 4)}  # o
 LAYOUTS = [
     ("srresnet_x4", plain), ("srresnet_x4", without_counters), ("srresnet_tiny_x4", prefixed),
     ("msrresnet_x2", basicsr), ("msrresnet_x3", basicsr), ("msrresnet_x4", basicsr),
-    ("memnet_x2", plain), ("memnet_tiny_x2", without_counters),
+    ("memnet_x2", plain), ("memnet_x2", memnet_caffe), ("memnet_tiny_x2", without_counters),
     ("ddbpn_x2", prefixed), ("ddbpn_x4", prefixed), ("ddbpn_x8", prefixed),
     ("dbpnll_x4", prefixed), ("dbpn_res_x4", prefixed),
     ("dbpn_ss_x2", plain), ("dbpn_s_x4", plain), ("dbpn_s_x8", plain),
@@ -176,6 +211,7 @@ LAYOUTS = [
     ("msrn_x2", plain), ("msrn_x3", plain), ("msrn_x4", plain), ("msrn_x8", plain),
     ("msrn2018_x3", prefixed), ("msrn2018_x4", prefixed),
     ("carn_x2", carn_three_heads), ("carn_x3", plain), ("carn_x4", plain), ("carn_m_x3", plain),
+    ("carn_x2", carn_one_head), ("carn_m_x4", carn_one_head),
     ("zssr_x2", plain),
     ("sftgan_x4", plain), ("sftgan_retrained_x4", plain),
     ("esrgan_x4", plain), ("esrgan_x4", esrgan_old), ("esrgan_x4", esrgan_basicsr),
@@ -208,6 +244,21 @@ def test_a_file_of_the_authors_is_recognised(tmp_path, recwarn, no_init, name, l
     said = [str(warning.message) for warning in recwarn]
     assert len(said) == bool(fits)
     assert all(f"fits {fits}, and does not say which: taken for {name}" in text for text in said)
+
+
+def test_the_statistics_of_memnet_s_caffe_layers_are_divided_by_their_factor(rng):
+    torch.manual_seed(0)
+    model = create_model("memnet_tiny_x4")
+    state = {
+        name: torch.rand(tensor.shape, generator=rng) if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    own = model.from_authors(memnet_caffe(state, 4), 4)
+    assert own.keys() == state.keys()
+    assert all(torch.equal(own[name], state[name]) for name in state)
+    broken = memnet_caffe(state, 4) | {"conv02_03_a.weight": torch.zeros(32, 32, 3, 3)}
+    with pytest.raises(ValueError, match="conv02_01_a and its recursions should share one weight"):
+        model.from_authors(broken, 4)
 
 
 def test_batch_norms_without_counters_start_at_zero(tmp_path):

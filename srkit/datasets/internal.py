@@ -81,7 +81,9 @@ class Internal:
         self.shrinking = shrinking or Shrinking()
         self.factor = [Fraction(f).limit_denominator(16) for f in factor]
         if min(self.factor) < 1:
-            raise ValueError(f"factor {tuple(factor)}: sons are smaller than fathers, give 1 or more")
+            raise ValueError(
+                f"factor {tuple(factor)}: sons are smaller than fathers, give 1 or more"
+            )
         self.sources = [to_8bit(source) for source in sources]
         first = math.prod(self.sources[0].shape[1:])
         self.zooms = [math.sqrt(math.prod(s.shape[1:]) / first) for s in self.sources]
@@ -123,6 +125,16 @@ class Internal:
 
     def son(self, father: Tensor, rng: torch.Generator) -> Tensor:
         """(3, crop / factor), noise included, in [0, 1]."""
-        small = self.shrinking(father, [int(self.crop / f) for f in self.factor]).clamp(0, 1)
+        small = self.smaller(father).clamp(0, 1)
         noise = self.shrinking.noise
         return add_noise(small, noise, rng) if noise else small
+
+    def smaller(self, x: Tensor) -> Tensor:
+        """A picture by 1 / factor, without noise."""
+        size = [math.ceil(n / f) for n, f in zip(x.shape[-2:], self.factor, strict=True)]
+        return self.shrinking(x, size)
+
+    def larger(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """A picture by factor, or of another size, bicubic: what the network starts from."""
+        size = size or [math.ceil(n * f) for n, f in zip(x.shape[-2:], self.factor, strict=True)]
+        return imresize(x, size=tuple(size), border="mirror")

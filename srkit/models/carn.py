@@ -159,6 +159,12 @@ class CARN(nn.Module):
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
-        """One file holds the heads of three scales: the others are left out."""
+        """One file holds the heads of three scales: the others are left out.
+
+        A network for one scale calls its head `up`, without a number.
+        """
+        state = {
+            name.replace("upsample.up.", f"upsample.up{scale}."): state[name] for name in state
+        }
         other = tuple(f"upsample.up{s}." for s in (2, 3, 4) if s != scale)
         return {name: tensor for name, tensor in state.items() if not name.startswith(other)}

@@ -4,7 +4,7 @@ Sec. 3.1 -> head, out and the shortcut of MemNet; 3.2 "Memory block" -> MemoryBl
 "Multi-supervised MemNet" -> `supervised`. The ablation of the memories -> `long_term` (without it
 MemNet-NL) and `short_term` (MemNet-NS).
 Reference code: tyshiwo/MemNet (Caffe, no licence stated), whose wiring is followed; read, not
-copied. Its weights are Caffe's, in a repository too large to fetch whole.
+copied. Its weights are Caffe's: see `from_authors`.
 Differs: the ensemble's weights start at 1/M, where Caffe's start at 1 and give M pictures' sum.
 """
 
@@ -125,3 +125,46 @@ class MemNet(nn.Module):
         check_input(lr, self.name)
         up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
         return with_y(up, self.luma(to_y(up))[-1])
+
+    @staticmethod
+    def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """Tensors of the authors' .caffemodel by our names.
+
+        Caffe splits a batch norm: `bn_` has sums of means and variances and what to divide them by,
+        `scale_` has slope and offset. A convolution that is shared stands there once a recursion.
+        """
+        if "bn_conv1.weight" not in state:
+            return state
+        own = {}
+
+        def norm(name: str, layer: str) -> None:
+            sums = (state[f"bn_{layer}.{blob}"] for blob in ("weight", "bias"))
+            mean, var = (total / state[f"bn_{layer}.2"] for total in sums)
+            own[f"{name}.weight"] = state[f"scale_{layer}.weight"]
+            own[f"{name}.bias"] = state[f"scale_{layer}.bias"]
+            own[f"{name}.running_mean"], own[f"{name}.running_var"] = mean, var
+            own[f"{name}.num_batches_tracked"] = torch.tensor(0)
+
+        def shared(name: str, layers: list[str]) -> None:
+            for part in ("weight", "bias"):
+                own[f"{name}.{part}"], *others = (state[f"{layer}.{part}"] for layer in layers)
+                if not all(torch.equal(other, own[f"{name}.{part}"]) for other in others):
+                    raise ValueError(f"{layers[0]} and its recursions should share one {part}")
+
+        norm("head_bn", "conv1")
+        shared("head", ["conv1"])
+        blocks = sum(name.startswith("conv_transition_") for name in state) // 2
+        recursions = sum(name.startswith("conv01_") for name in state) // 4
+        for m in range(blocks):
+            for ab in "ab":
+                layers = [f"conv{m + 1:02}_{r + 1:02}_{ab}" for r in range(recursions)]
+                shared(f"blocks.{m}.conv_{ab}.0", layers)
+                for r, layer in enumerate(layers):
+                    norm(f"blocks.{m}.bn_{ab}.{r}", layer)
+            norm(f"blocks.{m}.gate_bn", f"conv_transition_{m + 1:02}")
+            shared(f"blocks.{m}.gate", [f"conv_transition_{m + 1:02}"])
+            norm(f"out_bn.{m}", f"conv_end_{m + 1:02}")
+        shared("out", [f"conv_end_{m + 1:02}" for m in range(blocks)])
+        weights = [state[f"weight_output_end_{m + 1:02}.weight"] for m in range(blocks)]
+        own["ensemble"] = torch.cat([weight.flatten() for weight in weights])
+        return own

@@ -23,9 +23,8 @@ Each run has its LR pictures, and what bicubic and a network trained for bicubic
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import mean
@@ -42,7 +41,6 @@ from srkit.evaluation import evaluate
 from srkit.images import ImageLike, as_image, read_image, write_image
 from srkit.models.zssr import ZSSR
 from srkit.recipes import RecipeRun
-from srkit.resize import imresize
 from srkit.training.runs import write_json
 from srkit.weights import create_model
 
@@ -126,13 +124,12 @@ def learn(
 
     Returns the iterations it took; adds a row to `history` after each 50.
     """
-    son = pairs.shrinking(picture, [math.ceil(n / f) for n, f in sides(picture, pairs)])
-    low = bicubic(son, picture.shape[1:])[None]  # (1, 3, h, w): what the network starts from
+    low = pairs.larger(pairs.smaller(picture), picture.shape[1:])[None]  # (1, 3, h, w)
     optimizer = torch.optim.Adam(network.parameters(), RATE)
     rate, errors, cut, loss_sum = RATE, [], 0, 0.0
     for step in range(1, steps + 1):
         father = pairs.father(rng)
-        start = bicubic(pairs.son(father, rng), father.shape[1:])
+        start = pairs.larger(pairs.son(father, rng))
         start, father = (x[None].to(picture.device) for x in (start, father))
         loss = F.l1_loss(network.refine(start), father)
         optimizer.zero_grad(set_to_none=True)
@@ -184,10 +181,10 @@ def enlarge(
     def corrected(y: Tensor) -> Tensor:
         for _ in range(back_projections):
             missing = picture - pairs.shrinking(y, picture.shape[1:])
-            y = (y + bicubic(missing, y.shape[1:])).clamp(0, 1)
+            y = (y + pairs.larger(missing)).clamp(0, 1)
         return y
 
-    up = bicubic(picture, [math.ceil(n * f) for n, f in sides(picture, pairs)])
+    up = pairs.larger(picture)
     answers = []
     for k in range(symmetries):  # its bits: rows and columns flipped, then exchanged
         flips = [axis for bit, axis in ((1, -2), (2, -1)) if k & bit]
@@ -196,15 +193,6 @@ def enlarge(
         answers.append(corrected((y.mT if k & 4 else y).flip(flips).clamp(0, 1)))
     answers, n = torch.stack(answers).sort(0).values, len(answers)
     return corrected(answers[(n - 1) // 2 : n // 2 + 1].mean(0))  # an even number has two in midst
-
-
-def bicubic(x: Tensor, size: Sequence[int]) -> Tensor:
-    return imresize(x, size=tuple(size), border="mirror")
-
-
-def sides(picture: Tensor, pairs: Internal) -> Iterator[tuple[int, float]]:
-    """Height and width of the picture, each with its factor."""
-    return zip(picture.shape[1:], pairs.factor, strict=True)
 
 
 # ---------------------------------------------------------------------------------- the recipe

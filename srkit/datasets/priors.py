@@ -1,0 +1,108 @@
+"""Crops that come with a map of what is where, for networks that are told (SFTGAN); and pictures
+made by code, with their maps, that cannot be enlarged without.
+
+made = [textures(128, (0, k)) for k in range(100)]   # a picture and its labels each
+Priors(*zip(*made), classes=len(TEXTURES)).batch(8, 16, rng)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from srkit.datasets.patches import Patches
+from srkit.datasets.procedural import Seed, Size
+from srkit.resize import imresize
+
+# What `textures` is made of: 0 has no texture, the others are waves of one form each.
+TEXTURES = ("plain", "ripples", "stripes", "blades", "joints")
+PERIODS = (9.0, 13.0)  # pixels
+REGIONS = 3
+PEAK = 0.2  # of a period: how wide blades and joints are
+
+
+def profile(kind: str, phase: np.ndarray) -> np.ndarray:
+    """One wave over 0..2 pi: its mean is 0 and its fundamental cos(phase), whatever the kind.
+
+    They differ in harmonics alone. Of a wave as fine as PERIODS an LR picture of a quarter of the
+    size holds the fundamental and no harmonic: only the class can tell how it was.
+    """
+    wave = np.cos(phase)
+    if kind == "ripples":
+        return wave
+    if kind == "stripes":  # as wide as their gaps
+        return np.pi / 4 * np.sign(wave)
+    if kind not in ("blades", "joints"):
+        raise ValueError(f"texture {kind!r}: one of {', '.join(TEXTURES[1:])}")
+    sign = 1 if kind == "blades" else -1  # thin and light, or thin and dark
+    pulse = (sign * wave > math.cos(math.pi * PEAK)) - PEAK
+    return sign * pulse * np.pi / (2 * math.sin(math.pi * PEAK))
+
+
+def textures(size: Size, seed: Seed = 0) -> tuple[Tensor, Tensor]:
+    """A uint8 picture (3, H, W) of three regions, and its labels (H, W), numbers of TEXTURES.
+
+    Each region has another class, direction, period and pair of colours; the borders are those of
+    the nearest centre. Drawn at twice the size and halved by `imresize`.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((2 * height, 2 * width)) / 2
+    centres = rng.uniform((0, 0), (height, width), (REGIONS, 2))
+    nearest = np.stack([(y - cy) ** 2 + (x - cx) ** 2 for cy, cx in centres]).argmin(0)
+    kinds = rng.permutation(len(TEXTURES))[:REGIONS]
+    picture = np.empty((2 * height, 2 * width, 3))
+    for region, kind in enumerate(kinds):
+        inside = nearest == region
+        angle, phase = rng.uniform(0, 2 * np.pi, 2)
+        along = (x * np.cos(angle) + y * np.sin(angle))[inside]
+        wave = 2 * np.pi / rng.uniform(*PERIODS) * along + phase
+        height_of = profile(TEXTURES[kind], wave) if kind else np.zeros_like(wave)
+        contrast = rng.uniform(0.08, 0.14) * rng.uniform(0.7, 1, 3)
+        picture[inside] = rng.uniform(0.35, 0.65, 3) + height_of[:, None] * contrast
+    image = torch.from_numpy(np.round(255 * picture.clip(0, 1)).astype(np.uint8)).permute(2, 0, 1)
+    labels = torch.from_numpy(kinds[nearest[::2, ::2]].astype(np.uint8))
+    return imresize(image, 0.5), labels  # (2H, 2W, 3) -> (3, H, W), and (H, W)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Labels (..., H, W) as probabilities (..., classes, H, W), sure of all of them."""
+    return F.one_hot(labels.long(), classes).movedim(-1, -3).float()
+
+
+class Priors:
+    """The crops of `Patches`, and to each its "prior" and its "category".
+
+    pictures: uint8 (3, H, W), or files. labels: of each picture (H, W), uint8, below `classes`.
+
+    Raises ValueError for labels that do not fit their picture or the number of classes.
+    """
+
+    def __init__(
+        self, pictures: Sequence, labels: Sequence[Tensor], *, classes: int, scale: int = 4
+    ):
+        self.classes, self.scale = classes, scale
+        self.patches = Patches(pictures, scale)
+        # in a store of their own labels are cut, flipped and turned as the pictures are
+        self.labels = Patches([each.expand(3, -1, -1) for each in labels], scale)
+        if self.patches.hr != self.labels.hr:
+            raise ValueError("labels (H, W) are needed for each picture, of its size")
+        if (top := max(int(each.max()) for each in labels)) >= classes:
+            raise ValueError(f"a label is {top}, and the classes are 0 to {classes - 1}")
+
+    def batch(
+        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
+    ) -> dict[str, Tensor | int]:
+        """`count` crops: beside "lr" and "hr", "prior" (B, classes, rh, rw), the probability of
+        each class at each SR pixel, and "category" (B,), the class of most pixels."""
+        _, draws = self.patches.draw(count, size, rng, part)
+        maps = self.labels.cut(draws, size, self.scale)["hr"][:, 0].mul(255).round().long()
+        return self.patches.cut(draws, size, self.scale) | {
+            "prior": one_hot(maps, self.classes),
+            "category": maps.flatten(1).mode().values,
+        }

@@ -1,0 +1,155 @@
+"""How SRFeat is trained, and what it is to be judged by features.
+
+The paper (Park et al., 2018), by the authors' code: x4, 136,000 crops of DIV2K, HR 296, batch 9,
+Adam. First squared error, 21 passes at 1e-4, a tenth from the 18th; then squared error of VGG-19's
+features after conv5_4 / 12.75 + 1e-3 adversarial, of pictures + 1e-3 adversarial, of those
+features; 5 passes, the rate a tenth from the third and again in the fifth. There batch norm keeps
+the statistics, scales and shifts of the first stage: only convolutions learn.
+
+    srkit train srfeat --variant mse          the start of all others
+    srkit train srfeat                        features, and two critics
+    srkit train srfeat --variant image        one critic, of pictures: as SRGAN
+    srkit reproduce srfeat                    everything below, and the cards
+
+"perceptual" has no critic; "three-phases" goes on from it, instead of from "mse".
+Differs: values outside [0, 1] are not clipped before VGG-19, which would leave them no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from srkit import features
+from srkit.losses import MSE, Adversarial, Content, FeatureAdversarial, Sum
+from srkit.losses.objectives import Standard
+from srkit.losses.perceptual import rms
+from srkit.models.srfeat import FeatureDiscriminator, ImageDiscriminator, SRFeat
+from srkit.recipes import RecipeRun
+from srkit.training.fit import enlarge
+from srkit.training.schedules import Halving, Multistep
+
+SCALE = 4
+
+# "mse" takes `steps`; what goes on from it `turn_steps`, on crops of its own. layer: what content
+# and critic look at; unit: what its features are divided by, "rms" makes that their size.
+# adversarial: weight of each critic beside content of weight 1; with 1 a young critic pulls a fifth
+# as hard at the weights of "mse" as content of rms 1.
+BUDGETS = {
+    "smoke": {
+        "data": "procedural", "tests": (), "trunk": "random", "layer": "conv2", "unit": "rms",
+        "network": {"channels": 8, "blocks": 2}, "critics": {"channels": 4, "hidden": 8},
+        "stages": (4, 2), "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
+        "turn_steps": 2, "turn_patch": 16, "turn_rate": 2e-4, "adversarial": 1.0,
+        "from_scratch": True,
+    },
+    "laptop": {
+        "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
+        "validate_every": 500, "trunk": "oxford", "layer": "relu4_4", "unit": "rms",
+        "network": {"channels": 32, "blocks": 6}, "critics": {"channels": 16, "hidden": 64},
+        "stages": (4, 2), "steps": 2000, "batch": 8, "patch": 24, "rate": 1e-3,
+        "turn_steps": 400, "turn_patch": 16, "turn_rate": 2e-4, "adversarial": 1.0,
+    },
+    "gpu": {
+        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
+        "validate_every": 5000, "trunk": "oxford", "layer": "relu5_4", "unit": "rms",
+        "network": {}, "critics": {}, "stages": (4, 4), "steps": 50_000, "batch": 9, "patch": 24,
+        "rate": 1e-4, "turn_steps": 20_000, "turn_patch": 32, "turn_rate": 1e-4,
+        "adversarial": 1.0,
+    },
+    "paper": {
+        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
+        "validate_every": 5000, "trunk": "oxford", "layer": "relu5_4", "unit": 12.75,
+        "network": {}, "critics": {}, "stages": (4, 4), "steps": 317_000, "batch": 9, "patch": 74,
+        "rate": 1e-4, "turn_steps": 75_500, "turn_patch": 74, "turn_rate": 1e-4,
+        "adversarial": 1e-3,
+    },
+}  # fmt: skip
+
+# SRFeat_M by a review that quotes it; SRFeat_IF, the same network in the end, by its first author.
+PAPER = {
+    "srfeat": {"Set5": {"psnr": 30.03}, "Set14": {"psnr": 26.73}},
+    "mse": {
+        "Set5": {"psnr": 32.27, "ssim": 0.8938},
+        "Set14": {"psnr": 28.71, "ssim": 0.7835},
+        "BSD100": {"psnr": 27.64, "ssim": 0.7378},
+    },
+}
+
+
+def network(run: RecipeRun) -> SRFeat:
+    return SRFeat(SCALE, **run.plan["network"])
+
+
+def mse(run: RecipeRun) -> nn.Module:
+    """Squared error, from random weights."""
+    model = run.build(partial(network, run))
+    run.fit(model, MSE(), run.crops(SCALE), rate=Halving(run.plan["rate"], every=0.2))
+    return model
+
+
+def turn(run: RecipeRun, critics: tuple[str, ...], start: str = "mse") -> nn.Module:
+    """From trained weights to what features and critics want; batch norm stays as it is."""
+    plan, model = run.plan, run.trained(start, network(run))
+    for layer in batch_norms(model):
+        layer.requires_grad_(False)
+    run.fit(
+        model,
+        total(run, critics),
+        run.crops(SCALE),
+        rate=Multistep(plan["turn_rate"], at=(0.4, 0.8), factor=0.1),
+        steps=plan["turn_steps"],
+        patch=plan["turn_patch"],
+        forward=enlarge_as_tested,
+        validate_every=plan["turn_steps"] // 5 or 1,
+        from_scratch=plan.get("from_scratch", False),
+    )
+    return model
+
+
+def total(run: RecipeRun, critics: tuple[str, ...]) -> Sum:
+    """Content, and the critics of "image" and "feature" that are asked for."""
+    plan, size = run.plan, SCALE * run.plan["turn_patch"]
+    known = plan["trunk"] != "random"
+    extractor = features.vgg19(plan["trunk"]) if known else features.random_tanh()
+    layer, unit = plan["layer"], plan["unit"]
+    if unit == "rms":
+        unit = rms(extractor, [layer])[layer]
+    loss = 1.0 * Content(extractor, {layer: 1.0}, unit=unit)
+    depth = dict(zip(("image", "feature"), plan["stages"], strict=True))
+    for name in critics:
+        if name == "image":
+            make = partial(ImageDiscriminator, size, stages=depth[name], **plan["critics"])
+            term = Adversarial(run.build(make), Standard())
+        else:
+            channels, side, _ = extractor(torch.zeros(3, size, size), layer)[layer].shape
+            make = partial(
+                FeatureDiscriminator, channels, side, stages=depth[name], **plan["critics"]
+            )
+            term = FeatureAdversarial(run.build(make), Standard(), extractor, layer, unit=unit)
+        loss = loss + plan["adversarial"] * term
+    return loss
+
+
+def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+
+def enlarge_as_tested(network: nn.Module, data: dict) -> tuple[Tensor, dict]:
+    """`enlarge` with the batch norm's own statistics, which stay as they are."""
+    for layer in batch_norms(network):
+        layer.eval()
+    return enlarge(network, data)
+
+
+VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
+    "srfeat": partial(turn, critics=("image", "feature")),
+    "mse": mse,
+    "perceptual": partial(turn, critics=()),
+    "image": partial(turn, critics=("image",)),
+    "feature": partial(turn, critics=("feature",)),
+    "three-phases": partial(turn, critics=("image", "feature"), start="perceptual"),
+}
