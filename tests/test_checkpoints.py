@@ -96,7 +96,7 @@ def test_after_an_exception_at_any_step(kind, undisturbed, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_ctrl_c_the_step_at_hand_is_kept(kind, undisturbed, tmp_path):
-    crops = Crops({KILL_AT: lambda: os.kill(os.getpid(), signal.SIGINT)})
+    crops = Crops({KILL_AT: lambda: signal.raise_signal(signal.SIGINT)})
     with pytest.raises(KeyboardInterrupt):
         train(kind, tmp_path, crops)
     assert steps_of(tmp_path)[-1] == KILL_AT
@@ -106,7 +106,7 @@ def test_after_ctrl_c_the_step_at_hand_is_kept(kind, undisturbed, tmp_path):
 def test_a_second_ctrl_c_ends_at_once_and_handlers_are_put_back(tmp_path, undisturbed):
     def twice():
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
@@ -120,7 +120,7 @@ def test_a_request_during_the_last_look_is_heard(tmp_path):
     """Or the next stage would begin."""
 
     def validate(model):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return {}
 
     with pytest.raises(KeyboardInterrupt):
@@ -147,7 +147,7 @@ def test_after_a_full_disk_the_checkpoint_before_it_is_whole(tmp_path, undisturb
 
 def test_after_a_damaged_checkpoint(tmp_path, undisturbed):
     with pytest.raises(KeyboardInterrupt):
-        train("gan", tmp_path, Crops({11: lambda: os.kill(os.getpid(), signal.SIGINT)}))
+        train("gan", tmp_path, Crops({11: lambda: signal.raise_signal(signal.SIGINT)}))
     newest = checkpoints.found(tmp_path)[-1]
     os.truncate(newest, newest.stat().st_size // 2)
     with pytest.warns(UserWarning, match="checkpoint-00000011.pt is cut off"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from types import SimpleNamespace
 
@@ -100,7 +99,7 @@ def test_the_weights_are_kept_with_their_origin(done):
 @pytest.mark.parametrize("stage", [0, 1])
 def test_a_run_that_is_stopped_in_any_stage_ends_with_the_same_weights(stage, done, tmp_path):
     crops = [None, None]
-    crops[stage] = Crops({KILL_AT: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    crops[stage] = Crops({KILL_AT: lambda: signal.raise_signal(signal.SIGTERM)})
     with pytest.raises(SystemExit) as caught:
         two_stages(tmp_path, crops=crops, recipe="toy")
     assert caught.value.code == 128 + signal.SIGTERM

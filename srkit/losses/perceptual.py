@@ -30,6 +30,7 @@ class Layers(FeatureTerm):
     """sum_j w_j distance(phi_j(sr) / unit_j, phi_j(hr) / unit_j), phi_j the features of layer j.
 
     unit, what features are divided by before they are compared:
+
     - a number: 1 leaves them as they are, 12.75 is SRGAN's;
     - "mean": their mean magnitude in each picture (EnhanceNet's "mean of one");
     - "rms": their root mean square on one fixed picture, so that weights mean much the same with

@@ -76,20 +76,20 @@ def fit(
 ) -> list[dict]:
     """Train `model` in place; return the history, one row a validation.
 
-    batch, patch: crops a step, over all processes, and their side in LR pixels.
-    steps | minutes: the budget; `rate` (`srkit.training.schedules`) follows its spent share.
-    forward(network, data) -> (sr, inputs): how a batch becomes a result, and what the loss gets
-        beside it (the negative of a contrastive loss, say).
-    optimizer: one of an earlier call keeps its moments (a cyclic schedule); without one they start
-        from zero (a warm start). A group's "share" multiplies the rate of its parameters.
-    critic_optimizer, critic_rate: for the critics of the loss's adversarial terms, trained in turn.
-        Such a loss refuses an untrained network, unless `from_scratch`.
-    clip: the largest gradient norm. ema: decay of an average of the weights, which is what gets
-        validated, and what `model` holds in the end.
-    precision: "auto" is bfloat16 where the hardware multiplies it, else float32.
-    folder: for checkpoints, every `save_every` steps (when validated, unless told). Called again
-        with it, `fit` goes on where it stopped, on a CPU bit for bit. The first Ctrl-C or SIGTERM
-        ends with a checkpoint after the step at hand, the second at once.
+    - batch, patch: crops a step, over all processes, and their side in LR pixels.
+    - steps or minutes: the budget; `rate` (`srkit.training.schedules`) follows its spent share.
+    - forward(network, data) -> (sr, inputs): how a batch becomes a result, and what the loss gets
+      beside it (the negative of a contrastive loss, say).
+    - optimizer: one of an earlier call keeps its moments (a cyclic schedule); without one they
+      start from zero (a warm start). A group's "share" multiplies the rate of its parameters.
+    - critic_optimizer, critic_rate: for the critics of the loss's adversarial terms, trained in
+      turn. Such a loss refuses an untrained network, unless `from_scratch`.
+    - clip: the largest gradient norm. ema: decay of an average of the weights, which is what gets
+      validated, and what `model` holds in the end.
+    - precision: "auto" is bfloat16 where the hardware multiplies it, else float32.
+    - folder: for checkpoints, every `save_every` steps (when validated, unless told). Called again
+      with it, `fit` goes on where it stopped, on a CPU bit for bit. The first Ctrl-C or SIGTERM
+      ends with a checkpoint after the step at hand, the second at once.
 
     Raises FloatingPointError at the first loss that is not finite; the batch is kept in `folder`.
     """

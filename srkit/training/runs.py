@@ -27,9 +27,9 @@ from srkit.weights import load_weights, save_weights
 class Run:
     """One training and its folder: `run.json`, `history.jsonl`, `model.safetensors`, `samples/`.
 
-    A recipe builds a network by `build`, trains it by `fit`, once a stage, and `finish`es it. Run
-    again in the same folder, stages that are done are passed over, and one that was stopped goes on
-    from its last checkpoint.
+    A recipe builds a network by `build`, trains it by `fit`, once a stage, and ends with `finish`.
+    Run again in the same folder, stages that are done are passed over, and one that was stopped
+    goes on from its last checkpoint.
     """
 
     def __init__(
