@@ -103,6 +103,15 @@ def test_after_ctrl_c_the_step_at_hand_is_kept(kind, undisturbed, tmp_path):
     assert_same(train(kind, tmp_path), undisturbed[kind])
 
 
+@pytest.fixture
+def in_a_terminal():
+    """Ctrl-C interrupts; a shell that starts tests in the background has it ignored instead."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_a_terminal")
 def test_a_second_ctrl_c_ends_at_once_and_handlers_are_put_back(tmp_path, undisturbed):
     def twice():
         for _ in range(2):
