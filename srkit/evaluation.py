@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from srkit import metrics
+from srkit import metrics, tables
 from srkit.datasets.catalog import CATALOG, Pair, pairs
 from srkit.degrade import make_lr
 from srkit.images import modcrop, read_image, read_picture, round_8bit, to_y
@@ -99,12 +98,7 @@ class Scores:
         return "\n".join([*self._caption(), *lines])
 
     def _repr_html_(self) -> str:
-        head, *rows = self._cells()
-        body = "".join(f"<tr>{_cells_html(row, 'td')}</tr>" for row in rows)
-        return (
-            f"<table><caption>{'<br>'.join(map(escape, self._caption()))}</caption>"
-            f"<thead><tr>{_cells_html(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
-        )
+        return tables.html(self._cells(), self._caption())
 
     def _caption(self) -> list[str]:
         lines = [
@@ -121,10 +115,6 @@ class Scores:
             [f"{v:.{digits[key]}f}" if key in digits else v for key, v in row.items()]
             for row in (*self.rows, means)
         ]
-
-
-def _cells_html(cells: list[str], tag: str) -> str:
-    return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
 
 
 def evaluate(

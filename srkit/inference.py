@@ -54,15 +54,13 @@ def upscale(
         that comes out not finite in bfloat16 is done again in float32.
     device: None is where the network is. The network itself comes back as it was.
     """
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision {precision!r}: choose auto, float32 or bfloat16")
     if tile is not None and tile < 1:
         raise ValueError(f"tile={tile}: a tile has at least 1 pixel; None takes the picture whole")
     if overlap is not None and overlap < 0:
         raise ValueError(f"overlap={overlap}: it cannot be negative; None measures the right one")
 
     with _borrowed(model, device) as device:
-        bf16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+        bf16 = in_bfloat16(precision, device)
 
         def run(window: Tensor) -> Tensor:
             if self_ensemble:
@@ -217,6 +215,13 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = getattr(torch.cpu, "get_capabilities", dict)()  # absent from the oldest supported torch
     return device.type == "cpu" and any(known.get(x) for x in ("amx_bf16", "avx512_bf16"))
+
+
+def in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether "auto", "float32" or "bfloat16" means bfloat16 on this device."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision {precision!r}: choose auto, float32 or bfloat16")
+    return precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
 
 
 @contextmanager

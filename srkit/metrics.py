@@ -9,8 +9,7 @@ One picture (3, H, W) gives a float, a batch (B, 3, H, W) one value a picture, a
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -22,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srkit import features, images
+from srkit import features, images, tables
 
 CHANNELS = {
     "rgb": lambda x: x,
@@ -203,13 +202,7 @@ class Explanation:
         )
 
     def _repr_html_(self) -> str:
-        def line(tag: str, cells: Iterable[str]) -> str:
-            inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
-            return f"<tr>{inner}</tr>"
-
-        heading, *body = self._cells()
-        lines = "".join(line("td", cells) for cells in body)
-        return f"<table><thead>{line('th', heading)}</thead><tbody>{lines}</tbody></table>"
+        return tables.html(self._cells())
 
 
 def explain_psnr(a: images.ImageLike, b: images.ImageLike, *, scale: int) -> Explanation:

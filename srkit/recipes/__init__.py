@@ -31,7 +31,7 @@ from srkit.evaluation import evaluate, load_pair
 from srkit.images import read_image, to_8bit
 from srkit.inference import upscale
 from srkit.training.cards import Card, card
-from srkit.training.runs import Run, pictures_hash
+from srkit.training.runs import Run, data_facts
 
 RECIPES = (
     "srgan", "enhancenet", "memnet", "dbpn", "idn", "rdn", "rcan", "msrn", "carn", "zssr",
@@ -161,12 +161,10 @@ class RecipeRun(Run):
 
     def crops(self, scale: int | tuple[int, ...]) -> Patches:
         """Crops of the plan's pictures, made once a process; their hash goes into the record."""
-        name = self.plan["data"]
-        pictures = training_pictures(name)
-        self.facts["data"] = {
-            "name": name, "pictures": len(pictures), "sha256": pictures_hash(pictures)
-        }  # fmt: skip
-        return _crops(name, scale)
+        if "data" not in self.facts:
+            name = self.plan["data"]
+            self.facts["data"] = data_facts(name, training_pictures(name))
+        return _crops(self.plan["data"], scale)
 
     def fit(self, model: nn.Module, loss, crops, **how) -> None:
         """A stage; steps, batch, patch, and how often to validate are the plan's, unless given."""

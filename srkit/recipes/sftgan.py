@@ -31,7 +31,7 @@ from srkit.losses import L1, ClassAdversarial, content
 from srkit.models.sftgan import SFT, SFTGAN, Discriminator
 from srkit.recipes import RecipeRun
 from srkit.resize import imresize
-from srkit.training.runs import pictures_hash
+from srkit.training.runs import data_facts
 from srkit.training.schedules import Halving, Multistep
 from srkit.training.starts import hand_through
 
@@ -175,8 +175,7 @@ def enlarge(network: nn.Module, data: dict, by: str, category: bool = False) -> 
 def crops(run: RecipeRun) -> Priors:
     """Crops with their maps; the pictures' hash goes into the record."""
     pictures, labels = made(*run.plan["pictures"], seed=0)
-    sha256 = pictures_hash(pictures)
-    run.facts["data"] = {"name": run.plan["data"], "pictures": len(pictures), "sha256": sha256}
+    run.facts["data"] = data_facts(run.plan["data"], pictures)
     return Priors(pictures, labels, classes=len(TEXTURES), scale=SCALE)
 
 

@@ -40,7 +40,7 @@ from srkit.losses.perceptual import rms
 from srkit.models.ttsr import LTE, TTSR, Discriminator, MainNet, PlainNet, enlarged
 from srkit.recipes import PROTOCOL, RecipeRun, training_pictures
 from srkit.training.fit import adam, enlarge
-from srkit.training.runs import pictures_hash
+from srkit.training.runs import data_facts
 from srkit.training.schedules import Constant, Halving
 from srkit.training.starts import hand_through
 
@@ -225,10 +225,8 @@ def crops(run: RecipeRun) -> References:
     """The plan's pictures with references; their hash goes into the record."""
     found = references(run.plan["data"], run.plan["level"])
     pictures = [found.patches.picture(k) for k in range(len(found.patches.hr))]
-    run.facts["data"] = {
-        "name": run.plan["data"], "references": run.plan["level"], "pictures": len(pictures),
-        "sha256": pictures_hash(pictures),
-    }  # fmt: skip
+    level = run.plan["level"]
+    run.facts["data"] = data_facts(run.plan["data"], pictures, references=level)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -33,7 +34,7 @@ class Card:
         return "\n".join([self.title, tables.text(self.rows), *self.causes])
 
     def _repr_html_(self) -> str:
-        causes = "".join(f"<p>{line}</p>" for line in self.causes)
+        causes = "".join(f"<p>{escape(line)}</p>" for line in self.causes)
         return tables.html(self.rows, [self.title]) + causes
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from srkit.images import to_y, with_y
-from srkit.inference import has_bfloat16
+from srkit.inference import in_bfloat16
 from srkit.losses.terms import Sum, Term
 from srkit.training.adversarial import average_gradients, critic_step, refuse_untrained
 from srkit.training.schedules import Schedule
@@ -156,13 +156,6 @@ def fit(
             raise requests[0]
     state.end()
     return state.history
-
-
-def in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether "auto", "float32" or "bfloat16" means bfloat16 on this device."""
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision {precision!r}: choose auto, float32 or bfloat16")
-    return precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
 
 
 def _moved(batch: Batch, device: torch.device, layout: torch.memory_format) -> dict:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 import srkit
 from srkit.files import data_path, write_whole
 from srkit.images import write_image
+from srkit.inference import in_bfloat16
 from srkit.losses.terms import Sum, Term
-from srkit.training.fit import Crops, fit, in_bfloat16
+from srkit.training.fit import Crops, fit
 from srkit.training.schedules import Schedule
 from srkit.weights import load_weights, save_weights
 
@@ -222,6 +223,16 @@ def pictures_hash(pictures: Sequence[Tensor]) -> str:
         digest.update(str(tuple(picture.shape)).encode())
         digest.update(picture.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def data_facts(name: str, pictures: Sequence[Tensor], **more: object) -> dict:
+    """For a record: what was trained on, beyond doubt."""
+    return {
+        "name": name,
+        **more,
+        "pictures": len(pictures),
+        "sha256": pictures_hash(pictures),
+    }
 
 
 def peak_memory() -> int | None:
