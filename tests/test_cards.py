@@ -2,7 +2,7 @@
 
 import pytest
 
-from srkit.training.cards import card, causes, plot, summary
+from srkit.training.cards import card, causes, opening, plot, summary
 
 
 def record(seed=0, psnr=30.0, **changed):
@@ -65,3 +65,16 @@ def test_a_plot_is_a_png_and_needs_something_to_plot(tmp_path):
     assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="not validated"):
         plot([record(stages=[{"steps": 5, "history": [{"step": 5}]}])], tmp_path / "none.png")
+
+
+def test_an_opening_tells_times_and_hardware():
+    told = opening(25, 30, laptop=12.4, records=[record(), record(cpu_minutes=1.75)])
+    assert told.rows[1:] == [
+        ["to read", "25 minutes"],
+        ["to run, budget smoke", "30 seconds of one core"],
+        ["to run, budget laptop", "12 minutes of one core"],
+        ["the recorded runs", "2, in all 6 minutes"],
+        ["they ran on", "1 thread(s), AVX2"],
+    ]
+    assert "<caption>" not in told._repr_html_()
+    assert len(opening(5, 9).rows) == 3

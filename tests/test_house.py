@@ -28,6 +28,7 @@ FLOORS = (
     ("weights", "evaluation"),
     ("training", "interpolate", "export"),
     ("recipes",),
+    ("ledger",),
     ("cli",),
     ("__main__",),
 )

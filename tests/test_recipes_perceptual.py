@@ -10,7 +10,7 @@ import torch
 from srkit.layers import RDB
 from srkit.losses import style
 from srkit.models.srresnet import MSRResNet
-from srkit.recipes import enhancenet, esrgan, recipe, srgan, train
+from srkit.recipes import enhancenet, esrgan, recipe, recorded, srgan, train
 
 NAMES = ("srgan", "enhancenet", "esrgan")
 ALL = [(name, variant) for name in NAMES for variant in recipe(name).VARIANTS]
@@ -119,3 +119,10 @@ def test_a_rescaled_block_adds_that_much_of_its_residual(rng):
         hook = block.register_forward_hook(lambda *a, s=scaling: esrgan.rescale(s, *a))
         torch.testing.assert_close(block(x) - x, scaling / 0.2 * (plain - x))
         hook.remove()
+
+
+def test_a_recorded_network_is_shipped_and_what_is_not_says_how_to_get_it():
+    model = recorded("esrgan", "psnr")
+    assert (type(model).__name__, model.scale) == ("RRDBNet", 4)
+    with pytest.raises(FileNotFoundError, match="srkit train esrgan --variant start-1-scaling-1"):
+        recorded("esrgan", "start-1-scaling-1")

@@ -375,10 +375,12 @@ ZOO: tuple[Entry, ...] = (
 
     Entry("srresnet", 4, SRRESNET, 1_549_462, SRGAN_PAPER),
     Entry("srresnet_tiny", 4, SRRESNET, 210_636, SRGAN_PAPER, {"channels": 32, "blocks": 6}),
+    Entry("srresnet_slim", 4, SRRESNET, 103_990, SRGAN_PAPER, {"channels": 16}),
     # BasicSR's variant without batch norm.
     Entry("msrresnet", 2, MSRRESNET, 1_369_859, SRGAN_PAPER),
     Entry("msrresnet", 3, MSRRESNET, 1_554_499, SRGAN_PAPER),
     Entry("msrresnet", 4, MSRRESNET, 1_517_571, SRGAN_PAPER),
+    Entry("msrresnet_tiny", 4, MSRRESNET, 195_971, SRGAN_PAPER, {"channels": 32, "blocks": 6}),
 
     Entry("srfeat", 4, SRFEAT, 6_187_907, SRFEAT_PAPER),
     Entry("srfeat_tiny", 4, SRFEAT, 199_139, SRFEAT_PAPER, {"channels": 32, "blocks": 6}),

@@ -28,10 +28,12 @@ from torch import Tensor, nn
 from srkit.datasets import catalog, procedural
 from srkit.datasets.patches import Patches
 from srkit.evaluation import evaluate, load_pair
+from srkit.files import data_path
 from srkit.images import read_image, to_8bit
 from srkit.inference import upscale
 from srkit.training.cards import Card, card
 from srkit.training.runs import Run, data_facts
+from srkit.weights import load_checkpoint
 
 RECIPES = (
     "srgan", "enhancenet", "memnet", "dbpn", "idn", "rdn", "rcan", "msrn", "carn", "zssr",
@@ -97,6 +99,22 @@ def reproduce(
     """Train variants (all, unless named) with each seed; a card each. `how` is `train`'s."""
     chosen = list(variants) or list(recipe(name).VARIANTS)
     return [card([train(name, v, seed=seed, **how) for seed in seeds]) for v in chosen]
+
+
+def recorded(name: str, variant: str, *, budget: str = "laptop") -> nn.Module:
+    """The network of a recorded run that srkit ships, as the chapters show it (seed 0, float16).
+
+    Its record is `srkit.training.runs.read_runs(name)`'s; its file's header names the run. Raises
+    FileNotFoundError for a run whose weights are not shipped: train it, `srkit.train`.
+    """
+    try:
+        path = data_path(f"weights/{name}-{budget}-{variant}_x{recipe(name).SCALE}.safetensors")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"srkit ships no weights of {name}, {variant}, {budget}: "
+            f"srkit train {name} --variant {variant} --budget {budget} makes them"
+        ) from None
+    return load_checkpoint(path)
 
 
 class RecipeRun(Run):

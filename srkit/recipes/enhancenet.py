@@ -29,6 +29,7 @@ from srkit.losses.perceptual import stand_in
 from srkit.losses.texture import SETUPS
 from srkit.models.enhancenet import Discriminator, EnhanceNet
 from srkit.recipes import RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.schedules import Constant, Halving
 
 SCALE = 4
@@ -152,3 +153,14 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "pat-8": partial(turn, loss="pat", patch=8),
     "pat-whole": partial(turn, loss="pat", patch=None),
 }
+
+CLAIMS = (
+    Claim("the full loss costs PSNR", "pat", "e", sign=-1),
+    Claim("the full loss looks better", "pat", "e", "lpips", -1),
+    Claim("features alone already cost PSNR", "p", "e", sign=-1),
+    Claim("features alone look better", "p", "e", "lpips", -1),
+    Claim("critic and texture add to features", "pat", "p", "lpips", -1),
+    Claim("the texture term adds to features and critic", "pat", "pa", "lpips", -1),
+    Claim("patches of 16 beat whole crops", "pat", "pat-whole", "lpips", -1),
+    Claim("patches of 16 beat patches of 4", "pat", "pat-4", "lpips", -1),
+)

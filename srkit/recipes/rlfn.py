@@ -25,6 +25,7 @@ from srkit.models.rfdn import RFDN
 from srkit.models.rlfn import RLFN
 from srkit.recipes import RecipeRun
 from srkit.resize import imresize
+from srkit.training.claims import Claim
 from srkit.training.fit import adam
 from srkit.training.schedules import Halving
 from srkit.training.starts import hand_through
@@ -39,8 +40,8 @@ BUDGETS = {
         "start": "picture", "contrast_steps": 2,
     },
     "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2000, "batch": 16,
-        "patch": 24, "rate": 5e-3, "start": "picture", "contrast_steps": 300,
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1000, "batch": 16,
+        "patch": 24, "rate": 5e-3, "start": "picture", "contrast_steps": 200,
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 64,
@@ -126,10 +127,9 @@ def cyclic(run: RecipeRun, make: Callable[[], nn.Module]) -> nn.Module:
     return model
 
 
-def warm_start(run: RecipeRun, make: Callable[[], nn.Module]) -> nn.Module:
-    """The schedule twice, the second time from the weights alone, with a fresh optimiser."""
-    model = fresh(run, make)
-    pixel_stage(run, model)
+def warm_start(run: RecipeRun, start: str, make: Callable[[], nn.Module]) -> nn.Module:
+    """The schedule once more, from the weights alone, with a fresh optimiser."""
+    model = run.trained(start, make())
     pixel_stage(run, model)
     return model
 
@@ -186,7 +186,7 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "one-stage": partial(one_stage, make=rlfn_tiny),
     "long": partial(long, make=rlfn_tiny),
     "cyclic": partial(cyclic, make=rlfn_tiny),
-    "warm-start": partial(warm_start, make=rlfn_tiny),
+    "warm-start": partial(warm_start, start="one-stage", make=rlfn_tiny),
     "last-L1": partial(last_stage, start="warm-start", make=rlfn_tiny, contrast=None),
     **{
         f"last-{name}": partial(last_stage, start="warm-start", make=rlfn_tiny, contrast=name)
@@ -194,9 +194,20 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     },
     "edsr-one-stage": partial(one_stage, make=edsr_tiny),
     "edsr-long": partial(long, make=edsr_tiny),
-    "edsr-warm-start": partial(warm_start, make=edsr_tiny),
+    "edsr-warm-start": partial(warm_start, start="edsr-one-stage", make=edsr_tiny),
     "edsr-last-L1": partial(last_stage, start="edsr-warm-start", make=edsr_tiny, contrast=None),
     "edsr-last-random-tanh": partial(
         last_stage, start="edsr-warm-start", make=edsr_tiny, contrast="random-tanh"
     ),
 }
+
+CLAIMS = (
+    Claim("warm start beats one long run", "warm-start", "long"),
+    Claim("warm start beats a schedule run twice", "warm-start", "cyclic"),
+    Claim("a contrastive last stage beats one of L1 alone", "rlfn", "last-L1"),
+    Claim("random tanh features beat VGG-19's deep ones", "rlfn", "last-vgg-deep"),
+    Claim("shallow features of VGG-19 beat deep ones", "last-vgg-shallow", "last-vgg-deep"),
+    Claim("RFDB's branches are worth little", "block-RFDBR24", "block-RFDB24", sign=0),
+    Claim("RLFB is worth RFDBR at one width", "block-RLFB28", "block-RFDBR28", sign=0),
+    Claim("warm start helps EDSR too", "edsr-warm-start", "edsr-long"),
+)

@@ -40,6 +40,7 @@ from srkit.losses.balance import Factors
 from srkit.losses.objectives import Standard
 from srkit.models.srresnet import Discriminator, MSRResNet, SRResNet
 from srkit.recipes import RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.fit import adam
 from srkit.training.schedules import Halving, Multistep
 
@@ -211,3 +212,14 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "three-average": partial(adaptive, loss="three", make=average),
     "three-gradient": partial(adaptive, loss="three-gradient", make=gradient),
 }
+
+CLAIMS = (
+    Claim("the full loss costs PSNR", "srgan", "mse", sign=-1),
+    Claim("the full loss looks better", "srgan", "mse", "lpips", -1),
+    Claim("features of VGG22 cost PSNR", "vgg22", "mse", sign=-1),
+    Claim("a critic beside squared error costs PSNR", "gan", "mse", sign=-1),
+    Claim("a critic beside squared error looks better", "gan", "mse", "lpips", -1),
+    Claim("VGG54 with a critic looks better than without", "srgan", "vgg54", "lpips", -1),
+    Claim("VGG54 looks better than VGG22, each with a critic", "srgan", "vgg22-gan", "lpips", -1),
+    Claim("it is the loss, not longer training", "srgan", "mse-on", "lpips", -1),
+)

@@ -31,11 +31,11 @@ class Card:
     causes: list[str]
 
     def __str__(self) -> str:
-        return "\n".join([self.title, tables.text(self.rows), *self.causes])
+        return "\n".join(filter(None, [self.title, tables.text(self.rows), *self.causes]))
 
     def _repr_html_(self) -> str:
         causes = "".join(f"<p>{escape(line)}</p>" for line in self.causes)
-        return tables.html(self.rows, [self.title]) + causes
+        return tables.html(self.rows, [self.title] if self.title else []) + causes
 
 
 def card(records: Mapping | Iterable[Mapping]) -> Card:
@@ -71,14 +71,37 @@ def card(records: Mapping | Iterable[Mapping]) -> Card:
     return Card(title, rows, causes(first))
 
 
+def opening(read: int, smoke: int, *, laptop: float = 0, records: Iterable[Mapping] = ()) -> Card:
+    """What a chapter tells at its top: minutes to read, seconds and minutes to run, and hardware.
+
+    laptop: minutes that its own training takes with that budget. records: of the runs that it
+    shows; their machine and their time are read from them.
+    """
+    rows = [["this chapter", ""], ["to read", f"{read} minutes"]]
+    rows += [["to run, budget smoke", f"{smoke} seconds of one core"]]
+    if laptop:
+        rows += [["to run, budget laptop", f"{laptop:.0f} minutes of one core"]]
+    if records := list(records):
+        minutes = sum(record.get("cpu_minutes", record["minutes"]) for record in records)
+        rows += [["the recorded runs", f"{len(records)}, in all {minutes:.0f} minutes"]]
+        rows += [["they ran on", "; ".join(sorted({where(record) for record in records}))]]
+    return Card("", rows, [])
+
+
+def where(record: Mapping) -> str:
+    """What a run ran on, in words."""
+    machine = record["machine"]
+    return machine["gpu"] or f"{machine['threads']} thread(s), {machine['capability']}"
+
+
 def spread(values: Sequence[float], digits: int) -> str:
     """The mean, and the sample standard deviation where there are several."""
     text = f"{mean(values):.{digits}f}"
     return text if len(values) == 1 else f"{text} ± {stdev(values):.{digits}f}"
 
 
-def causes(record: Mapping) -> list[str]:
-    """What was done otherwise than in the paper, and what it was done with."""
+def otherwise(record: Mapping) -> str:
+    """What was done otherwise than in the paper."""
     plan, paper = record["plan"], record["paper"]["plan"]
     parts = [
         f"{plan[key]:,} of {paper[key]:,} {what}"
@@ -87,13 +110,15 @@ def causes(record: Mapping) -> list[str]:
     ]
     if plan["data"] != paper["data"]:
         parts.insert(0, f"trained on {plan['data']}, the paper on {paper['data']}")
-    machine = record["machine"]
-    device = machine["gpu"] or f"{machine['threads']} thread(s), {machine['capability']}"
+    return "; ".join(parts) or "nothing that the plan tells"
+
+
+def causes(record: Mapping) -> list[str]:
+    """What was done otherwise than in the paper, and what it was done with."""
     return [
-        f"{record['parameters']:,} parameters. Otherwise than the paper: "
-        + ("; ".join(parts) or "nothing that the plan tells")
-        + ".",
-        f"{record['minutes']:.1f} minutes of training on {device}, torch {machine['torch']}, "
+        f"{record['parameters']:,} parameters. Otherwise than the paper: {otherwise(record)}.",
+        f"{record['minutes']:.1f} minutes of training on {where(record)}, "
+        f"torch {record['machine']['torch']}, "
         f"{record['peak_memory_mib']:,} MiB at most. Protocol {record['protocol']}.",
     ]
 

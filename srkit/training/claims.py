@@ -1,0 +1,62 @@
+"""A paper's claims as statements about runs: this variant does better than that one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+# Differences that a run of minutes can show; between smaller ones chance decides.
+TELLS = {"psnr": 0.1, "lpips": 0.01}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`of` differs from `against`, two variants of a recipe, in what a test set says of them.
+
+    sign: which way the paper has it: +1, the metric of `of` is higher, -1, it is lower, or 0, the
+    two are alike. paper: by how much, where it has a figure; None where both variants' figures are
+    in the recipe's PAPER, or nowhere.
+    """
+
+    says: str
+    of: str
+    against: str
+    metric: str = "psnr"
+    sign: int = 1
+    test: str = "Set5"
+    paper: float | None = None
+
+    def differences(self, records: Iterable[Mapping]) -> list[float]:
+        """of - against, for each seed that both were run with, in the order of the seeds."""
+        scores: dict[tuple[str, int], float] = {}
+        for record in records:
+            if record["variant"] in (self.of, self.against) and self.test in record["metrics"]:
+                score = record["metrics"][self.test].get(self.metric)
+                if score is not None:
+                    scores[record["variant"], record["seed"]] = score
+        seeds = sorted({seed for variant, seed in scores if variant == self.of})
+        return [
+            scores[self.of, seed] - scores[self.against, seed]
+            for seed in seeds
+            if (self.against, seed) in scores
+        ]
+
+    def verdict(self, differences: list[float]) -> str:
+        """What the runs say: "yes", "no", "cannot tell" or "not run".
+
+        Told apart are means of TELLS and more, and with several seeds also of twice their standard
+        error; one seed has none, so the verdict says how many there were.
+        """
+        if not differences:
+            return "not run"
+        count, middle = len(differences), mean(differences)
+        error = stdev(differences) / count**0.5 if count > 1 else 0.0
+        told_apart = abs(middle) >= max(TELLS[self.metric], 2 * error)
+        if self.sign == 0:
+            word = "no" if told_apart else "yes"
+        elif told_apart:
+            word = "yes" if middle * self.sign > 0 else "no"
+        else:
+            word = "cannot tell"
+        return f"{word} ({count} seed{'s' if count > 1 else ''})"

@@ -1,0 +1,87 @@
+"""The ledger: claims decided by runs, and every line read from a record."""
+
+import json
+
+import pytest
+
+from srkit import ledger
+from srkit.files import data_path
+from srkit.recipes import RECIPES, recipe
+from srkit.training.claims import Claim
+
+
+def runs(*scores):
+    """Records of variants "a" and "b", (a's PSNR, b's) a seed."""
+    return [
+        {"variant": variant, "seed": seed, "metrics": {"Set5": {"psnr": psnr}}}
+        for seed, pair in enumerate(scores)
+        for variant, psnr in zip("ab", pair, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scores", "sign", "verdict"),
+    [
+        ([(30.5, 30.0)], 1, "yes (1 seed)"),
+        ([(30.5, 30.0)], -1, "no (1 seed)"),
+        ([(30.5, 30.0)], 0, "no (1 seed)"),
+        ([(30.05, 30.0)], 1, "cannot tell (1 seed)"),
+        ([(30.05, 30.0)], 0, "yes (1 seed)"),
+        ([(30.5, 30.0), (30.4, 30.0), (30.6, 30.0)], 1, "yes (3 seeds)"),
+        ([(31.0, 30.0), (29.5, 30.0), (30.2, 30.0)], 1, "cannot tell (3 seeds)"),
+        ([], 1, "not run"),
+    ],
+)
+def test_a_claim_is_decided_by_size_and_by_spread(scores, sign, verdict):
+    claim = Claim("a beats b", "a", "b", sign=sign)
+    assert claim.verdict(claim.differences(runs(*scores))) == verdict
+
+
+def test_only_seeds_that_both_variants_have_are_compared():
+    claim = Claim("a beats b", "a", "b")
+    records = runs((30.0, 29.0), (31.0, 29.0))
+    assert claim.differences(records) == [1.0, 2.0]
+    assert claim.differences(records[:3]) == [1.0]
+    assert claim.differences([]) == []
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_claims_are_about_variants_that_exist(name):
+    module = recipe(name)
+    for claim in getattr(module, "CLAIMS", ()):
+        assert {claim.of, claim.against} <= set(module.VARIANTS), claim.says
+        assert claim.test in module.BUDGETS["laptop"]["tests"]
+
+
+def test_the_authors_weights_stand_beside_their_tables():
+    book = ledger.weights()
+    line = next(x for x in book.lines if x.claim == "rlfn x4, Set5, PSNR, dB")
+    assert (line.paper, line.theirs, line.ours, line.gap) == ("RLFN", "32.24'", "32.24", "+0.00")
+    assert line.budget == "authors' weights"
+    gaps = [x for x in book.lines if abs(float(x.gap)) > 0.01]
+    assert all(x.cause for x in gaps)
+    assert ledger.gap_cause("Set14", 0.09, False).startswith("Set14's grey picture")
+    assert ledger.gap_cause("Set5", 0.3, True) == "not found; the paper's value is second-hand"
+
+
+def test_trained_lines_are_the_records():
+    records = json.loads(data_path("runs/enhancenet.json").read_text())
+    ours = [r["metrics"]["Set5"]["psnr"] for r in records if r["variant"] == "e"]
+    line = next(x for x in ledger.trained(["enhancenet"]).lines if x.claim.startswith("e, Set5"))
+    assert line.ours.startswith(f"{sum(ours) / len(ours):.2f}")
+    assert line.theirs == "31.74"
+    assert "of 500,000 steps" in line.cause
+
+
+def test_a_paper_s_difference_is_taken_from_its_own_figures():
+    line = next(x for x in ledger.claims(["enhancenet"]).lines if "costs PSNR (pat" in x.claim)
+    assert line.theirs == "-3.18"
+    assert line.cause.startswith("yes")
+    assert ledger.claims(["memnet"]).lines == ()
+
+
+def test_a_ledger_is_shown_as_text_and_as_html():
+    book = ledger.claims(["enhancenet"])
+    assert str(book).splitlines()[0].split()[:2] == ["paper", "claim"]
+    assert "<th>the paper&#x27;s</th>" in book._repr_html_()
+    assert len(book.rows) == len(book.lines) + 1
