@@ -56,13 +56,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Lines of one kind. Prints as a table, in a notebook as HTML."""
+    """Lines of one kind. Prints as a table, in a notebook as HTML.
+
+    cause: the head of that column, which for claims holds the answer.
+    """
 
     lines: tuple[Line, ...]
+    cause: str = "cause"
 
     @property
     def rows(self) -> list[list[str]]:
-        heads = {"theirs": "the paper's"}
+        heads = {"theirs": "the paper's", "cause": self.cause}
         head = [heads.get(field.name, field.name) for field in fields(Line)]
         return [head, *(list(astuple(line)) for line in self.lines)]
 
@@ -168,7 +172,7 @@ def claims(names: Iterable[str] = RECIPES) -> Ledger:
                     where(pair[0]) if pair else "",
                 )
             )  # fmt: skip
-    return Ledger(tuple(lines))
+    return Ledger(tuple(lines), "answer")
 
 
 def records(name: str) -> list[dict]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from srkit.training.cards import card, causes, opening, plot, summary
+from srkit.training.cards import card, causes, opening, plot, scores, summary, validated
 
 
 def record(seed=0, psnr=30.0, **changed):
@@ -78,3 +78,20 @@ def test_an_opening_tells_times_and_hardware():
     ]
     assert "<caption>" not in told._repr_html_()
     assert len(opening(5, 9).rows) == 3
+
+
+def test_variants_stand_side_by_side_in_the_order_asked_for():
+    runs = [record(0, 30.0), record(1, 30.2), record(0, 29.0, variant="short")]
+    told = scores(runs, ["short", "absent", "long"], tests=["Set5"])
+    assert told.rows == [
+        ["", "parameters", "seeds", "Set5, PSNR, dB"],
+        ["short", "87,816", "1", "29.00"],
+        ["long", "87,816", "2", "30.10 ± 0.14"],
+    ]
+    assert [row[0] for row in scores(runs).rows[1:]] == ["long", "short"]
+
+
+def test_validations_are_counted_through_the_stages():
+    stage = {"steps": 1500, "history": [{"step": 10, "loss": 1.0}, {"step": 1500, "psnr": 29.0}]}
+    assert validated(record(stages=[stage, stage])) == [(1500, 29.0), (3000, 29.0)]
+    assert validated(record(), "lpips") == []

@@ -84,4 +84,5 @@ def test_a_ledger_is_shown_as_text_and_as_html():
     book = ledger.claims(["enhancenet"])
     assert str(book).splitlines()[0].split()[:2] == ["paper", "claim"]
     assert "<th>the paper&#x27;s</th>" in book._repr_html_()
+    assert (book.rows[0][5], ledger.weights().rows[0][5]) == ("answer", "cause")
     assert len(book.rows) == len(book.lines) + 1

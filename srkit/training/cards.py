@@ -123,18 +123,49 @@ def causes(record: Mapping) -> list[str]:
     ]
 
 
+def validated(record: Mapping, metric: str = "psnr") -> list[tuple[int, float]]:
+    """(step, value) of each validation of a run, its steps counted through all its stages."""
+    points, before = [], 0
+    for stage in record["stages"]:
+        rows = (row for row in stage["history"] if metric in row)
+        points += [(before + row["step"], row[metric]) for row in rows]
+        before += stage["steps"]
+    return points
+
+
+def scores(
+    records: Iterable[Mapping],
+    variants: Iterable[str] | None = None,
+    *,
+    tests: Iterable[str] = ("Set5", "Set14"),
+    metrics: Iterable[str] = ("psnr",),
+) -> Card:
+    """Variants of a recipe side by side: parameters, seeds, mean and deviation of each metric.
+
+    variants: which, in which order (all, unless given); one without a record is left out.
+    """
+    groups: dict[str, list[Mapping]] = {}
+    for record in records:
+        groups.setdefault(record["variant"], []).append(record)
+    columns = [(test, metric) for test in tests for metric in metrics]
+    rows = [["", "parameters", "seeds", *(f"{test}, {UNITS[m]}" for test, m in columns)]]
+    for variant in groups if variants is None else variants:
+        if group := groups.get(variant):
+            cells = [
+                spread([record["metrics"][test][metric] for record in group], DIGITS[metric])
+                for test, metric in columns
+            ]
+            rows.append([variant, f"{group[0]['parameters']:,}", str(len(group)), *cells])
+    return Card("", rows, [])
+
+
 def plot(records: Iterable[Mapping], path: Path) -> None:
     """PSNR over steps on what each run was validated with, as a PNG; a colour a variant."""
     from srkit.viz.plots import curves
 
     lines: dict[str, list] = {}
     for record in records:
-        points, before = [], 0
-        for stage in record["stages"]:
-            rows = (row for row in stage["history"] if "psnr" in row)
-            points += [(before + row["step"], row["psnr"]) for row in rows]
-            before += stage["steps"]
-        if points:
+        if points := validated(record):
             lines.setdefault(f"{record['recipe']}, {record['variant']}", []).append(points)
     if not lines:
         raise ValueError("these runs were not validated: there is nothing to plot")

@@ -23,6 +23,33 @@ def test_a_committed_chapter_is_a_complete_tidy_run(path):
     assert tidy(nbformat.read(path, as_version=4)) == notebook, "run tools/execute.py"
 
 
+# Decimals, thousands, numbers with a unit or alone in a table's cell: how a measurement looks.
+MEASURED = re.compile(
+    r"\d+[.,]\d+|\d+ ?(?:dB|%|per cent|[GM]iB|minutes?|seconds?|ms|times)\b|(?<=\| )\d+(?= +\|)"
+)
+QUOTED = re.compile(r"```(?:bash|python).*?```|\$\$.*?\$\$|\$[^$]*\$|`[^`]*`", re.DOTALL)
+# Numbers that are definitions: of an equation, a paper's own setting, a unit, a budget.
+DEFINED = {
+    "00-foundations": {"0.5", "0.75", "6 dB"},
+    "ledger": {"20 minutes"},
+    "losses": {"12.75", "0.2", "0.02", "1", "2"},
+}
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_no_measured_number_is_typed_into_prose(path):
+    """Figures are printed by cells, which compute them or read a run's record."""
+    texts = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown"]
+    found = {number for text in texts for number in MEASURED.findall(QUOTED.sub("", text))}
+    assert found <= DEFINED.get(path.stem, set()), "print it from a record, or define it"
+
+
+def test_a_typed_number_is_found():
+    text = "SRGAN gains 2.65 dB in `x = 1.5` and $2.5$, 30 times"
+    assert MEASURED.findall(QUOTED.sub("", text)) == ["2.65", "30 times"]
+    assert MEASURED.findall("| SRGAN | 29 |") == ["29"]
+
+
 def notebook_with(*outputs, metadata=None, count=1):
     """One cell with these outputs."""
     cell = nbformat.v4.new_code_cell(
