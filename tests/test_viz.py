@@ -1,6 +1,7 @@
 """Figures for notebooks: what they embed, what they refuse, and that they move in a browser."""
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -12,12 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
+from srkit.features import random_tanh
+from srkit.losses import MSE, Contrastive
+from srkit.losses.contrastive import RANDOM_TANH
 from srkit.viz import maps, plots
 from srkit.viz.compare import compare, crops
 from srkit.viz.diagram import flow
 from srkit.viz.figure import Figure, pixels
 from srkit.viz.source import show_source
-from srkit.viz.widgets import stepper
+from srkit.viz.widgets import mixer, stepper
 
 
 class Page(HTMLParser):
@@ -75,6 +79,9 @@ def figures(hr):
         "curves": plots.curves({"l": [(1, 2), (2, 1)]}, xlabel="x", ylabel="y", alt="a"),
         "bars": plots.bars({"MACs (G)": {"rlfn": 19.7, "imdn": 40.9}}, alt="a"),
         "scatter": plots.scatter({"p": (1, 2), "q": (2, 3)}, xlabel="x", ylabel="y", alt="a"),
+        "plane": plots.plane({"p": (28, 0.3), "q": [(27, 0.2), (27.2, 0.1)]}, alt="a"),
+        "wishes": maps.wishes({"MSE": MSE()}, other, hr, alt="a"),
+        "mixer of figures": mixer({"n": [1]}, {(1,): pixels(hr, alt="a")}, alt="a"),
     }
 
 
@@ -104,6 +111,9 @@ def test_an_empty_alt_text_is_refused_with_words(hr, alt):
         lambda: plots.bars({}, alt=alt),
         lambda: plots.scatter({}, xlabel="x", ylabel="y", alt=alt),
         lambda: stepper([1], [hr], "s", alt=alt),
+        lambda: mixer({"s": [1]}, {(1,): hr}, alt=alt),
+        lambda: plots.plane({"p": (1, 2)}, alt=alt),
+        lambda: maps.wishes({"MSE": MSE()}, hr, hr, alt=alt),
     ):
         with pytest.raises(ValueError, match="say in a sentence what the picture shows"):
             draw()
@@ -212,7 +222,7 @@ def test_the_slider_and_the_menus_move_the_cut_in_a_browser(browser, hr):
 
     first.locator("select").nth(1).select_option("HR")
     assert first.locator("img").evaluate_all(cuts)[2] == "inset(0px 0% 0px 60%)"
-    box = first.locator(".stage").bounding_box()
+    box = first.locator(".stage").first.bounding_box()
     page.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + 5)
     assert abs(int(first.locator("input").input_value()) - 25) <= 3
 
@@ -291,6 +301,70 @@ def test_bars_want_the_same_names_in_every_panel():
         plots.bars({"params": {"a": 1}, "MACs": {"b": 1}}, alt="a")
 
 
+def test_plane_draws_the_mean_of_seeds_with_bars_and_joins_points_by_name(monkeypatch):
+    drawn = draw_nothing(monkeypatch, plots)
+    points = {"p": (28, 0.3), "q": [(27, 0.2), (27.4, 0.1)]}
+    plots.plane(points, lines={"trade": ["p", "q"]}, ylabel="LPIPS, Set14", alt="a")
+    (axes,) = drawn[0].axes
+    (line,) = [line for line in axes.lines if line.get_label() == "trade"]
+    np.testing.assert_allclose(line.get_xydata(), [(28, 0.3), (27.2, 0.15)])
+    (bars,) = axes.containers  # of q alone: one run has none
+    across, up = bars.lines[2]
+    np.testing.assert_allclose(across.get_segments(), [[(27, 0.15), (27.4, 0.15)]])
+    np.testing.assert_allclose(up.get_segments(), [[(27.2, 0.1), (27.2, 0.2)]])
+    assert "LPIPS, Set14" in axes.get_ylabel()
+
+
+def test_plane_writes_each_name_once_and_none_over_another(monkeypatch):
+    drawn = draw_nothing(monkeypatch, plots)
+    near = {f"a long name {k}": (27 + 0.01 * k, 0.2 + 0.001 * k) for k in range(4)}
+    plots.plane(near | {"far": (30, 0.4), "farther": (24, 0.1)}, alt="a")
+    texts = drawn[0].axes[0].texts
+    assert sorted(text.get_text() for text in texts) == sorted([*near, "far", "farther"])
+    boxes = [text.get_window_extent() for text in texts]
+    overlaps = [a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k]]
+    assert not any(overlaps)
+
+
+@pytest.mark.parametrize(
+    ("points", "lines", "words"),
+    [
+        ({}, {}, "plane got no points"),
+        ({"p": (1, 2, 3)}, {}, "'p' is no point"),
+        ({"p": (1, 2)}, {"l": ["p", "z"]}, r"lines through \['z'\], but the points are \['p'\]"),
+    ],
+)
+def test_plane_says_what_does_not_fit(points, lines, words):
+    with pytest.raises(ValueError, match=words):
+        plots.plane(points, lines=lines, alt="a")
+
+
+def test_the_wish_of_mse_is_the_way_to_the_truth(hr, rng):
+    """-d mean((sr - hr)^2) / d sr = 2 (hr - sr) / N, by hand."""
+    sr = torch.rand(hr.shape, generator=rng)
+    torch.testing.assert_close(maps.wish(MSE(), sr, hr), 2 * (hr - sr) / hr.numel())
+    assert not sr.requires_grad
+
+
+def test_wishes_prints_the_cosine_and_gives_each_loss_what_it_needs(hr, rng, monkeypatch):
+    drawn = draw_nothing(monkeypatch, maps)
+    sr, negative = torch.rand(2, *hr.shape, generator=rng)
+    losses = {"MSE": MSE(), "away": MSE() + Contrastive(random_tanh(), RANDOM_TANH)}
+    maps.wishes(losses, sr, hr, negative=negative[None], alt="a")
+    mse, away, empty = drawn[0].axes
+    assert mse.get_title() == "MSE\ntowards HR: 1.00"
+    wanted = maps.wish(losses["away"], sr, hr, negative=negative[None])
+    cosine = torch.corrcoef(torch.stack([wanted.flatten(), (hr - sr).flatten()]))[0, 1]
+    assert float(away.get_title().split()[-1]) == pytest.approx(float(cosine), abs=0.05)
+    assert not empty.images
+    with pytest.raises(ValueError, match=r"none of these losses needs \['negative'\]"):
+        maps.wishes({"MSE": MSE()}, sr, hr, negative=negative[None], alt="a")
+    with pytest.raises(ValueError, match="this loss needs negative="):
+        maps.wishes(losses, sr, hr, alt="a")
+    with pytest.raises(ValueError, match="wishes got no losses"):
+        maps.wishes({}, sr, hr, alt="a")
+
+
 def test_style_works_outside_a_notebook_and_charts_do_without_it():
     import matplotlib as mpl
 
@@ -337,6 +411,85 @@ def test_stepper_is_linked_without_a_kernel_and_names_each_value(hr, levels):
     assert second.all("img")[0]["alt"] == "a chart"
     with pytest.raises(ValueError, match="2 values for 1 pictures"):
         stepper([1, 2], [hr], "sigma", alt="a")
+
+
+def test_mixer_has_a_state_for_every_combination_and_says_what_is_missing(hr, levels):
+    axes = {"loss": ["L1", "VGG <54>"], "weight": [0.001, 1]}
+    pictures = {("VGG <54>", 1): hr, ("L1", 0.001): 1 - hr, ("L1", 1): hr.flip(-1)}
+    figure = mixer(axes, pictures, alt="noise", zoom=2, missing="no run")
+    page = Page(figure.html)
+    assert [attrs["alt"] for attrs in page.all("img")] == [
+        "noise; loss = L1, weight = 0.001",
+        "noise; loss = L1, weight = 1",
+        "noise; loss = VGG <54>, weight = 1",
+    ]
+    for shown, expected in zip(
+        page.pictures(), (255 - levels, levels[:, ::-1], levels), strict=True
+    ):
+        np.testing.assert_array_equal(shown, expected)
+    assert "loss = VGG &lt;54&gt;, weight = 0.001: no run" in figure.html
+    (slider,) = page.all("input")
+    assert (slider["max"], slider["value"], slider["aria-valuetext"]) == ("1", "1", "1")
+    assert json.loads(slider["data-values"]) == ["0.001", "1"]
+    assert '<option value="1" selected>VGG &lt;54&gt;</option>' in figure.html
+    shown = [attrs for tag, attrs in page.tags if attrs.get("class") == "shown"]
+    assert len(shown) == 1
+
+
+@pytest.mark.parametrize(
+    ("axes", "keys", "words"),
+    [
+        ({"n": [1, 2]}, [1], r"key 1, expected a tuple \(n\).*such as \(1,\)"),
+        ({"n": [1, 2], "m": ["a"]}, [(1, "b")], r"key \(1, 'b'\), expected a tuple \(n, m\)"),
+        ({"n": [1, 1]}, [(1,)], "axis 'n' has the values .* each value once"),
+        ({"n": []}, [], "axis 'n' has the values"),
+        ({"n": [1]}, [], "mixer got no pictures"),
+    ],
+)
+def test_mixer_says_what_does_not_fit(hr, axes, keys, words):
+    with pytest.raises(ValueError, match=words):
+        mixer(axes, dict.fromkeys(keys, hr), alt="a")
+
+
+def test_a_mixer_follows_keys_and_menu_in_a_browser_and_leaves_its_neighbour(browser, hr):
+    axes = {"strength": [0, 0.5, 1], "kind": ["blur", "noise"], "seed": [7]}
+    pictures = {(0, "blur", 7): hr, (0.5, "blur", 7): 1 - hr, (0.5, "noise", 7): hr.flip(-1)}
+    inner = compare(hr, alt="inside", b=hr)
+    figure = mixer(axes, pictures | {(1, "noise", 7): inner}, alt="a", zoom=3)
+    page = browser.new_page(viewport={"width": 320, "height": 700})
+    errors = []
+    page.on("pageerror", lambda error: errors.append(error))
+    page.set_content(f"<body style='color:rgb(1, 2, 3)'>{figure.html}{figure.html}")
+    first, second = (page.locator(".srkit-mixer").nth(k) for k in (0, 1))
+    seen = "e => [...e.querySelectorAll('.shown img')].map(i => i.alt).join()"
+
+    assert first.evaluate(seen) == "a; strength = 0, kind = blur, seed = 7"
+    size = first.locator(".stage").first.bounding_box()
+    slider = first.locator(".controls input").first
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert first.evaluate(seen) == "a; strength = 0.5, kind = blur, seed = 7"
+    assert first.locator("output").first.inner_text() == "0.5"
+    assert slider.get_attribute("aria-valuetext") == "0.5"
+    first.locator(".controls select").select_option("noise")
+    assert first.evaluate(seen) == "a; strength = 0.5, kind = noise, seed = 7"
+    slider.focus()
+    page.keyboard.press("Home")
+    assert first.evaluate(seen) == ""
+    assert first.locator(".shown").inner_text() == (
+        "strength = 0, kind = noise, seed = 7: not trained"
+    )
+    page.keyboard.press("End")  # the comparison inside has controls of its own
+    first.locator(".shown input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    assert first.locator(".shown input[type=range]").input_value() == "51"
+    assert first.locator("output").first.inner_text() == "1"
+    assert first.locator(".stage").first.bounding_box()["height"] == size["height"]  # nothing jumps
+    assert first.locator(".controls input[disabled]").count() == 1  # seed: nothing to choose
+    assert second.evaluate(seen) == "a; strength = 0, kind = blur, seed = 7"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert not errors
+    page.close()
 
 
 def test_show_source_shows_the_packages_own_lines():

@@ -27,29 +27,31 @@ from srkit.recipes import RecipeRun
 from srkit.resize import imresize
 from srkit.training.claims import Claim
 from srkit.training.fit import adam
-from srkit.training.schedules import Halving
+from srkit.training.schedules import Halving, Schedule, Warmup
 from srkit.training.starts import hand_through
 
 SCALE = 4
 
 # One stage is `steps` long. A stage with the contrastive loss has its own length, because VGG-19
-# costs a hundred times the network. start "picture": see `srkit.training.starts`.
+# costs a hundred times the network. start "picture": see `srkit.training.starts`; the first steps
+# at so high a rate would throw it away, so stages of the small budgets warm up for a share of them.
 BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "steps": 4, "batch": 2, "patch": 16, "rate": 5e-3,
-        "start": "picture", "contrast_steps": 2,
+        "warmup": 0.03, "start": "picture", "contrast_steps": 2,
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1000, "batch": 16,
-        "patch": 24, "rate": 5e-3, "start": "picture", "contrast_steps": 200,
+        "patch": 24, "rate": 5e-3, "warmup": 0.03, "start": "picture", "contrast_steps": 200,
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 64,
-        "patch": 64, "rate": 5e-4, "start": "random", "contrast_steps": 50_000,
+        "patch": 64, "rate": 5e-4, "warmup": 0, "start": "random", "contrast_steps": 50_000,
     },
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
-        "batch": 64, "patch": 64, "rate": 5e-4, "start": "random", "contrast_steps": 1_000_000,
+        "batch": 64, "patch": 64, "rate": 5e-4, "warmup": 0, "start": "random",
+        "contrast_steps": 1_000_000,
     },
 }  # fmt: skip
 
@@ -146,9 +148,14 @@ def last_stage(
 
 
 def pixel_stage(run: RecipeRun, model: nn.Module, *, rate: float | None = None, **how) -> None:
-    """L1, the rate halved after each fifth of the stage."""
-    schedule = Halving(rate or run.plan["rate"], every=0.2)
-    run.fit(model, L1(), run.crops(SCALE), rate=schedule, **how)
+    """L1."""
+    run.fit(model, L1(), run.crops(SCALE), rate=schedule(run, rate or run.plan["rate"]), **how)
+
+
+def schedule(run: RecipeRun, rate: float) -> Schedule:
+    """The rate halved after each fifth of the stage, behind the plan's warm-up."""
+    halving, warmup = Halving(rate, every=0.2), run.plan["warmup"]
+    return Warmup(halving, warmup) if warmup else halving
 
 
 def contrast_stage(
@@ -175,7 +182,7 @@ def contrast_stage(
         crops,
         forward=forward,
         steps=run.plan["contrast_steps"],
-        rate=Halving(run.plan["rate"] / 4, every=0.2),
+        rate=schedule(run, run.plan["rate"] / 4),
     )
     return model
 

@@ -101,8 +101,8 @@ PAPER = {
 
 # Weights of the terms, where features have an rms of 1. Beside MSE and vgg22 the adversarial term
 # pulls about half as hard at the weights of "mse" as the rest of the loss (its gradient is 2.7 long
-# for a young critic, that of MSE 0.0017, of vgg22 0.16). Beside vgg54, whose gradient of 8 is mostly
-# the noise of single batches, it pulls a tenth as hard: with a third, texture turned into worms.
+# for a young critic, that of MSE 0.0017, of vgg22 0.16). Beside vgg54, whose gradient of 8 is
+# mostly the noise of single batches, a tenth as hard: with a third, texture turned into worms.
 LOSSES: dict[str, dict[str, float]] = {
     "srgan": {"vgg54": 1, "adversarial": 0.3},
     "mse-on": {"MSE": 1},

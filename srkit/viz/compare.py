@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from srkit.images import as_image, round_8bit
-from srkit.viz.figure import Figure, check_alt, encode, frame, img, panel, to_pil
+from srkit.viz.figure import OWN_KEYS, Figure, check_alt, encode, frame, img, panel, to_pil
 
 # One state (two menus and a range), one function that shows it. Picture k is cut at `at` per cent
 # on its right if it is the left one, on its left if it is the right one, and on both sides, which
@@ -40,8 +40,6 @@ _STYLE = """
   background: transparent; border: 1px solid currentColor; border-radius: 4px; padding: .1em .3em}
 .srkit-compare option {color: #000; background: #fff}
 """
-
-_OWN_KEYS = 'data-lm-suppress-shortcuts="true"'  # else JupyterLab takes the arrow keys
 
 
 def compare(
@@ -89,7 +87,7 @@ def compare(
         f'<figure class="srkit-compare" role="group" aria-label="{escape(alt)}" '
         f'style="width:{width * zoom}px" oninput="{escape(_SHOW)}">'
         f'<div class="stage" style="aspect-ratio:{width}/{height}">{images}'
-        f'<input type="range" min="0" max="100" value="50" {_OWN_KEYS} '
+        f'<input type="range" min="0" max="100" value="50" {OWN_KEYS} '
         'aria-label="share of the left picture">'
         '<div class="bar" style="left:50%"></div></div>'
         f"<figcaption>{_menu('left', labels, 0)}{_menu('right', labels, 1)}</figcaption></figure>"
@@ -192,7 +190,7 @@ def _menu(side: str, labels: dict[str, str], chosen: int) -> str:
         f"<option{' selected' if k == chosen else ''}>{escape(label)}</option>"
         for k, label in enumerate(labels.values())
     )
-    return f'<select {_OWN_KEYS} aria-label="{side} picture">{options}</select>'
+    return f'<select {OWN_KEYS} aria-label="{side} picture">{options}</select>'
 
 
 def _cut(image: Tensor, crop: tuple[int, int, int]) -> Tensor:

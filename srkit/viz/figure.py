@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # The book's theme dims, frames and pads pictures in its dark mode; ours are measurements.
 PLAIN = "margin:0;padding:0;border-radius:0;background:none;filter:none"
 
+OWN_KEYS = 'data-lm-suppress-shortcuts="true"'  # else JupyterLab takes the arrow keys
+
 
 @dataclass(frozen=True, repr=False)
 class Figure:

@@ -1,4 +1,4 @@
-"""Where two pictures differ: maps with colour bars, and how much a map follows the edges."""
+"""Where two pictures differ, and what a loss would change in one: maps, and how to read them."""
 
 from __future__ import annotations
 
@@ -80,6 +80,56 @@ def map_grid(
             shown = axes.imshow((values / top).numpy(), cmap="inferno", vmin=0, vmax=1)
             axes.set_title(f"{name}\nmean {float(values.mean()):.3g}")
         figure.colorbar(shown, ax=grid, label=f"share of the {percentile:g}th percentile")
+        return chart(figure, alt=alt, caption=caption)
+
+
+def wish(loss: Any, sr: Tensor, hr: Tensor, **inputs: Any) -> Tensor:
+    """What a loss would change: -d loss(sr, hr) / d sr, (3, H, W).
+
+    loss: a term of `srkit.losses` or a sum of them. sr, hr: (3, H, W).
+    inputs: what the loss needs besides, as it takes it: batched, such as negative=bicubic[None].
+    """
+    x = sr.detach()[None].clone().requires_grad_()  # (1, 3, H, W)
+    (gradient,) = torch.autograd.grad(loss(x, hr[None], **inputs), x)
+    return -gradient[0]
+
+
+def wishes(
+    losses: Mapping[str, Any],
+    sr: Tensor,
+    hr: Tensor,
+    *,
+    alt: str,
+    columns: int = 3,
+    caption: str = "Wishes. Red: brighter, blue: darker, white: as it is.",
+    **inputs: Any,
+) -> Figure:
+    """The `wish` of each loss, mean over RGB, on a scale of its own up to the 99th percentile.
+
+    Above it stands its cosine with hr - sr: 1 asks for the truth, 0 has nothing to do with it.
+    inputs: as for `wish`; each loss gets those that it needs. Raises ValueError for one that none
+    needs.
+    """
+    check_alt(alt)
+    if not losses:
+        raise ValueError("wishes got no losses: give {'L1': L1(), ...}")
+    if unused := set(inputs) - {name for loss in losses.values() for name in loss.needs}:
+        raise ValueError(f"none of these losses needs {sorted(unused)}")
+    rows = math.ceil(len(losses) / columns)
+    height, width = sr.shape[-2:]
+    size = (2.4 * columns, rows * (2.25 * height / width + 0.6))
+    with drawing(rows, columns, size) as (figure, grid):
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, (name, loss) in zip(grid, losses.items(), strict=False):
+            needed = {key: inputs[key] for key in loss.needs if key in inputs}
+            asked = wish(loss, sr, hr, **needed)
+            cosine = F.cosine_similarity(asked.flatten(), (hr - sr).flatten(), 0)
+            levels = asked.mean(0)  # (H, W)
+            levels = levels / (levels.abs().quantile(0.99) or 1)
+            levels = (6 * levels).round() / 6  # few colours: a small file
+            axes.imshow(levels.numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
+            axes.set_title(f"{name}\ntowards HR: {round(float(cosine), 2) + 0.0:.2f}")  # no -0.00
         return chart(figure, alt=alt, caption=caption)
 
 

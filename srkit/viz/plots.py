@@ -1,11 +1,11 @@
-"""The look of every figure, and the three charts that chapters draw."""
+"""The look of every figure, and the charts that chapters draw."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,6 +136,53 @@ def scatter(
         return chart(figure, alt=alt, caption=caption)
 
 
+def plane(
+    points: Mapping[str, tuple[float, float] | Sequence[tuple[float, float]]],
+    *,
+    alt: str,
+    lines: Mapping[str, Sequence[str]] | None = None,
+    xlabel: str = "PSNR (dB)",
+    ylabel: str = "LPIPS",
+    caption: str = "",
+) -> Figure:
+    """The plane of perception and distortion: methods by PSNR and LPIPS, both of one test set.
+
+    To the right is nearer to HR, downwards looks more like it; no method is at will in the lower
+    right corner (Blau and Michaeli, CVPR 2018).
+    points: name -> (PSNR, LPIPS), or several of them, one a seed: then the mean is drawn, with bars
+    from the lowest to the highest seed.
+    lines: label -> names of points to be joined, in this order. Say the test set in the labels.
+    Raises ValueError for no points, points that are no pairs, and lines through unknown names.
+    """
+    check_alt(alt)
+    if not points:
+        raise ValueError("plane got no points: give {'rlfn': (psnr, lpips), ...}")
+    lines = lines or {}
+    if unknown := {name for joined in lines.values() for name in joined} - set(points):
+        raise ValueError(f"lines through {sorted(unknown)}, but the points are {list(points)}")
+    seeds = {name: np.atleast_2d(np.array(values, float)) for name, values in points.items()}
+    for name, values in seeds.items():
+        if values.ndim != 2 or values.shape[1] != 2:
+            raise ValueError(f"{name!r} is no point: give (psnr, lpips), or a list of such pairs")
+    means = {name: values.mean(0) for name, values in seeds.items()}
+    with drawing(1, 1, (6.4, 4.4)) as (figure, (axes,)):
+        for label, joined in lines.items():
+            axes.plot(*zip(*(means[name] for name in joined), strict=True), label=label, zorder=1)
+        for name, values in seeds.items():
+            axes.plot(*means[name], "o", color="0.15", markersize=5)
+            if len(values) > 1:
+                x, y = np.abs([values.min(0), values.max(0)] - means[name]).T[:, :, None]
+                axes.errorbar(*means[name], y, x, color="0.15", linewidth=1.2, capsize=2)
+        axes.set(xlabel=f"{xlabel}, nearer to HR \N{RIGHTWARDS ARROW}",
+                 ylabel=f"\N{LEFTWARDS ARROW} looks more like HR, {ylabel}")  # fmt: skip
+        axes.grid()
+        axes.margins(0.12)
+        if lines:
+            axes.legend()
+        _name(axes, means)
+        return chart(figure, alt=alt, caption=caption)
+
+
 @contextmanager
 def drawing(
     rows: int, columns: int, size: tuple[float, float]
@@ -157,6 +204,34 @@ def look() -> dict[str, Any]:
     from cycler import cycler
 
     return {**LOOK, "axes.prop_cycle": cycler(color=COLOURS)}
+
+
+def _name(axes: matplotlib.axes.Axes, points: Mapping[str, np.ndarray]) -> None:
+    """Each point's name beside it, where it covers least of names, points, lines and the frame."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.transforms import Bbox
+
+    FigureCanvasAgg(axes.figure).draw()  # sizes are known once it is laid out
+    drawn = [line.get_xydata() for line in axes.lines]
+    drawn = [np.linspace(a, b, 40) for xy in drawn for a, b in pairwise(xy)]
+    dots = axes.transData.transform(np.concatenate([*drawn, list(points.values())]))
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in dots]
+    names = [legend.get_window_extent()] if (legend := axes.get_legend()) else []
+    for name, point in points.items():
+        places = []
+        for dx, dy in product((7, -7, 0), (4, -4, 16, -16)):
+            text = axes.annotate(
+                name, point, (dx, dy), textcoords="offset points", fontsize="small",
+                ha={7: "left", -7: "right", 0: "center"}[dx], va="bottom" if dy > 0 else "top",
+            )  # fmt: skip
+            box = text.get_window_extent()
+            outside = not (axes.bbox.contains(*box.min) and axes.bbox.contains(*box.max))
+            covers = sum(map(box.overlaps, taken)) + 99 * (outside + sum(map(box.overlaps, names)))
+            places.append((covers, len(places), text, box))
+        *others, best = sorted(places, reverse=True)
+        for _, _, text, _ in others:
+            text.remove()
+        names.append(best[3])
 
 
 def _runs(name: str, history: Sequence) -> tuple[np.ndarray, np.ndarray]:

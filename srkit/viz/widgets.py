@@ -1,15 +1,110 @@
-"""Sliders over precomputed pictures: they work with a kernel, and in a static page without one."""
+"""Controls over precomputed pictures: they work with a kernel, and in a static page without one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import product
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from srkit.viz.figure import Figure, check_alt, encode, frame, img, to_pil
+from srkit.viz.figure import OWN_KEYS, Figure, check_alt, encode, frame, img, panel, to_pil
 
 if TYPE_CHECKING:
     import ipywidgets
+
+# The states stand in the order of itertools.product, so that the controls' values are the digits
+# of a state's number. `input` events of the controls bubble up to the figure.
+_SHOW = """
+let state = 0;
+for (const e of this.querySelectorAll(':scope > .controls [data-values]')) {
+  const values = JSON.parse(e.dataset.values), said = e.nextElementSibling;
+  state = state * values.length + Number(e.value);
+  if (said) {
+    said.textContent = values[e.value];
+    e.setAttribute('aria-valuetext', values[e.value]);
+  }
+}
+[...this.querySelector(':scope > .stage').children].forEach(
+  (e, k) => e.classList.toggle('shown', k == state));
+"""
+
+# All states lie on one another: the stage is as large as the largest, and the page does not jump.
+_STYLE = """
+.srkit-mixer {margin: 0 0 1rem; max-width: 100%}
+.srkit-mixer > .stage {display: grid; align-items: start; justify-items: start}
+.srkit-mixer > .stage > * {grid-area: 1 / 1; visibility: hidden; margin: 0; max-width: 100%}
+.srkit-mixer > .stage > .shown {visibility: visible}
+.srkit-mixer > .stage > .missing {padding: .5em 1em; border: 1px dashed currentColor}
+.srkit-mixer > .controls {display: grid; gap: .3em .8em; align-items: center; margin-top: .5em;
+  grid-template-columns: fit-content(45%) minmax(5em, 16em) auto; justify-content: start;
+  color: inherit}
+.srkit-mixer > .controls > label {display: contents}
+.srkit-mixer > .controls input {width: 100%; margin: 0}
+.srkit-mixer > .controls output {font-weight: bold; white-space: nowrap}
+.srkit-mixer > .controls select {grid-column: 2 / -1; justify-self: start; max-width: 100%;
+  margin: 0; padding: .1em .3em; font: inherit; font-weight: bold; color: inherit;
+  background: transparent; border: 1px solid currentColor; border-radius: 4px}
+.srkit-mixer > .controls option {color: #000; background: #fff}
+"""
+
+
+def mixer(
+    axes: Mapping[str, Sequence],
+    pictures: Mapping[tuple, Any],
+    *,
+    alt: str,
+    zoom: int | None = None,
+    missing: str = "not trained",
+) -> Figure:
+    """The picture of a combination of values: a control for each axis, no kernel needed.
+
+    axes: name -> its values: a slider with the value beside it where all are numbers, else a menu.
+    pictures: (a value of each axis, in their order) -> `Figure`, or an image of any kind that
+    `as_image` takes. The first one is shown at first. Combinations without a picture say `missing`.
+    zoom: shows images as PNG with nearest-neighbour pixels; None shows them as JPEG in their own
+    size. alt: what the series shows; each image's own alt text adds its combination.
+    Raises ValueError for an empty alt, no pictures, an axis without values or with one value twice,
+    and for a key that is no combination of values.
+    """
+    check_alt(alt)
+    values = {name: list(listed) for name, listed in axes.items()}
+    for name, listed in values.items():
+        if not listed or len(set(listed)) < len(listed):
+            raise ValueError(f"axis {name!r} has the values {listed}: give each value once")
+    states = list(product(*values.values()))
+    if unknown := [key for key in pictures if key not in states]:
+        raise ValueError(
+            f"pictures has the key {unknown[0]!r}, expected a tuple ({', '.join(values)}) of the "
+            f"axes' values, such as {states[0]!r}"
+        )
+    if not pictures:
+        raise ValueError("mixer got no pictures: give {(value of each axis, ...): picture}")
+    start = next(iter(pictures))
+
+    stage = ""
+    for state in states:
+        title = ", ".join(f"{name} = {_text(v)}" for name, v in zip(values, state, strict=True))
+        shown = "shown" if state == start else ""
+        if state in pictures:
+            inner = _html(pictures[state], f"{alt}; {title}", zoom)
+            stage += f'<div class="{shown}">{inner}</div>'
+        else:
+            stage += f'<p class="missing">{escape(title)}: {escape(missing)}</p>'
+        if shown:
+            still = _still(pictures[state], title, zoom)
+    controls = "".join(
+        _control(name, listed, listed.index(value))
+        for (name, listed), value in zip(values.items(), start, strict=True)
+    )
+    html = (
+        f"<style>{_STYLE}</style>"
+        f'<figure class="srkit-figure srkit-mixer" role="group" aria-label="{escape(alt)}" '
+        f'oninput="{escape(_SHOW)}"><div class="stage">{stage}</div>'
+        f'<div class="controls">{controls}</div></figure>'
+    )
+    return Figure(html, still, alt)
 
 
 def stepper(
@@ -41,12 +136,47 @@ def stepper(
     return W.VBox([slider, stack])
 
 
+def _control(name: str, values: list, chosen: int) -> str:
+    """A slider with its value beside it, or a menu; nothing can be moved where one value is all."""
+    texts = [_text(value) for value in values]
+    more = f"data-values='{escape(json.dumps(texts))}' {OWN_KEYS} autocomplete=\"off\""
+    more += " disabled" if len(values) == 1 else ""
+    if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
+        control = (
+            f'<input type="range" min="0" max="{len(values) - 1}" value="{chosen}" '
+            f'aria-valuetext="{texts[chosen]}" {more}><output>{texts[chosen]}</output>'
+        )
+    else:
+        options = "".join(
+            f'<option value="{k}"{" selected" if k == chosen else ""}>{escape(text)}</option>'
+            for k, text in enumerate(texts)
+        )
+        control = f"<select {more}>{options}</select>"
+    return f"<label><span>{escape(name)}</span>{control}</label>"
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _step(picture: Any, title: str, alt: str, zoom: int | None) -> str:
     """One state: the value as a heading, as the slider itself knows only the index."""
+    inner = _html(picture, f"{alt}; {title}", zoom)
     heading = f"<div><b>{escape(title)}</b></div>"
+    return heading + (inner if isinstance(picture, Figure) else frame(inner))
+
+
+def _html(picture: Any, alt: str, zoom: int | None) -> str:
+    """A `Figure` as it is, an image as `zoom` says."""
     if isinstance(picture, Figure):
-        return heading + picture.html
+        return picture.html
     image = to_pil(picture)
     data = encode(image, "png" if zoom else "jpeg")
-    width = image.width * (zoom or 1)
-    return heading + frame(img(data, f"{alt}; {title}", width=width, smooth=zoom is None))
+    return img(data, alt, width=image.width * (zoom or 1), smooth=zoom is None)
+
+
+def _still(picture: Any, title: str, zoom: int | None) -> bytes:
+    """One picture and its combination, for a viewer without HTML."""
+    if isinstance(picture, Figure):
+        return picture.still
+    return panel([[(title, to_pil(picture))]], "png" if zoom else "jpeg")

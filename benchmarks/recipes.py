@@ -1,0 +1,100 @@
+"""The large budgets, proven on a processor: a step of each stage at its full crop, width and batch.
+
+    python benchmarks/recipes.py [--budgets gpu paper] [--only rlfn ...] [--out FILE]
+
+Each recipe's first variant runs with the plan of that budget, but a step or two a stage, BSDS400
+for pictures that may not be at hand, Oxford's VGG-19 for torchvision's, and no test sets; in a
+process of its own, whose peak resident size is taken. Budgets with one plan are run once.
+Rows that the file holds already are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from srkit.recipes import RECIPES, recipe, train
+from srkit.training.runs import find_runs, machine, write_json
+
+OUT = Path(__file__).parents[1] / "data/runs/budgets.json"
+LIMIT = 900  # seconds; what takes longer is in the table as such
+
+
+def shortened(plan: dict) -> dict:
+    """The plan with a step or two a stage, on pictures that are at hand."""
+    short = {key: 2 if key.endswith("steps") else value for key, value in plan.items()}
+    if plan.get("trunk") == "torchvision":
+        short["trunk"] = "oxford"
+    if plan["data"] == "each picture":  # ZSSR trains on the test's own
+        return short | {"tests": ("Set5",)}
+    return short | {"data": "BSDS400", "tests": (), "from_scratch": True}
+
+
+def child(name: str, budget: str) -> None:
+    """Run it here, and print the row."""
+    torch.set_num_threads(1)
+    module = recipe(name)
+    module.BUDGETS[budget] = shortened(module.BUDGETS[budget])
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as out:
+        train(name, budget=budget, out=out, device="cpu")
+        stages = [
+            {
+                "run": record["variant"], "loss": stage.get("loss", ["its own"])[0],
+                "batch": stage.get("batch", 1), "patch": stage.get("patch"),
+                "seconds_a_step": 60 * stage["minutes"] / stage["steps"],
+            }
+            for record in find_runs(Path(out))
+            for stage in record["stages"]
+        ]  # fmt: skip
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    row = {"seconds": time.perf_counter() - began, "peak_memory_mib": round(peak), "stages": stages}
+    print(json.dumps(row))
+
+
+def measure(name: str, budget: str) -> dict:
+    command = [sys.executable, __file__, "--child", name, "--budgets", budget]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took longer than {LIMIT} s"}
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or ["killed"])[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--budgets", nargs="+", choices=("gpu", "paper"), default=["gpu", "paper"])
+    parser.add_argument("--only", nargs="+", choices=RECIPES, default=RECIPES)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--child", choices=RECIPES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child, arguments.budgets[0])
+        return
+    rows = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else {}
+    for budget in arguments.budgets:
+        for name in arguments.only:
+            key = f"{name}, {budget}"
+            if "stages" in rows.get(key, {}):
+                continue
+            plan = shortened(recipe(name).BUDGETS[budget])
+            twin = next((b for b in ("gpu", "paper") if b != budget
+                         and shortened(recipe(name).BUDGETS[b]) == plan
+                         and "stages" in rows.get(f"{name}, {b}", {})), None)  # fmt: skip
+            rows[key] = rows[f"{name}, {twin}"] if twin else measure(name, budget)
+            write_json({"machine": machine(), "threads": 1, "rows": rows}, arguments.out)
+            print(key, {k: v for k, v in rows[key].items() if k != "stages"}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
