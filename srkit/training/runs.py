@@ -257,7 +257,7 @@ def write_json(value: object, path: Path) -> None:
 
 
 def read_runs(name: str) -> list[dict]:
-    """The recorded runs of one experiment, e.g. `read_runs("rlfn-ladder")`."""
+    """The recorded runs of a recipe, e.g. `read_runs("rlfn")`, or what another program recorded."""
     return json.loads(data_path(f"runs/{name}.json").read_text())
 
 

@@ -111,7 +111,11 @@ def frame(inner: str, caption: str = "") -> str:
 
 def panel(rows: list[list[tuple[str, Image.Image]]], kind: str) -> bytes:
     """Labelled pictures in rows on white, as one file: the still of `compare` and `crops`."""
-    font, gap, line = ImageFont.load_default(14), 8, 18
+    import matplotlib
+
+    # Pillow's own font lacks the signs of labels such as "16×16" or "σ = 2"
+    dejavu = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+    font, gap, line = ImageFont.truetype(dejavu, 12), 8, 18
     lines = max(label.count("\n") + 1 for row in rows for label, _ in row)
     heights = [max(image.height for _, image in row) + lines * line + gap for row in rows]
     widths = [
