@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -210,6 +211,22 @@ def _pairs(
     if Path(data).is_dir() and str(data) not in CATALOG:
         return str(data), [Pair(path.stem, path, None) for path in list_pictures(data)]
     return str(data), pairs(str(data), scale, root=root)
+
+
+def captions(hr: Tensor, pictures: Mapping[str, Tensor], *, scale: int) -> dict[str, str]:
+    """What to write under results (3, H, W) of one picture: "30.12 dB, SSIM 0.871, LPIPS 0.198".
+
+    PSNR and SSIM by the protocol "classic", of the rounded result; LPIPS (AlexNet) of the whole
+    picture, left out where its weights are not at hand.
+    """
+    found = {}
+    for name, sr in pictures.items():
+        sr = round_8bit(sr)
+        psnr, ssim = (m(sr, hr, on="y", shave=scale) for m in (metrics.psnr, metrics.ssim))
+        found[name] = f"{psnr:.2f} dB, SSIM {ssim:.3f}"
+        with suppress(FileNotFoundError):
+            found[name] += f", LPIPS {metrics.lpips(sr, hr):.3f}"
+    return found
 
 
 def load_pair(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+# Notebooks and the book's theme leave cells without a line or a gap between them.
+_STYLE = (
+    ".srkit-table {border-collapse: collapse; margin: 0 0 1rem} "
+    ".srkit-table caption {caption-side: top; text-align: left; color: inherit} "
+    ".srkit-table :is(td, th) {padding: .15em .7em .15em 0; vertical-align: top; "
+    "text-align: left; border-bottom: 1px solid #8886}"
+)
+
 
 def text(rows: Sequence[Sequence[str]]) -> str:
     """Columns in line: the first to the left, the others, figures mostly, to the right."""
@@ -27,4 +35,7 @@ def html(rows: Sequence[Sequence[str]], caption: Sequence[str] = ()) -> str:
     head, *body = rows
     title = f"<caption>{'<br>'.join(map(escape, caption))}</caption>" if caption else ""
     lines = "".join(line("td", cells) for cells in body)
-    return f"<table>{title}<thead>{line('th', head)}</thead><tbody>{lines}</tbody></table>"
+    return (
+        f"<style>{_STYLE}</style><table class='srkit-table'>{title}"
+        f"<thead>{line('th', head)}</thead><tbody>{lines}</tbody></table>"
+    )

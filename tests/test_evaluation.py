@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import srkit
+from srkit import metrics
 from srkit.datasets.catalog import Pair
-from srkit.evaluation import PROTOCOLS, evaluate
-from srkit.images import read_image, write_image
+from srkit.evaluation import PROTOCOLS, captions, evaluate
+from srkit.images import read_image, round_8bit, write_image
 from srkit.models.zoo import ZOO
 
 # Measured with the authors' networks and code on the published LR files, not with srkit.
@@ -172,3 +173,21 @@ def test_shipped_weights_reach_the_figure_of_their_line(assets):
             if data != "BSD100":  # Set5 and Set14 are enough, and quick
                 found = evaluate(model, data, root=root / data).means["psnr"]
                 assert found == pytest.approx(psnr, abs=0.006)
+
+
+def test_captions_are_of_the_rounded_result_by_classic(rng, assets):
+    hr = torch.rand(3, 48, 48, generator=rng)
+    sr = (hr + 0.05).clamp(0, 1)
+    text = captions(hr, {"brighter": sr, "same": hr}, scale=4)
+    value = metrics.psnr(round_8bit(sr), hr, on="y", shave=4)
+    assert text["brighter"].startswith(f"{value:.2f} dB, SSIM 0.9")
+    assert text["brighter"].endswith(f"LPIPS {metrics.lpips(round_8bit(sr), hr):.3f}")
+
+
+def test_captions_do_without_lpips_where_its_network_is_not_at_hand(rng, monkeypatch):
+    def absent(*_):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(metrics, "lpips", absent)
+    hr = torch.rand(3, 48, 48, generator=rng)
+    assert captions(hr, {"a": hr * 0.5}, scale=2)["a"].count(",") == 1
