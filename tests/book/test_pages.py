@@ -71,10 +71,10 @@ def test_pages_need_no_other_machine():
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_a_chapter_shows_pictures_and_its_number(site, open_page, name):
+def test_a_chapter_shows_something_and_its_number(site, open_page, name):
     """Its file's number; pages without one, such as the measured weights, have none."""
     page = open_page(f"{site}/{name}.html")
-    assert page.locator(".cell_output img").count() > 0
+    assert page.locator(".cell_output :is(img, table)").count() > 0
     number = page.locator("h1 .section-number")
     if name[5:7].isdigit():
         assert number.inner_text().strip() == f"{int(name[5:7])}."
@@ -109,7 +109,8 @@ def test_every_control_changes_a_picture(site, open_page, name):
             else:
                 drag(page, control)
                 seen.append(figure.evaluate(SHOWN))
-                control.press("ArrowLeft")
+                at_the_left = control.evaluate("e => +e.value == +e.min")
+                control.press("ArrowRight" if at_the_left else "ArrowLeft")
                 seen.append(figure.evaluate(SHOWN))
             label = control.evaluate("e => e.ariaLabel ?? e.parentElement.innerText")
             moved = all(before != after for before, after in pairwise(seen))
@@ -144,9 +145,11 @@ def test_every_stepper_moves_a_picture_without_a_kernel(site, open_page, name):
         seen = [picture.get_attribute("src")]
         handle.press("ArrowRight")
         seen.append(picture.get_attribute("src"))
-        dragged(page, handle, 300)
+        only_two = float(handle.get_attribute("aria-valuemax")) == 1
+        dragged(page, handle, -300 if only_two else 300)
         seen.append(picture.get_attribute("src"))
-        assert len(set(seen)) == 3, "key and mouse each show another picture"
+        moved = all(before != after for before, after in pairwise(seen))
+        assert moved, "key and mouse each show another picture"
 
 
 STUDIES = [name for name in CHAPTERS if "srkit-study" in (ROOT / f"{name}.ipynb").read_text()]
