@@ -24,7 +24,7 @@ SIZES = {"steps": "steps", "batch": "crops a step", "patch": "LR pixels a side o
 
 @dataclass(frozen=True)
 class Card:
-    """The card of one variant, over all seeds that it was run with. Prints as a table."""
+    """A table, its title, and lines below it. Prints as such, in a notebook as HTML."""
 
     title: str
     rows: list[list[str]]
