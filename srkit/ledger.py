@@ -91,12 +91,13 @@ def weights() -> Ledger:
         if paper is None or row["setup"] != MEASURED_AS.get(family, "classic"):
             continue
         gap = round(row["psnr"] - paper["psnr"], 2) + 0.0  # no minus zero
+        mark = "'" if paper["second_hand"] else ""
         label = "bicubic" if family == "bicubic" else model_info(name).paper.label
         lines.append(
             Line(
                 label,
                 f"{family} x{scale}, {row['data']}, PSNR, dB",
-                f"{paper['psnr']:.2f}{chr(39) * paper['second_hand']}",
+                f"{paper['psnr']:.2f}{mark}",
                 f"{row['psnr']:.2f}",
                 f"{gap:+.2f}",
                 gap_cause(row["data"], gap, paper["second_hand"]),

@@ -95,11 +95,15 @@ def img(data: bytes, alt: str, *, width: int, style: str = "", smooth: bool = Fa
     look = f"{PLAIN};{style or 'max-width:100%;height:auto'}"
     if not smooth:
         look += ";image-rendering:pixelated"
-    source = f"data:image/{_kind(data)};base64,{base64.b64encode(data).decode()}"
     return (
-        f'<img class="dark-light" src="{source}" alt="{escape(alt)}" '
+        f'<img class="dark-light" src="{data_uri(data)}" alt="{escape(alt)}" '
         f'width="{width}" style="{look}">'
     )
+
+
+def data_uri(data: bytes) -> str:
+    """A PNG or JPEG as an address that holds it."""
+    return f"data:image/{_kind(data)};base64,{base64.b64encode(data).decode()}"
 
 
 def frame(inner: str, caption: str = "") -> str:

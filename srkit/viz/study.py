@@ -6,7 +6,6 @@ one must be chosen. Nobody can name a quality, everybody can choose.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from srkit import tables
-from srkit.viz.figure import OWN_KEYS, Figure, check_alt, encode, panel, to_pil
+from srkit.viz.figure import OWN_KEYS, Figure, check_alt, data_uri, encode, panel, to_pil
 
 # The exact interval in the browser: `interval` below, line by line.
 _INTERVAL = """
@@ -214,7 +213,7 @@ def study(
         "methods": methods,
         "width": first[0].width * (zoom or 1),
         "pairs": [
-            {"name": pair, "pictures": [_uri(picture, kind) for picture in two]}
+            {"name": pair, "pictures": [data_uri(encode(picture, kind)) for picture in two]}
             for pair, two in shown.items()
         ],
     }
@@ -244,10 +243,6 @@ def _methods(pairs: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if set(images) != set(methods):
             raise ValueError(f"pair {pair!r} is of {list(images)}, the first one of {methods}")
     return methods
-
-
-def _uri(picture: Any, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(encode(picture, kind)).decode()}"
 
 
 @dataclass(frozen=True)
