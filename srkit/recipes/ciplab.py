@@ -32,7 +32,7 @@ from srkit.inference import upscale
 from srkit.losses import LPIPS, Huber, Matching, Term, UNetAdversarial, content
 from srkit.models.ciplab import RRDBNetx4x4, UNetDiscriminator
 from srkit.recipes import PROTOCOL, RecipeRun
-from srkit.training.schedules import Constant, Halving
+from srkit.training.schedules import Constant, Halving, Warmup
 from srkit.training.starts import hand_through
 
 SCALE = 16
@@ -46,26 +46,27 @@ BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "trunk": "random",
         "network": {"channels": 4, "blocks": 1, "growth": 2}, "critic": (4, 8),
-        "steps": 2, "batch": 2, "patch": 4, "rate": 1e-3, "halved_every": 0.2, "start": "picture",
-        "gan_steps": 2, "gan_batch": 2, "gan_rate": 1e-4, "from_scratch": True,
+        "steps": 2, "batch": 2, "patch": 4, "rate": 1e-3, "halved_every": 0.2,
+        "warmup": 0.03, "start": "picture", "gan_steps": 2, "gan_batch": 2, "gan_rate": 1e-4,
+        "from_scratch": True,
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set14", "BSD100"), "validate_every": 500, "trunk": "oxford",
         "network": {"channels": 16, "blocks": 3, "growth": 8}, "critic": (16, 32, 48, 64),
         "steps": 3000, "batch": 4, "patch": 8, "rate": 1e-3, "halved_every": 0.2,
-        "start": "picture", "gan_steps": 600, "gan_batch": 2, "gan_rate": 1e-4,
+        "warmup": 0.03, "start": "picture", "gan_steps": 600, "gan_batch": 2, "gan_rate": 1e-4,
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set14", "BSD100"), "validate_every": 2500,
         "trunk": "oxford", "network": {}, "critic": (64, 128, 192, 256, 320, 384),
         "steps": 15_000, "batch": 3, "patch": 24, "rate": 1e-4, "halved_every": 0.2,
-        "start": "random", "gan_steps": 8000, "gan_batch": 2, "gan_rate": 5e-5,
+        "warmup": 0, "start": "random", "gan_steps": 8000, "gan_batch": 2, "gan_rate": 5e-5,
     },
     "paper": {
         "data": "DIV8K", "tests": ("Set14", "BSD100"), "validate_every": 1000,
         "trunk": "torchvision", "network": {}, "critic": (64, 128, 192, 256, 320, 384),
         "steps": 50_000, "batch": 3, "patch": 24, "rate": 1e-5, "halved_every": 1.0,
-        "start": "random", "gan_steps": 60_000, "gan_batch": 2, "gan_rate": 1e-5,
+        "warmup": 0, "start": "random", "gan_steps": 60_000, "gan_batch": 2, "gan_rate": 1e-5,
     },
 }  # fmt: skip
 
@@ -79,7 +80,7 @@ def pretrained(run: RecipeRun) -> nn.Module:
     plan, model = run.plan, run.build(partial(network, run))
     if plan["start"] == "picture":
         begin_as_enlargement(model)
-    rate = Halving(plan["rate"], every=plan["halved_every"])
+    rate = Warmup(Halving(plan["rate"], every=plan["halved_every"]), plan["warmup"])
     run.fit(model, Huber(0.01), run.crops(SCALE), rate=rate, clip=CLIP)
     return model
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from srkit import features
@@ -30,7 +31,7 @@ from srkit.models.esrgan import RRDBNet, VGGDiscriminator
 from srkit.models.srresnet import SRResNet
 from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
-from srkit.training.schedules import Constant, Halving, Multistep
+from srkit.training.schedules import Constant, Halving, Multistep, Warmup
 from srkit.training.starts import hand_through
 
 SCALE = 4
@@ -39,16 +40,17 @@ SCALE = 4
 # and those for the trunk that stands in for torchvision's, in units where features have an rms of
 # 1. In a few hundred steps content alone finds halos and grids before it finds texture: so L1 holds
 # the small network. The relativistic loss is a sum of two, both of which pull at SR; a standard one
-# gets twice its weight here, for what is to be compared is where they pull, not how hard.
+# gets twice the weight (`times`), for what is to be compared is where they pull, not how hard.
 WEIGHTS = {"torchvision": (5e-3, 1e-2), "oxford": (5e-3, 10.0), "random": (5e-3, 10.0)}
 
 # The adversarial stage has its own length and crops: VGG-19 costs ten times the small network.
-# start "picture": see `srkit.training.starts`.
+# start "picture": see `srkit.training.starts`; the first steps at a high rate would throw it away,
+# so the small budgets warm up for a share of the first stage.
 BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "trunk": "random",
         "network": {"channels": 8, "blocks": 1, "growth": 4}, "critic": {"channels": 4},
-        "steps": 4, "batch": 2, "patch": 16, "rate": 2e-3, "start": "picture",
+        "steps": 4, "batch": 2, "patch": 16, "rate": 2e-3, "warmup": 0.03, "start": "picture",
         "gan_steps": 2, "gan_patch": 16, "gan_rate": 2e-4,
         "from_scratch": True, "start_steps": 2, "start_blocks": 1,
     },
@@ -56,7 +58,7 @@ BUDGETS = {
         "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
         "validate_every": 500, "trunk": "oxford",
         "network": {"channels": 16, "blocks": 4, "growth": 8}, "critic": {"channels": 16},
-        "steps": 3000, "batch": 8, "patch": 24, "rate": 2e-3, "start": "picture",
+        "steps": 3000, "batch": 8, "patch": 24, "rate": 2e-3, "warmup": 0.03, "start": "picture",
         "gan_steps": 600, "gan_patch": 16, "gan_rate": 2e-4,
         "start_steps": 300, "start_blocks": 8,
     },
@@ -64,7 +66,7 @@ BUDGETS = {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford",
         "network": {"channels": 64, "blocks": 23, "growth": 32}, "critic": {"channels": 64},
-        "steps": 30_000, "batch": 16, "patch": 32, "rate": 2e-4, "start": "random",
+        "steps": 30_000, "batch": 16, "patch": 32, "rate": 2e-4, "warmup": 0, "start": "random",
         "gan_steps": 15_000, "gan_patch": 32, "gan_rate": 1e-4,
         "start_steps": 2000, "start_blocks": 23,
     },
@@ -72,7 +74,7 @@ BUDGETS = {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "torchvision",
         "network": {"channels": 64, "blocks": 23, "growth": 32}, "critic": {"channels": 64},
-        "steps": 1_000_000, "batch": 16, "patch": 32, "rate": 2e-4, "start": "random",
+        "steps": 1_000_000, "batch": 16, "patch": 32, "rate": 2e-4, "warmup": 0, "start": "random",
         "gan_steps": 400_000, "gan_patch": 32, "gan_rate": 1e-4,
         "start_steps": 1_000_000, "start_blocks": 23,
     },
@@ -94,26 +96,40 @@ def srresnet(run: RecipeRun) -> SRResNet:
 
 def psnr(run: RecipeRun, network: Callable[[RecipeRun], nn.Module]) -> nn.Module:
     """The first stage: L1, the rate halved after each fifth."""
-    model = run.build(partial(network, run))
-    if run.plan["start"] == "picture" and isinstance(model, RRDBNet):
+    plan, model = run.plan, run.build(partial(network, run))
+    if plan["start"] == "picture":
+        begin_as_enlargement(model)
+    rate = Warmup(Halving(plan["rate"], every=0.2), plan["warmup"])
+    run.fit(model, L1(), run.crops(SCALE), rate=rate)
+    return model
+
+
+@torch.no_grad()
+def begin_as_enlargement(model: nn.Module) -> None:
+    """The start "picture", for both networks."""
+    if isinstance(model, RRDBNet):
         tail = (model.upconv1, model.upconv2, model.HRconv, model.conv_last)
         hand_through(model.conv_first, model.trunk_conv, [(layer, 1) for layer in tail])
-    run.fit(model, L1(), run.crops(SCALE), rate=Halving(run.plan["rate"], every=0.2))
-    return model
+        return
+    *doublings, last = (layer for layer in model.tail if isinstance(layer, nn.Conv2d))
+    body, norm = model.body[-2:]
+    hand_through(model.head[0], body, [*((layer, 2) for layer in doublings), (last, 1)])
+    norm.weight.mul_(0.01)  # whatever comes in, it goes out with variance 1 times this
+    last.weight.mul_(2)  # SRResNet's HR is in [-1, 1]
+    last.bias.sub_(1)
 
 
 def against_critic(
     run: RecipeRun, start: str, network: Callable[[RecipeRun], nn.Module], layer: str,
-    objective: Objective,
+    objective: Objective, times: float = 1,
 ) -> nn.Module:  # fmt: skip
     """The second stage (Sec. 3.2 and 3.3), from the weights of the first, `start`."""
     plan = run.plan
     model = run.trained(start, network(run))
     critic = run.build(partial(VGGDiscriminator, SCALE * plan["gan_patch"], **plan["critic"]))
     adversarial, pixel = WEIGHTS[plan["trunk"]]
-    if isinstance(objective, Standard):
-        adversarial *= 2
-    loss = perceptual(run, layer) + adversarial * Adversarial(critic, objective) + pixel * L1()
+    judged = times * adversarial * Adversarial(critic, objective)
+    loss = perceptual(run, layer) + judged + pixel * L1()
     run.fit(
         model,
         loss,
@@ -159,26 +175,20 @@ def rescale(scaling: float, block: nn.Module, inputs: tuple[Tensor], output: Ten
     return x + scaling / 0.2 * (output - x)
 
 
+second = partial(against_critic, start="psnr", network=rrdb)
+standard = partial(second, objective=Standard(), times=2)
+relativistic = partial(second, objective=RelativisticAverage())
+
 VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "esrgan": partial(
-        against_critic, start="psnr", network=rrdb, layer="conv5_4", objective=RelativisticAverage()
-    ),
+    "esrgan": partial(relativistic, layer="conv5_4"),
     "psnr": partial(psnr, network=rrdb),
     "psnr-bn": partial(psnr, network=srresnet),
     # the paper's ladder (its Fig. 8) down to SRGAN: one more change is taken back in each
-    "standard": partial(
-        against_critic, start="psnr", network=rrdb, layer="conv5_4", objective=Standard()
-    ),
-    "standard-after": partial(
-        against_critic, start="psnr", network=rrdb, layer="relu5_4", objective=Standard()
-    ),
-    "standard-after-bn": partial(
-        against_critic, start="psnr-bn", network=srresnet, layer="relu5_4", objective=Standard()
-    ),
+    "standard": partial(standard, layer="conv5_4"),
+    "standard-after": partial(standard, layer="relu5_4"),
+    "standard-after-bn": partial(standard, layer="relu5_4", start="psnr-bn", network=srresnet),
     # features alone
-    "after": partial(
-        against_critic, start="psnr", network=rrdb, layer="relu5_4", objective=RelativisticAverage()
-    ),
+    "after": partial(relativistic, layer="relu5_4"),
     **{
         f"start-{start:g}-scaling-{scaling:g}": partial(beginning, start=start, scaling=scaling)
         for start in (0.1, 0.3, 1)

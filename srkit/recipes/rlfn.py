@@ -154,8 +154,7 @@ def pixel_stage(run: RecipeRun, model: nn.Module, *, rate: float | None = None, 
 
 def schedule(run: RecipeRun, rate: float) -> Schedule:
     """The rate halved after each fifth of the stage, behind the plan's warm-up."""
-    halving, warmup = Halving(rate, every=0.2), run.plan["warmup"]
-    return Warmup(halving, warmup) if warmup else halving
+    return Warmup(Halving(rate, every=0.2), run.plan["warmup"])
 
 
 def contrast_stage(

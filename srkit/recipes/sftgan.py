@@ -32,7 +32,7 @@ from srkit.models.sftgan import SFT, SFTGAN, Discriminator
 from srkit.recipes import RecipeRun
 from srkit.resize import imresize
 from srkit.training.runs import data_facts
-from srkit.training.schedules import Halving, Multistep
+from srkit.training.schedules import Halving, Multistep, Warmup
 from srkit.training.starts import hand_through
 
 SCALE = 4
@@ -44,28 +44,28 @@ TESTS = ("told right", "told wrong", "not told")
 BUDGETS = {
     "smoke": {
         "data": "textures", "pictures": (4, 64), "tests": (), "trunk": "random",
-        "start": "picture",
+        "warmup": 0.03, "start": "picture",
         "network": {"channels": 8, "blocks": 1, "conditions": 4, "width": 8},
         "critic": {"width": 4}, "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
         "frozen_steps": 1, "told_steps": 2, "gan_steps": 2, "gan_rate": 2e-4, "from_scratch": True,
     },
     "laptop": {
         "data": "textures", "pictures": (200, 128), "tests": TESTS, "lpips": True,
-        "trunk": "oxford", "start": "picture",
+        "trunk": "oxford", "warmup": 0.03, "start": "picture",
         "network": {"channels": 32, "blocks": 4, "conditions": 16, "width": 32},
         "critic": {"width": 16}, "steps": 2500, "batch": 8, "patch": 16, "rate": 1e-3,
         "frozen_steps": 100, "told_steps": 2400, "gan_steps": 300, "gan_rate": 2e-4,
     },
     "gpu": {
         "data": "textures", "pictures": (1000, 128), "tests": TESTS, "lpips": True,
-        "validate_every": 1000, "trunk": "oxford", "start": "random",
+        "validate_every": 1000, "trunk": "oxford", "warmup": 0, "start": "random",
         "network": {}, "critic": {},
         "steps": 20_000, "batch": 16, "patch": 24, "rate": 1e-4,
         "frozen_steps": 1000, "told_steps": 20_000, "gan_steps": 10_000, "gan_rate": 1e-4,
     },
     "paper": {
         "data": "OutdoorScene", "pictures": (10_324, 96), "tests": TESTS, "lpips": True,
-        "validate_every": 5000, "trunk": "torchvision", "start": "random",
+        "validate_every": 5000, "trunk": "torchvision", "warmup": 0, "start": "random",
         "network": {}, "critic": {},
         "steps": 1_000_000, "batch": 16, "patch": 24, "rate": 1e-4,
         "frozen_steps": 20_000, "told_steps": 0, "gan_steps": 580_000, "gan_rate": 1e-4,
@@ -94,7 +94,7 @@ def trunk(run: RecipeRun) -> nn.Module:
     if run.plan["start"] == "picture":
         tail = [(layer, 1) for layer in model.HR_branch if isinstance(layer, nn.Conv2d)]
         hand_through(model.conv0, model.sft_branch[-1], tail)
-    rate = Halving(run.plan["rate"], every=0.2)
+    rate = Warmup(Halving(run.plan["rate"], every=0.2), run.plan["warmup"])
     run.fit(model, L1(), crops(run), rate=rate, forward=partial(enlarge, by="none"))
     return model
 

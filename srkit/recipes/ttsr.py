@@ -41,7 +41,7 @@ from srkit.models.ttsr import LTE, TTSR, Discriminator, MainNet, PlainNet, enlar
 from srkit.recipes import PROTOCOL, RecipeRun, training_pictures
 from srkit.training.fit import adam, enlarge
 from srkit.training.runs import data_facts
-from srkit.training.schedules import Constant, Halving
+from srkit.training.schedules import Constant, Halving, Warmup
 from srkit.training.starts import hand_through
 
 SCALE = 4
@@ -61,7 +61,7 @@ BUDGETS = {
     "smoke": {
         "data": "procedural", "level": "L1", "tests": (), "trunk": "random",
         "network": {"channels": 8, "blocks": (1, 1, 1, 1), "textures": (4, 4, 8)},
-        "lte": "random", "start": "picture", "critic": 2,
+        "lte": "random", "warmup": 0.03, "start": "picture", "critic": 2,
         "steps": 2, "batch": 2, "patch": 16, "rate": 1e-3, "halved_every": 0.2,
         "weights": {"perceptual": 1e-2, "transferal": 1e-2, "adversarial": 1e-3},
         "gan_steps": 2, "gan_patch": 16, "gan_rate": 1e-4, "critic_rate": 1e-4,
@@ -72,7 +72,7 @@ BUDGETS = {
         "tests": (*LIKENESS, "CUFED_train_pairs 1", "CUFED_train_pairs self", *PHOTOGRAPHS),
         "lpips": True, "validate_every": 300, "trunk": "oxford",
         "network": {"channels": 24, "blocks": (2, 2, 1, 1), "textures": (16, 32, 64)},
-        "lte": "random", "start": "picture", "critic": 8,
+        "lte": "random", "warmup": 0.03, "start": "picture", "critic": 8,
         "steps": 900, "batch": 4, "patch": 24, "rate": 1e-3, "halved_every": 0.2,
         "weights": {"perceptual": 0.1, "transferal": 1.0, "adversarial": 2.5e-3},
         "gan_steps": 400, "gan_patch": 16, "gan_rate": 2e-4, "critic_rate": 2e-4,
@@ -80,7 +80,7 @@ BUDGETS = {
     "gpu": {
         "data": "DIV2K_train", "level": "L1", "tests": (*LIKENESS, *PHOTOGRAPHS),
         "lpips": True, "validate_every": 2000, "trunk": "oxford", "network": {},
-        "lte": "oxford", "start": "random", "critic": 32,
+        "lte": "oxford", "warmup": 0, "start": "random", "critic": 32,
         "steps": 20_000, "batch": 9, "patch": 40, "rate": 1e-4, "halved_every": 0.5,
         "weights": {"perceptual": 0.1, "transferal": 0.1, "adversarial": 1e-3},
         "gan_steps": 8000, "gan_patch": 40, "gan_rate": 1e-4, "critic_rate": 1e-4,
@@ -89,7 +89,7 @@ BUDGETS = {
         "data": "CUFED", "level": "given",
         "tests": tuple(f"CUFED5 {which}" for which in (1, 2, 3, 4, 5, "self")),
         "lpips": True, "validate_every": 13_190, "trunk": "torchvision", "network": {},
-        "lte": "torchvision", "start": "random", "critic": 32,
+        "lte": "torchvision", "warmup": 0, "start": "random", "critic": 32,
         "steps": 263_800, "batch": 9, "patch": 40, "rate": 1e-4, "halved_every": 1.0,
         "weights": {"perceptual": 1e-2, "transferal": 1e-2, "adversarial": 1e-3},
         "gan_steps": 65_950, "gan_patch": 40, "gan_rate": 1e-4, "critic_rate": 1e-4,
@@ -122,7 +122,7 @@ def reconstruct(run: RecipeRun, variant: str, *, keep_lte: bool = False) -> nn.M
         model,
         2 * L1(),
         crops(run),
-        rate=Halving(plan["rate"], every=plan["halved_every"]),
+        rate=Warmup(Halving(plan["rate"], every=plan["halved_every"]), plan["warmup"]),
         forward=enlarge if variant == "base" else by_reference,
         optimizer=optimizer(run, model),
     )

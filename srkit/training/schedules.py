@@ -62,10 +62,11 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Warmup:
-    """Linear from 0 over the first `share`, then as `then` says."""
+    """Linear from 0 over the first `share` (0: none), then as `then` says."""
 
     then: Schedule
     share: float = 0.02
 
     def __call__(self, done: float) -> float:
-        return self.then(done) * min(1.0, (done + 1e-9) / self.share)
+        warm = min(1.0, (done + 1e-9) / self.share) if self.share else 1.0
+        return self.then(done) * warm

@@ -133,6 +133,24 @@ def wishes(
         return chart(figure, alt=alt, caption=caption)
 
 
+def invert(loss: Any, hr: Tensor, *, steps: int = 200, rate: float = 0.05, seed: int = 0) -> Tensor:
+    """A picture (3, H, W) in [0, 1] that a loss takes for `hr`: grey noise, moved down the loss.
+
+    What it has of hr is what the loss sees; where it is still noise, the loss does not care.
+    Adam on the pixels, its rate falling from `rate` to 0. For losses of features this is the
+    inversion of Mahendran and Vedaldi (CVPR 2015); add total variation for a calmer picture.
+    """
+    noise = torch.randn(hr.shape, generator=torch.Generator().manual_seed(seed))
+    x = (0.5 + 0.1 * noise)[None].to(hr).requires_grad_()  # (1, 3, H, W)
+    adam = torch.optim.Adam([x])
+    for step in range(steps):
+        adam.param_groups[0]["lr"] = rate * (1 - step / steps)
+        (x.grad,) = torch.autograd.grad(loss(x, hr[None]), x)
+        adam.step()
+        x.data.clamp_(0, 1)
+    return x.detach()[0]
+
+
 def edge_overlap(values: Tensor, picture: Any) -> float:
     """Pearson's r of a map (H', W') and |grad luma| of the picture, averaged onto the map's grid.
 
