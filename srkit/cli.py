@@ -382,10 +382,16 @@ def reproduce(
 def runs(
     out: Annotated[Path, typer.Argument(help="The folder of runs.")] = Path("runs"),
     plot: Annotated[Path | None, typer.Option(help="PSNR over steps, into this picture.")] = None,
-    collect: Annotated[Path | None, typer.Option(help="All records into one JSON file.")] = None,
+    collect: Annotated[
+        Path | None, typer.Option(help="A data folder for the records, a file a recipe.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="A variant whose weights go there, too; repeatable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List finished runs; compare them in a picture; gather their records."""
+    """List finished runs; compare them in a picture; gather their records and weights."""
+    from srkit import recipes
     from srkit.training import cards
     from srkit.training import runs as kept
 
@@ -393,7 +399,10 @@ def runs(
     if not records:
         raise ValueError(f"no finished run under {out}: `srkit train` makes one")
     if collect is not None:
-        kept.write_json(records, collect)
+        for path in recipes.collect(out, collect, weights=weights or ()):
+            typer.echo(f"wrote {path}", err=True)
+    elif weights:
+        raise ValueError("weights go with --collect DATA: name the folder")
     if plot is not None:
         cards.plot(records, plot)
     typer.echo(json.dumps(records, indent=1) if as_json else cards.summary(records))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from srkit.layers import RDB
 from srkit.losses import style
 from srkit.models.srresnet import MSRResNet
-from srkit.recipes import enhancenet, esrgan, recipe, recorded, srgan, train
+from srkit.recipes import collect, enhancenet, esrgan, recipe, recorded, srgan, train
+from srkit.training.runs import write_json
+from srkit.weights import create_model, save_weights
 
 NAMES = ("srgan", "enhancenet", "esrgan")
 ALL = [(name, variant) for name in NAMES for variant in recipe(name).VARIANTS]
@@ -47,12 +53,52 @@ def test_all_second_stages_go_on_from_one_start_on_the_same_crops(name, out):
                    and r["variant"] != "standard-after-bn")  # fmt: skip
 
 
+def test_collect_gathers_records_and_the_weights_that_are_named(out, tmp_path, monkeypatch):
+    """What srkit ships of a run: its record beside those from before, its network in float16."""
+    first = train("esrgan", "psnr", budget="smoke", out=out)
+    older = [first | {"variant": "after", "budget": "laptop"}, first | {"minutes": -1}]
+    write_json(older, tmp_path / "runs/esrgan.json")
+    runs = Path(shutil.copytree(out / "esrgan" / "smoke", tmp_path / "runs-of-mine"))
+    network = create_model("rlfn_tiny_x4")  # smoke's own networks are too small for the zoo
+    save_weights(network, runs / "psnr-seed0/model.safetensors")
+    written = collect(runs, tmp_path, weights=["psnr"])
+    weights = tmp_path / "weights/esrgan-smoke-psnr_x4.safetensors"
+    assert written == [tmp_path / "runs/esrgan.json", weights]
+    records = json.loads(written[0].read_text())
+    assert [r for r in records if r["variant"] == "psnr"] == [first]  # the newer one of the two
+    assert {"after", "laptop"} <= {r[key] for r in records for key in ("variant", "budget")}
+    order = list(recipe("esrgan").VARIANTS)
+    places = [order.index(r["variant"]) for r in records]
+    assert places == sorted(places)
+
+    monkeypatch.setattr("srkit.recipes.data_path", tmp_path.joinpath)
+    shipped = recorded("esrgan", "psnr", budget="smoke").state_dict()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(shipped[name], tensor.half().float())
+    with safe_open(weights, "pt") as file:
+        assert json.loads(file.metadata()["provenance"])["variant"] == "psnr"
+    with pytest.raises(ValueError, match="no finished run of espcn under"):
+        collect(runs, tmp_path, weights=["espcn"])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_plans_of_all_budgets_have_the_same_keys(name):
     """The recipe reads a plan by key; what a budget may lack has a default."""
     optional = {"validate_every", "lpips", "from_scratch", "losses"}
     plans = recipe(name).BUDGETS.values()
     assert len({frozenset(plan.keys() - optional) for plan in plans}) == 1
+
+
+@pytest.mark.parametrize("network", [esrgan.rrdb, esrgan.srresnet])
+def test_esrgans_first_stage_starts_as_an_enlargement(network):
+    """In training mode, too, where batch norm undoes what convolutions scale."""
+    torch.manual_seed(0)
+    model = network(SimpleNamespace(plan=esrgan.BUDGETS["laptop"]))
+    lr = torch.rand(2, 3, 12, 12)
+    pixels = lr.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    before = (model(lr) - pixels).abs().mean()
+    esrgan.begin_as_enlargement(model)
+    assert (model(lr) - pixels).abs().mean() < 0.05 < 0.25 < before
 
 
 def test_the_small_networks_have_the_sizes_that_the_text_gives():

@@ -143,6 +143,7 @@ def test_a_network_in_bfloat16_learns_float32_weights(flat):
         (Cosine(1.0, periods=2), {0: 1, 0.25: 0.5, 0.4999: 0, 0.5: 1, 0.75: 0.5, 1: 0}),
         (Warmup(Constant(1.0), share=0.1), {0: 0, 0.05: 0.5, 0.1: 1, 0.9: 1}),
         (Warmup(Halving(1.0, 0.5), share=0.2), {0.1: 0.5, 0.4: 1, 0.5: 0.5}),
+        (Warmup(Constant(1.0), share=0), {0: 1, 0.5: 1}),
     ],
     ids=str,
 )

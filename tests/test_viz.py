@@ -16,6 +16,7 @@ from PIL import Image
 from srkit.features import random_tanh
 from srkit.losses import MSE, Contrastive
 from srkit.losses.contrastive import RANDOM_TANH
+from srkit.metrics import psnr
 from srkit.viz import maps, plots
 from srkit.viz.compare import compare, crops
 from srkit.viz.diagram import flow
@@ -363,6 +364,25 @@ def test_wishes_prints_the_cosine_and_gives_each_loss_what_it_needs(hr, rng, mon
         maps.wishes(losses, sr, hr, alt="a")
     with pytest.raises(ValueError, match="wishes got no losses"):
         maps.wishes({}, sr, hr, alt="a")
+
+
+def test_invert_finds_what_a_loss_sees_and_leaves_the_rest_as_noise(hr):
+    """Squared error sees every pixel; that of the left half lets the right half be."""
+    far = psnr(maps.invert(MSE(), hr, steps=1), hr, on="rgb", shave=0)
+    found = maps.invert(MSE(), hr, steps=150)
+    assert psnr(found, hr, on="rgb", shave=0) > 40 > 20 > far
+    assert 0 <= found.min() <= found.max() <= 1
+    middle = hr.shape[-1] // 2
+
+    def left(sr, hr):
+        return MSE()(sr[..., :middle], hr[..., :middle])
+
+    half = maps.invert(left, hr, steps=150)
+    noise = torch.randn(hr.shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(half[..., middle:], 0.5 + 0.1 * noise[..., middle:])
+    assert psnr(half[..., :middle], hr[..., :middle], on="rgb", shave=0) > 40
+    assert torch.equal(half, maps.invert(left, hr, steps=150))
+    assert not torch.equal(half, maps.invert(left, hr, steps=150, seed=1))
 
 
 def test_style_works_outside_a_notebook_and_charts_do_without_it():

@@ -16,6 +16,7 @@ A plan has `data` and `tests` (names of the catalogue; "procedural" and () need 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from functools import cache, partial
@@ -23,6 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import torch
 from torch import Tensor, nn
 
 from srkit.datasets import catalog, procedural
@@ -32,8 +34,8 @@ from srkit.files import data_path
 from srkit.images import read_image, to_8bit
 from srkit.inference import upscale
 from srkit.training.cards import Card, card
-from srkit.training.runs import Run, data_facts
-from srkit.weights import load_checkpoint
+from srkit.training.runs import Run, data_facts, write_json
+from srkit.weights import load_checkpoint, save_weights
 
 RECIPES = (
     "srgan", "enhancenet", "memnet", "dbpn", "idn", "rdn", "rcan", "msrn", "carn", "zssr",
@@ -108,13 +110,54 @@ def recorded(name: str, variant: str, *, budget: str = "laptop") -> nn.Module:
     FileNotFoundError for a run whose weights are not shipped: train it, `srkit.train`.
     """
     try:
-        path = data_path(f"weights/{name}-{budget}-{variant}_x{recipe(name).SCALE}.safetensors")
+        path = data_path(_weights_file(name, variant, budget))
     except FileNotFoundError:
         raise FileNotFoundError(
             f"srkit ships no weights of {name}, {variant}, {budget}: "
             f"srkit train {name} --variant {variant} --budget {budget} makes them"
         ) from None
     return load_checkpoint(path)
+
+
+def collect(
+    out: str | os.PathLike, data: str | os.PathLike, *, weights: Iterable[str] = ()
+) -> list[Path]:
+    """Gather finished runs under `out` for srkit's own data folder; returns what was written.
+
+    DATA/runs/NAME.json gets their records, in the order of the recipe's variants and beside those
+    of other runs that it holds. weights: variants whose network of seed 0 goes along in float16,
+    as `recorded` reads it.
+    """
+    found: dict[str, dict[tuple, tuple[dict, Path]]] = {}
+    for path in Path(out).rglob("run.json"):
+        record = json.loads(path.read_text())
+        key = (record["variant"], record["budget"], record["seed"])
+        found.setdefault(record["recipe"], {})[key] = record, path.parent
+    missing = set(weights) - {variant for runs in found.values() for variant, *_ in runs}
+    if missing:
+        raise ValueError(f"no finished run of {', '.join(sorted(missing))} under {out}")
+    written = []
+    for name, runs in found.items():
+        target, order = Path(data) / f"runs/{name}.json", list(recipe(name).VARIANTS)
+        before = json.loads(target.read_text()) if target.exists() else []
+        records = {(r["variant"], r["budget"], r["seed"]): r for r in before}
+        records |= {key: record for key, (record, _) in runs.items()}
+        write_json(
+            [records[k] for k in sorted(records, key=lambda k: (order.index(k[0]), k))], target
+        )
+        written.append(target)
+        for (variant, budget, seed), (record, folder) in runs.items():
+            if variant in weights and seed == 0:
+                written.append(Path(data) / _weights_file(name, variant, budget))
+                model = load_checkpoint(folder / "model.safetensors")
+                said = ("recipe", "variant", "budget", "seed", "code", "metrics")
+                provenance = {key: record[key] for key in said}
+                save_weights(model, written[-1], provenance=provenance, dtype=torch.float16)
+    return written
+
+
+def _weights_file(name: str, variant: str, budget: str) -> str:
+    return f"weights/{name}-{budget}-{variant}_x{recipe(name).SCALE}.safetensors"
 
 
 class RecipeRun(Run):
