@@ -301,6 +301,9 @@ def _check_free(target: Path, overwrite: bool) -> None:
 
 Recipe = Annotated[str, typer.Argument(help="A recipe: the name of a chapter's paper.")]
 Budget = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper.")]
+Data = Annotated[
+    str | None, typer.Option(help="A folder of pictures, or a set's name, for the budget's.")
+]
 Out = Annotated[Path, typer.Option(help="The folder of all runs.")]
 Minutes = Annotated[float | None, typer.Option(help="Of each stage, instead of its steps.")]
 TrainingPrecision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
@@ -314,6 +317,7 @@ def train(
     recipe: Recipe,
     variant: Annotated[str | None, typer.Option(help="One of the recipe's; its first.")] = None,
     budget: Budget = "laptop",
+    data: Data = None,
     seed: Annotated[int, typer.Option(help="Decides weights and crops.")] = 0,
     out: Out = Path("runs"),
     minutes: Minutes = None,
@@ -334,6 +338,7 @@ def train(
         recipe,
         variant,
         budget=budget,
+        data=data,
         seed=seed,
         out=out,
         minutes=minutes,
@@ -352,6 +357,7 @@ def reproduce(
         list[str] | None, typer.Option(help="Only these; may be given several times.")
     ] = None,
     budget: Budget = "laptop",
+    data: Data = None,
     seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 1,
     out: Out = Path("runs"),
     minutes: Minutes = None,
@@ -370,6 +376,7 @@ def reproduce(
         variants=variant or (),
         seeds=range(seeds),
         budget=budget,
+        data=data,
         out=out,
         minutes=minutes,
         precision=precision,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -10,13 +11,14 @@ import torch
 from srkit import recipes
 from srkit.datasets import procedural
 from srkit.datasets.patches import Patches
-from srkit.images import to_8bit, to_y
+from srkit.images import to_8bit, to_y, write_image
 from srkit.losses import L1, MSE
 from srkit.models.carn import CARN
 from srkit.models.idn import IDN
 from srkit.models.memnet import MemNet
 from srkit.recipes import carn, dbpn, idn, memnet, msrn, rcan, rdn, recipe
 from srkit.training.fit import fit
+from srkit.training.runs import data_facts, pictures_hash
 from srkit.training.schedules import Constant
 
 MODULES = {"memnet": memnet, "dbpn": dbpn, "idn": idn, "rdn": rdn, "rcan": rcan, "msrn": msrn,
@@ -83,6 +85,62 @@ def test_what_awaits_a_gpu_runs_when_it_is_made_small(name, budget, tmp_path, mo
     record = recipes.train(name, budget="small", out=tmp_path, device="cpu")
     assert len(record["stages"]) == (4 if (name, budget) == ("memnet", "paper") else 1)
     assert record.get("builds_on", []) == (["L1"] if name == "idn" else [])
+
+
+@pytest.fixture
+def folder(pictures, tmp_path):
+    """A reader's own pictures, in folders as they come, and a note."""
+    for k, image in enumerate(pictures):
+        write_image(image / 255, tmp_path / f"mine/{'ab'[k]}/picture.png")
+    (tmp_path / "mine/note.txt").write_text("of last summer")
+    return tmp_path / "mine"
+
+
+def test_a_recipe_learns_from_a_folder_as_from_the_same_pictures_in_memory(
+    folder, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    record = recipes.train("rlfn", "warm-start", budget="smoke", data="mine", device="cpu")
+    assert record["plan"]["data"] == "mine"
+    assert record["data"] == data_facts("mine", pictures)
+    start = json.loads((tmp_path / "runs/rlfn/smoke/one-stage-seed0/run.json").read_text())
+    assert start["data"] == record["data"]  # what it builds on learns from them, too
+    with pytest.raises(ValueError, match=r"asked for otherwise \(differs: plan\)"):
+        recipes.train("rlfn", "warm-start", budget="smoke", device="cpu")
+
+
+def test_pictures_larger_than_memory_are_laid_out_in_a_file(
+    folder, pictures, tmp_path, monkeypatch
+):
+    def no_room(nbytes, device):
+        raise MemoryError
+
+    monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("srkit.datasets.patches._check_room", no_room)
+    how = {"budget": "smoke", "data": folder, "out": tmp_path, "device": "cpu"}
+    record = recipes.train("rlfn", "one-stage", **how)
+    assert record["data"]["sha256"] == pictures_hash(pictures)
+    (store,) = (tmp_path / "cache").rglob("*.pixels")
+    assert store.stat().st_size > sum(image.numel() for image in pictures)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        (
+            "rlfn",
+            "ImageNet",
+            r"unknown data set 'ImageNet': .* to train, a folder of pictures does",
+        ),
+        ("rlfn", ".", "no picture under .: of .png"),
+        ("zssr", "Set5", "zssr learns from the picture that it enlarges: it takes no data"),
+        ("sftgan", "Set5", "sftgan learns from textures made with their maps: it takes no data"),
+    ],
+)
+def test_data_that_does_not_fit_is_told_so(name, data, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        recipes.train(name, budget="smoke", data=data, device="cpu")
 
 
 @pytest.mark.parametrize(

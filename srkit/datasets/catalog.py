@@ -243,7 +243,10 @@ def entry(name: str) -> Dataset:
     """The catalog's line for `name`, capital letters or not."""
     found = {known.lower(): known for known in CATALOG}.get(name.lower())
     if found is None:
-        raise ValueError(f"unknown data set {name!r}: expected one of {', '.join(CATALOG)}.")
+        raise ValueError(
+            f"unknown data set {name!r}: expected one of {', '.join(CATALOG)}; "
+            "to train, a folder of pictures does, too."
+        )
     return CATALOG[found]
 
 
@@ -287,6 +290,14 @@ def pictures(
         warnings.warn(
             f"{folder} holds {len(found)} of the {data.count} pictures of {data.name}", stacklevel=2
         )
+    return found
+
+
+def in_folder(folder: str | os.PathLike) -> list[Path]:
+    """All pictures under any folder, to train on."""
+    found = _only_pictures(Path(folder).rglob("*"))
+    if not found:
+        raise FileNotFoundError(f"no picture under {folder}: of {', '.join(FORMATS)}")
     return found
 
 

@@ -6,7 +6,8 @@ A recipe is a module with
   of a processor), gpu (minutes to an hour of one GPU) and paper, which says what the authors did;
 - VARIANTS: what can be trained, by name: functions of a `RecipeRun` that build a network, train it
   stage by stage, and return it. The first is the paper's own;
-- PAPER: the published figures, by variant, to stand beside ours.
+- PAPER: the published figures, by variant, to stand beside ours;
+- LEARNS_FROM, if it cannot be given other pictures: what it learns from instead.
 
 A plan has `data` and `tests` (names of the catalogue; "procedural" and () need no files), `steps`,
 `batch`, `patch`, and whatever else the recipe reads from it.
@@ -30,8 +31,9 @@ from torch import Tensor, nn
 from srkit.datasets import catalog, procedural
 from srkit.datasets.patches import Patches
 from srkit.evaluation import evaluate, load_pair
+from srkit.files import cache as cache_folder
 from srkit.files import data_path
-from srkit.images import read_image, to_8bit
+from srkit.images import to_8bit
 from srkit.inference import upscale
 from srkit.training.cards import Card, card
 from srkit.training.runs import Run, data_facts, write_json
@@ -69,6 +71,7 @@ def train(
     variant: str | None = None,
     *,
     budget: str = DEFAULT_BUDGET,
+    data: str | os.PathLike | None = None,
     seed: int = 0,
     out: str | os.PathLike = "runs",
     minutes: float | None = None,
@@ -81,14 +84,16 @@ def train(
 
     It goes to OUT/NAME/BUDGET/VARIANT-seedN. What is finished there is not done again, what was
     stopped goes on; runs that it builds on (a PSNR stage before an adversarial one) come first.
+    data: pictures to learn from in place of the budget's, a name of the catalogue or a folder; more
+    than memory holds are laid out in a file of srkit's cache.
     `minutes` replaces each stage's number of steps. tensorboard: log for it, too. resume: "auto",
     or "never", which refuses a folder that holds something.
     """
     if resume not in ("auto", "never"):
         raise ValueError(f"resume {resume!r}: auto or never")
     run = RecipeRun(
-        name, variant, budget=budget, seed=seed, out=out, minutes=minutes, precision=precision,
-        device=device, tensorboard=tensorboard,
+        name, variant, budget=budget, data=data, seed=seed, out=out, minutes=minutes,
+        precision=precision, device=device, tensorboard=tensorboard,
     )  # fmt: skip
     if resume == "never" and run.begun:
         raise ValueError(f"{run.folder} holds a run already: resume auto goes on with it")
@@ -169,6 +174,7 @@ class RecipeRun(Run):
         variant: str | None,
         *,
         budget: str,
+        data: str | os.PathLike | None = None,
         seed: int = 0,
         out: str | os.PathLike = "runs",
         minutes: float | None = None,
@@ -184,8 +190,12 @@ class RecipeRun(Run):
         if budget not in budgets:
             raise ValueError(f"budget {budget!r}: one of {', '.join(budgets)}")
         self.plan = budgets[budget]
+        if data is not None:
+            if own := getattr(self.recipe, "LEARNS_FROM", None):
+                raise ValueError(f"{name} learns from {own}: it takes no data")
+            self.plan = self.plan | {"data": str(data)}
         self.common = {"minutes": minutes, "precision": precision}
-        self.again = {"budget": budget, "seed": seed, "out": out, "device": device,
+        self.again = {"budget": budget, "data": data, "seed": seed, "out": out, "device": device,
                       "tensorboard": tensorboard, **self.common}  # fmt: skip
         super().__init__(
             Path(out) / name / budget / f"{variant}-seed{seed}",
@@ -222,10 +232,11 @@ class RecipeRun(Run):
 
     def crops(self, scale: int | tuple[int, ...]) -> Patches:
         """Crops of the plan's pictures, made once a process; their hash goes into the record."""
+        name = self.plan["data"]
+        found = _crops(name, scale)
         if "data" not in self.facts:
-            name = self.plan["data"]
-            self.facts["data"] = data_facts(name, training_pictures(name))
-        return _crops(self.plan["data"], scale)
+            self.facts["data"] = data_facts(name, [found.picture(k) for k in range(len(found.hr))])
+        return found
 
     def fit(self, model: nn.Module, loss, crops, **how) -> None:
         """A stage; steps, batch, patch, and how often to validate are the plan's, unless given."""
@@ -268,16 +279,18 @@ class RecipeRun(Run):
         return {name: partial(upscale, image=low) for name, low in lows.items()}
 
 
-@cache
-def training_pictures(name: str) -> list[Tensor]:
-    """uint8 pictures (3, H, W): a name of the catalogue, or "procedural" (needs no file at all)."""
+def training_pictures(name: str) -> list[Tensor] | list[Path]:
+    """For `Patches`: a name of the catalogue, a folder, or "procedural" (needs no file at all)."""
     if name == "procedural":
-        images = procedural.pictures(8, 128, seed=0)
-    else:
-        images = [read_image(path) for path in catalog.pictures(name)]
-    return [to_8bit(image) for image in images]
+        return [to_8bit(image) for image in procedural.pictures(8, 128, seed=0)]
+    return catalog.in_folder(name) if Path(name).is_dir() else catalog.pictures(name)
 
 
 @cache
 def _crops(name: str, scale: int | tuple[int, ...]) -> Patches:
-    return Patches(training_pictures(name), scale)
+    pictures = training_pictures(name)
+    try:
+        return Patches(pictures, scale)
+    except MemoryError:
+        store = cache_folder() / "crops" / f"{Path(name).name} x{scale}.pixels"
+        return Patches(pictures, scale, store=store)

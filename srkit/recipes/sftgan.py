@@ -36,6 +36,7 @@ from srkit.training.schedules import Halving, Multistep, Warmup
 from srkit.training.starts import hand_through
 
 SCALE = 4
+LEARNS_FROM = "textures made with their maps"
 TESTS = ("told right", "told wrong", "not told")
 
 # "trunk" takes `steps`; what it is told is learned in `frozen_steps`, by the new layers alone, and

@@ -198,6 +198,7 @@ def enlarge(
 # ---------------------------------------------------------------------------------- the recipe
 
 SCALE = 2
+LEARNS_FROM = "the picture that it enlarges"
 
 # Every picture of the tests has a network of its own. baselines: what stands beside them.
 BUDGETS = {
