@@ -124,6 +124,31 @@ def test_pictures_larger_than_memory_are_laid_out_in_a_file(
     assert store.stat().st_size > sum(image.numel() for image in pictures)
 
 
+@pytest.mark.parametrize("room", ["cuda", "cpu", "file"])
+def test_crops_lie_as_near_to_the_network_as_there_is_room(room, folder, tmp_path, monkeypatch):
+    """On the process's own GPU; else in memory; else in a file."""
+    tried = []
+
+    def patches(pictures, scale, device="cpu", store=None):
+        tried.append("file" if store else str(device))
+        if not tried[-1].startswith(room):
+            raise MemoryError
+        return Patches(pictures, scale)
+
+    monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr("srkit.recipes.Patches", patches)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    order = ["cuda:3", "cpu", "file"]
+    run = recipes.RecipeRun("rlfn", None, budget="smoke", data=folder, out=tmp_path)
+    run.crops(4)
+    assert tried == order[: [place.split(":")[0] for place in order].index(room) + 1]
+    tried.clear()
+    run.device = "cpu"
+    run.crops(4) if room != "cuda" else None
+    assert "cuda:3" not in tried
+
+
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [

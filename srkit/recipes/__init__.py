@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -233,7 +234,7 @@ class RecipeRun(Run):
     def crops(self, scale: int | tuple[int, ...]) -> Patches:
         """Crops of the plan's pictures, made once a process; their hash goes into the record."""
         name = self.plan["data"]
-        found = _crops(name, scale)
+        found = _crops(name, scale, self.device)
         if "data" not in self.facts:
             self.facts["data"] = data_facts(name, [found.picture(k) for k in range(len(found.hr))])
         return found
@@ -287,10 +288,14 @@ def training_pictures(name: str) -> list[Tensor] | list[Path]:
 
 
 @cache
-def _crops(name: str, scale: int | tuple[int, ...]) -> Patches:
+def _crops(name: str, scale: int | tuple[int, ...], device: str | None) -> Patches:
+    """On the GPU that trains, if they fit there; else in memory; else in a file."""
     pictures = training_pictures(name)
-    try:
+    with suppress(MemoryError):
+        if device != "cpu" and torch.cuda.is_available():
+            own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+            return Patches(pictures, scale, device=own)
+    with suppress(MemoryError):
         return Patches(pictures, scale)
-    except MemoryError:
-        store = cache_folder() / "crops" / f"{Path(name).name} x{scale}.pixels"
-        return Patches(pictures, scale, store=store)
+    store = cache_folder() / "crops" / f"{Path(name).name} x{scale}.pixels"
+    return Patches(pictures, scale, store=store)

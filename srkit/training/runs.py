@@ -221,7 +221,7 @@ def pictures_hash(pictures: Sequence[Tensor]) -> str:
     digest = hashlib.sha256()
     for picture in pictures:
         digest.update(str(tuple(picture.shape)).encode())
-        digest.update(picture.contiguous().numpy().tobytes())
+        digest.update(picture.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
