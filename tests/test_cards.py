@@ -2,7 +2,7 @@
 
 import pytest
 
-from srkit.training.cards import card, causes, opening, plot, scores, summary, validated
+from srkit.training.cards import card, causes, opening, otherwise, plot, scores, summary, validated
 
 
 def record(seed=0, psnr=30.0, **changed):
@@ -16,7 +16,7 @@ def record(seed=0, psnr=30.0, **changed):
             "metrics": {"Set5": {"psnr": 32.24}},
             "plan": {"data": "DIV2K_train", "steps": 1_000_000, "batch": 64, "patch": 24},
         },
-        "stages": [{"steps": 3000, "history": [
+        "stages": [{"steps": 3000, "batch": 16, "patch": 24, "history": [
             {"step": 1500, "psnr": 29.0}, {"step": 3000, "psnr": psnr},
         ]}],
     } | changed  # fmt: skip
@@ -41,6 +41,26 @@ def test_the_causes_are_what_the_plan_did_otherwise():
     assert "3,000 of 1,000,000 steps; 16 of 64 crops a step" in first
     assert "LR pixels" not in first  # the same in both
     assert "4.2 minutes of training on 1 thread(s), AVX2" in second
+
+
+def test_a_later_stage_is_compared_with_its_own_sizes_in_the_plans():
+    """Those with its prefix; a stage of another length than the plan's has no counterpart."""
+    plan = {"data": "D", "network": {"channels": 32, "blocks": 6}, "generator": "msrresnet",
+            "steps": 3000, "batch": 8, "patch": 24, "gan_steps": 600, "gan_patch": 16}  # fmt: skip
+    paper = {"data": "D", "network": {"channels": 64, "blocks": 6}, "generator": "srresnet",
+             "steps": 10_000, "batch": 16, "patch": 24, "gan_steps": 4000,
+             "gan_patch": 32}  # fmt: skip
+    stage = {"steps": 600, "batch": 8, "patch": 16}
+    how = {"plan": plan, "paper": {"metrics": {}, "plan": paper}}
+    assert otherwise(record(**how, stages=[stage], builds_on=["psnr"])) == (
+        "msrresnet for srresnet; 32 of 64 channels; 600 of 4,000 steps after psnr; "
+        "8 of 16 crops a step; 16 of 32 LR pixels a side of a crop"
+    )
+    twice = otherwise(record(**how, stages=[{"steps": 6000, "batch": 8, "patch": 24}]))
+    assert twice.endswith("32 of 64 channels; 6,000 steps; 8 of 16 crops a step")
+    same = {"plan": paper, "paper": {"metrics": {}, "plan": paper}}
+    first = {"steps": 10_000, "batch": 16, "patch": 24}
+    assert otherwise(record(**same, stages=[first])) == "nothing that the plan tells"
 
 
 def test_a_card_is_shown_as_text_and_as_html():
@@ -68,7 +88,7 @@ def test_a_plot_is_a_png_and_needs_something_to_plot(tmp_path):
 
 
 def test_an_opening_tells_times_and_hardware():
-    told = opening(25, 30, laptop=12.4, records=[record(), record(cpu_minutes=1.75)])
+    told = opening(25, 30, laptop=12.4, records=[record(), record(minutes=1.75)])
     assert told.rows[1:] == [
         ["to read", "25 minutes"],
         ["to run, budget smoke", "30 seconds of one core"],

@@ -1,7 +1,7 @@
 """EnhanceNet (Sajjadi et al., ICCV 2017): the generator, and the critic of its adversarial loss.
 
 "Architecture" -> EnhanceNet; supplement, Table 1 -> Discriminator. Nearest-neighbour steps followed
-by convolutions, no transposed ones, so no chequerboard; the picture itself comes by bicubic.
+by convolutions, no transposed ones, so no checkerboard; the picture itself comes by bicubic.
 Reference code: msmsajjadi/EnhanceNet-Code (CC BY-NC-ND 4.0, weights too); read, not copied. Only
 the x4 network trained with all losses (PAT) was published, as a TensorFlow 1 checkpoint.
 Differs: the authors' bicubic is TensorFlow 1's, shifted against everybody else's. Their network has
@@ -81,7 +81,8 @@ class EnhanceNet(nn.Module):
         if skip not in SKIPS:
             raise ValueError(f"skip {skip!r}: choose one of {', '.join(SKIPS)}")
         self.name, self.scale, self.skip = "enhancenet", scale, skip
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        # not (1, 3, 1, 1): channels_last would give it strides that DDP's broadcast can't write to
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.head = conv(3, channels)
         self.blocks = nn.Sequential(*(ResBlock(channels) for _ in range(blocks)))
         doublings = scale.bit_length() - 1

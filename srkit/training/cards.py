@@ -18,8 +18,8 @@ UNITS = {
     "lpips": "LPIPS (AlexNet)",
     "lpips-squeeze": "LPIPS (SqueezeNet)",
 }
-# Read from a plan and its paper's, in this order, as "500 of 1,000,000 steps".
-SIZES = {"steps": "steps", "batch": "crops a step", "patch": "LR pixels a side of a crop"}
+# Of a stage and of its paper's plan, in this order, as "16 of 64 crops a step".
+SIZES = {"batch": "crops a step", "patch": "LR pixels a side of a crop"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def opening(read: int, smoke: int, *, laptop: float = 0, records: Iterable[Mappi
     if laptop:
         rows += [["to run, budget laptop", f"{laptop:.0f} minutes of one core"]]
     if records := list(records):
-        minutes = sum(record.get("cpu_minutes", record["minutes"]) for record in records)
+        minutes = sum(record["minutes"] for record in records)
         rows += [["the recorded runs", f"{len(records)}, in all {minutes:.0f} minutes"]]
         rows += [["they ran on", "; ".join(sorted({where(record) for record in records}))]]
     return Card("", rows, [])
@@ -101,15 +101,29 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 
 def otherwise(record: Mapping) -> str:
-    """What was done otherwise than in the paper."""
-    plan, paper = record["plan"], record["paper"]["plan"]
-    parts = [
-        f"{plan[key]:,} of {paper[key]:,} {what}"
-        for key, what in SIZES.items()
-        if plan.get(key) != paper.get(key) and key in plan and key in paper
-    ]
+    """What was done otherwise than in the paper, by the record's last stage and the two plans.
+
+    A plan names the sizes of a later stage with a prefix ("gan_steps"); the stage tells which.
+    """
+    plan, paper, stage = record["plan"], record["paper"]["plan"], record["stages"][-1]
+    parts = []
     if plan["data"] != paper["data"]:
-        parts.insert(0, f"trained on {plan['data']}, the paper on {paper['data']}")
+        parts += [f"trained on {plan['data']}, the paper on {paper['data']}"]
+    if plan.get("generator") != paper.get("generator"):
+        parts += [f"{plan['generator']} for {paper['generator']}"]
+    ours, theirs = (p.get("network", {}) for p in (plan, paper))
+    parts += [f"{ours[k]} of {theirs[k]} {k}" for k in ours if theirs.get(k, ours[k]) != ours[k]]
+    # "steps" comes first in a plan: a stage that builds on another has the last of equal ones
+    named = [key for key in plan if key.endswith("steps") and plan[key] == stage["steps"]]
+    prefix = named[-1 if "builds_on" in record else 0].removesuffix("steps") if named else "no "
+    full, after = paper.get(f"{prefix}steps"), " after ".join(["", *record.get("builds_on", ())])
+    if after or full != stage["steps"]:
+        of = f" of {full:,}" if full not in (None, stage["steps"]) else ""
+        parts += [f"{stage['steps']:,}{of} steps{after}"]
+    for key, what in SIZES.items():
+        full = paper.get(f"{prefix}{key}", paper.get(key))
+        if key in stage and full not in (None, stage[key]):
+            parts += [f"{stage[key]:,} of {full:,} {what}"]
     return "; ".join(parts) or "nothing that the plan tells"
 
 
