@@ -3,8 +3,9 @@
     python benchmarks/recipes.py [--budgets gpu paper] [--only rlfn ...] [--out FILE]
 
 Each recipe's first variant runs with the plan of that budget, but a step or two a stage, BSDS400
-for pictures that may not be at hand, Oxford's VGG-19 for torchvision's, and no test sets; in a
-process of its own, whose peak resident size is taken. Budgets with one plan are run once.
+for pictures that may not be at hand (larger ones, train/hires or drawn, where crops are larger),
+Oxford's VGG-19 for torchvision's, made references for given ones, and no test sets; in a process of
+its own, whose peak resident size is taken. Budgets with one plan are run once.
 Rows that the file holds already are kept.
 """
 
@@ -21,30 +22,50 @@ from pathlib import Path
 
 import torch
 
+from srkit.datasets.procedural import dead_leaves
+from srkit.files import find
+from srkit.images import write_image
 from srkit.recipes import RECIPES, recipe, train
 from srkit.training.runs import find_runs, machine, write_json
 
 OUT = Path(__file__).parents[1] / "data/runs/budgets.json"
+SIDE = 321  # pixels, of a BSDS400 picture
 LIMIT = 900  # seconds; what takes longer is in the table as such
 
 
+STAND_INS = {("trunk", "torchvision"): "oxford", ("lte", "torchvision"): "oxford",
+             ("level", "given"): "L1"}  # fmt: skip
+
+
 def shortened(plan: dict) -> dict:
-    """The plan with a step or two a stage, on pictures that are at hand."""
-    short = {key: 2 if key.endswith("steps") else value for key, value in plan.items()}
-    if plan.get("trunk") == "torchvision":
-        short["trunk"] = "oxford"
+    """The plan with a step or two a stage, on what is at hand."""
+    short = {key: min(2, value) if key.endswith("steps") else value for key, value in plan.items()}
+    short |= {key: new for (key, old), new in STAND_INS.items() if plan.get(key) == old}
+    if "pictures" in plan:  # how many, and their side: SFTGAN makes its own
+        short["pictures"] = (20, plan["pictures"][1])
     if plan["data"] == "each picture":  # ZSSR trains on the test's own
         return short | {"tests": ("Set5",)}
     return short | {"data": "BSDS400", "tests": (), "from_scratch": True}
+
+
+def large_pictures(folder: Path) -> Path:
+    """Photographs of 1200 pixels and more, or drawings of 512."""
+    if photographs := find("train/hires/GT"):
+        return photographs
+    for seed in range(4):
+        write_image(dead_leaves(512, seed), folder / f"{seed}.png")
+    return folder
 
 
 def child(name: str, budget: str) -> None:
     """Run it here, and print the row."""
     torch.set_num_threads(1)
     module = recipe(name)
-    module.BUDGETS[budget] = shortened(module.BUDGETS[budget])
-    began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as out:
+    plan = module.BUDGETS[budget] = shortened(module.BUDGETS[budget])
+    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryDirectory() as drawn:
+        if plan.get("patch", 0) * getattr(module, "SCALE", 1) > SIDE:
+            plan["data"] = str(large_pictures(Path(drawn)))
+        began = time.perf_counter()
         train(name, budget=budget, out=out, device="cpu")
         stages = [
             {

@@ -163,7 +163,7 @@ def claims(names: Iterable[str] = RECIPES) -> Ledger:
                 Line(
                     NAMES[name],
                     f"{says}{UNITS[claim.metric]})",
-                    {1: "higher", -1: "lower", 0: "alike"}[claim.sign]
+                    {1: "higher", -1: "lower", 0: "not lower"}[claim.sign]
                     if theirs is None
                     else f"{theirs:+.{digits}f}",
                     _signed(found, digits),

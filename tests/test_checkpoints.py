@@ -13,10 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import KINDS, STEPS, Crops, train
+from torch import nn
+from toy import KINDS, STEPS, Crops, Enlarger, train
 
 from srkit import files
+from srkit.features import random_tanh
+from srkit.losses import Content, FeatureAdversarial
+from srkit.losses.objectives import Standard
 from srkit.training import checkpoints
+from srkit.training.fit import fit
+from srkit.training.schedules import Constant
 
 # A moment of this run's own; a failure tells it, SRKIT_TEST_SEED repeats it.
 SEED = int(os.environ.get("SRKIT_TEST_SEED", random.randrange(10**6)))
@@ -76,6 +82,19 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path, harm)
     path.write_bytes(data)
     with pytest.warns(UserWarning, match="checkpoint-00000002.pt is cut off or altered"):
         assert checkpoints.load_latest(tmp_path) == {"step": 1}
+
+
+def test_the_trunk_that_terms_share_is_in_no_checkpoint(tmp_path):
+    """Each term knows it by a name of its own; it never changes, and VGG-19 has 80 MB."""
+    critic = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1))
+    trunk = random_tanh(8)
+    loss = Content(trunk, {"conv2": 1.0}) + FeatureAdversarial(critic, Standard(), trunk, "conv2")
+    how = {"batch": 2, "patch": 8, "steps": 1, "rate": Constant(1e-3), "device": "cpu"}
+    fit(Enlarger(), loss, Crops(), folder=tmp_path, from_scratch=True, **how)
+    kept = checkpoints.load_latest(tmp_path)["loss"].keys()
+    assert kept == {
+        f"terms.feature adversarial.of_features.critic.2.{n}" for n in ("weight", "bias")
+    }
 
 
 # a training that is stopped, and called again

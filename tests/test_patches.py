@@ -1,5 +1,8 @@
 """Crops for training: aligned, turned together, exact, and the same for the same seed."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 from PIL import Image
@@ -150,6 +153,25 @@ def test_too_little_memory_is_told_before_anything_is_read(monkeypatch, tmp_path
     monkeypatch.setattr(module, "read_image", None)
     with pytest.raises(MemoryError, match=r"are 380\.0 GiB, and .*: give store=, a file"):
         Patches([path] * 2000, 4)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "memory", "words"),
+    [
+        (2.1, 1, None),
+        (1.9, 1, 'and .* GiB are half of the GPU.s free memory: leave it in memory, device="cpu"'),
+        (9, 0.9, "and .* GiB of memory are free: give store=, a file to keep it in"),
+    ],
+    ids=["room", "a full GPU", "full memory"],
+)
+def test_a_gpu_is_filled_to_a_half_and_by_way_of_memory(gpu, memory, words, monkeypatch):
+    """Free memory in units of the store."""
+    info = SimpleNamespace(available=memory * 1000)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: info)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(gpu * 1000), 10**6))
+    refused = pytest.raises(MemoryError, match=words) if words else nullcontext()
+    with refused:
+        module._check_room(1000, torch.device("cuda"))
 
 
 def test_a_store_on_disk_gives_the_same_crops(paths, pictures, tmp_path):

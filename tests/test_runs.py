@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -223,12 +225,62 @@ def test_rlfn_ends_with_the_contrastive_loss(tmp_path):
     assert stage["loss"][0].endswith("contrastive")
 
 
-def test_rlfn_s_ladder_has_the_counts_of_its_blocks():
-    counts = {name: sum(p.numel() for p in make().parameters()) for name, make in
-              rlfn.LADDER.items()}  # fmt: skip
-    assert counts["RFDB24"] == 106_560
-    assert counts["RFDBR24"] < counts["RLFB28"] < counts["RFDBR28"]
-    assert sum(p.numel() for p in rlfn.rlfn_tiny().parameters()) == 87_816
+class Far(torch.Tensor):
+    """As if on another device: it can be brought here, and nothing else."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is not torch.Tensor.cpu:
+            raise RuntimeError("on another device")
+        with torch._C.DisableTorchFunctionSubclass():
+            return args[0].as_subclass(torch.Tensor)
+
+
+def test_rlfn_weighs_the_contrastive_loss_wherever_the_crops_lie(monkeypatch):
+    """Crops on a GPU meet a network that is not there yet: the first batch comes to it."""
+    near = recipes.training_pictures("procedural")[0][None] / 255
+    far = {"lr": near[..., ::4, ::4].as_subclass(Far), "hr": near.as_subclass(Far), "scale": 4}
+    stages = []
+    run = SimpleNamespace(
+        plan=rlfn.BUDGETS["smoke"], seed=0,
+        crops=lambda scale: SimpleNamespace(batch=lambda *a: far),
+        fit=lambda model, loss, crops, **how: stages.append(loss),
+    )  # fmt: skip
+    rlfn.contrast_stage(run, rlfn.network(run), *rlfn.CONTRASTS["random-tanh"])
+    assert stages[0].weights["contrastive"] > 0
+
+
+@pytest.mark.parametrize(
+    ("budget", "ladder", "own", "edsr"),
+    [
+        ("laptop", [106_560, 87_912, 119_836, 115_164], 87_816, 89_883),
+        ("gpu", [581_952, 470_736, 571_580, 543_740], 543_740, 1_517_595),
+        ("paper", [581_952, 470_736, 571_580, 543_740], 543_740, 1_517_595),
+    ],
+)
+def test_rlfn_s_networks_are_those_of_its_records_and_of_the_paper(budget, ladder, own, edsr):
+    """The small ones as recorded runs have them; RLFN's ablation and EDSR's baseline."""
+    run = SimpleNamespace(plan=rlfn.BUDGETS[budget])
+    makers = [*rlfn.LADDER.values(), rlfn.network, rlfn.edsr]
+    counts = [sum(p.numel() for p in make(run).parameters()) for make in makers]
+    assert counts == [*ladder, own, edsr]
+
+
+@pytest.mark.parametrize("budget", ["gpu", "paper"])
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_large_budgets_are_proven_with_what_is_at_hand(name, budget):
+    """By benchmarks/recipes.py: no stage that a plan has not, nothing that must be fetched."""
+    path = Path(__file__).parents[1] / "benchmarks/recipes.py"
+    spec = importlib.util.spec_from_file_location("benchmarks_recipes", path)
+    spec.loader.exec_module(benchmark := importlib.util.module_from_spec(spec))
+    plan = recipes.recipe(name).BUDGETS[budget]
+    short = benchmark.shortened(plan)
+    assert short.keys() >= plan.keys()
+    assert not {"torchvision", "given"} & {v for v in short.values() if isinstance(v, str)}
+    for key, steps in plan.items():
+        if key.endswith("steps"):
+            assert short[key] == min(steps, 2)
+    assert short.get("pictures", (20, 0))[0] == 20
 
 
 # small things

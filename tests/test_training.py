@@ -269,6 +269,25 @@ def test_a_loss_that_is_not_finite_stops_with_all_that_is_known(flat, tmp_path, 
     assert newest.name == "checkpoint-00000002.pt"
 
 
+class Lost(Adversarial):
+    """Its critic has a loss that is no number, in its `at`-th turn alone."""
+
+    turn, at = 0, 3
+
+    def critic_loss(self, sr, hr):
+        self.turn += 1
+        return super().critic_loss(sr, hr) * (math.nan if self.turn == self.at else 1)
+
+
+def test_a_critic_that_is_lost_in_its_turn_is_told_and_not_kept(tmp_path):
+    """The generator's loss was still sound, and would have been the checkpoint's."""
+    words = r"the loss is 0\.\d+ at step 3 \('adversarial, critic' is nan, learning rate"
+    loss = L1() + 0.1 * Lost(Critic(), Standard())
+    with pytest.raises(FloatingPointError, match=words):
+        learn(Enlarger(), Crops(), loss, folder=tmp_path, save_every=1, from_scratch=True)
+    assert sorted(tmp_path.glob("checkpoint-*.pt"))[-1].name == "checkpoint-00000002.pt"
+
+
 def test_without_a_folder_the_batch_is_not_kept(flat):
     with pytest.raises(FloatingPointError, match=r"gradient norm nan\): lower the rate"):
         learn(Gain(), flat, Odd(40, value=math.nan))
@@ -350,19 +369,22 @@ def test_a_gate_lets_a_critic_skip_the_turn_after_it_was_right():
 
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run"]
 WORKER = """
-import sys, torch
+import sys, time, torch
 from pathlib import Path
 from accelerate import PartialState
 from toy import train
 import srkit
 
 torch.set_num_threads(1)
-for kind in ("pixel", "gan"):
+for kind in ("pixel", "gan", "penalty"):
     learned = train(kind, drop=0.0, steps=4)
     if PartialState().is_main_process:
         torch.save(learned, Path(sys.argv[1]) / f"{kind}.pt")
 if len(sys.argv) > 2:
-    srkit.train("rlfn", "one-stage", budget="smoke", out=sys.argv[2], device="cpu")
+    time.sleep(PartialState().process_index)  # a process that is later than the first
+    how = {"budget": "smoke", "out": sys.argv[2], "device": "cpu", "resume": "never"}
+    for name, variant in (("rlfn", "one-stage"), ("memnet", "memnet"), ("enhancenet", "e")):
+        srkit.train(name, variant, **how)
 print("processes:", PartialState().num_processes)
 """
 
@@ -379,7 +401,7 @@ def launched(options: list[str], folder: Path, *arguments: object) -> subprocess
 
 
 def assert_learned_the_same(folder: Path) -> None:
-    for kind in ("pixel", "gan"):
+    for kind in ("pixel", "gan", "penalty"):
         alone = train(kind, drop=0.0, steps=4)
         together = torch.load(folder / f"{kind}.pt", weights_only=True)
         assert together.keys() == alone.keys()
@@ -388,14 +410,16 @@ def assert_learned_the_same(folder: Path) -> None:
 
 
 def test_two_processes_with_half_the_batch_learn_what_one_learns(tmp_path):
-    """Network and critic; and a whole recipe, of which one record is left."""
+    """Network and critic; and whole recipes, of which one record each is left."""
     runs = tmp_path / "runs"
     assert ended(launched(["--standalone", "--nproc-per-node", "2"], tmp_path, runs)) == 0
     assert_learned_the_same(tmp_path)
-    (folder,) = runs.glob("rlfn/smoke/*")
-    names = {path.name for path in folder.iterdir()}
-    assert names >= {"run.json", "history.jsonl", "model.safetensors"}
-    assert not [name for name in names if name.startswith(("stage", "."))]
+    folders = list(runs.glob("*/smoke/*"))
+    assert {folder.parts[-3] for folder in folders} == {"rlfn", "memnet", "enhancenet"}
+    for folder in folders:
+        names = {path.name for path in folder.iterdir()}
+        assert names >= {"run.json", "history.jsonl", "model.safetensors"}
+        assert not [name for name in names if name.startswith(("stage", "."))]
 
 
 def test_two_nodes_are_two_launchers(tmp_path):

@@ -145,8 +145,10 @@ class Patches:
         """Crops, each a start and the strides of channels, rows and columns, as floats."""
         if isinstance(self.pixels, Tensor):
             device = self.pixels.device
-            index = torch.tensor([start for start, _ in crops], device=device).view(-1, 1, 1, 1)
-            steps = torch.tensor([strides for _, strides in crops], device=device)  # (B, 3)
+            places = torch.tensor([(start, *strides) for start, strides in crops])  # (B, 4)
+            if device.type == "cuda":  # from pinned memory a copy is not waited for
+                places = places.pin_memory().to(device, non_blocking=True)
+            index, steps = places[:, 0].view(-1, 1, 1, 1), places[:, 1:]
             for axis, length in enumerate((3, side, side)):
                 along = steps[:, axis, None] * torch.arange(length, device=device)  # (B, length)
                 index = index + along.view(-1, *(length if d == axis else 1 for d in range(3)))
@@ -224,17 +226,20 @@ def _size(source: Source) -> tuple[int, int]:
 
 
 def _check_room(nbytes: int, device: torch.device) -> None:
-    if device.type == "cuda":
-        free, advice = torch.cuda.mem_get_info(device)[0], 'leave it in memory, device="cpu"'
-    else:
-        import psutil
+    """In memory, where the store is filled; on a GPU in a half, for training needs the rest."""
+    import psutil
 
-        free, advice = psutil.virtual_memory().available, "give store=, a file to keep it in"
-    if nbytes > free:
-        raise MemoryError(
-            f"these pictures and their LR twins are {nbytes / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB of {device.type} memory are free: {advice}, or take fewer"
-        )
+    free = psutil.virtual_memory().available
+    rooms = [(free, "of memory are free", "give store=, a file to keep it in")]
+    if device.type == "cuda":
+        half = torch.cuda.mem_get_info(device)[0] // 2
+        rooms += [(half, "are half of the GPU's free memory", 'leave it in memory, device="cpu"')]
+    for room, what, advice in rooms:
+        if nbytes > room:
+            raise MemoryError(
+                f"these pictures and their LR twins are {nbytes / 2**30:.1f} GiB, and "
+                f"{room / 2**30:.1f} GiB {what}: {advice}, or take fewer"
+            )
 
 
 def _key(pictures: Sequence[Source], scales: tuple[int, ...]) -> bytes:

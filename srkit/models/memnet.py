@@ -121,10 +121,15 @@ class MemNet(nn.Module):
             pictures.append(sum(w * p for w, p in zip(self.ensemble, pictures, strict=True)))
         return pictures
 
-    def forward(self, lr: Tensor) -> Tensor:
+    def forward(
+        self, lr: Tensor, scale: int | None = None, *, return_pictures: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """scale: another r than `self.scale`. return_pictures: with what `luma` gives."""
         check_input(lr, self.name)
-        up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
-        return with_y(up, self.luma(to_y(up))[-1])
+        up = imresize(lr, scale or self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
+        pictures = self.luma(to_y(up))
+        sr = with_y(up, pictures[-1])
+        return (sr, pictures) if return_pictures else sr
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:

@@ -21,11 +21,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from srkit.images import to_y, with_y
+from srkit.images import to_y
 from srkit.losses import Term
 from srkit.models.memnet import MemNet
 from srkit.recipes import RecipeRun
-from srkit.resize import imresize
 from srkit.training.schedules import Constant, Halving
 
 SCALES = (2, 3, 4)
@@ -74,9 +73,8 @@ class Supervision(Term):
 
 def every_picture(network: nn.Module, data: dict) -> tuple[Tensor, dict[str, Tensor]]:
     """The answer at the batch's scale, and all pictures for the loss."""
-    up = imresize(data["lr"], data["scale"])  # (B, 3, h, w) -> (B, 3, rh, rw)
-    pictures = network.luma(to_y(up))
-    return with_y(up, pictures[-1]), {"pictures": torch.cat(pictures, 1)}
+    sr, pictures = network(data["lr"], data["scale"], return_pictures=True)
+    return sr, {"pictures": torch.cat(pictures, 1)}
 
 
 def train(run: RecipeRun, **ablation: bool) -> nn.Module:

@@ -31,10 +31,13 @@ from srkit.training.schedules import Halving, Schedule, Warmup
 from srkit.training.starts import hand_through
 
 SCALE = 4
+Make = Callable[[RecipeRun], nn.Module]  # a network of the sizes that the plan says
 
 # One stage is `steps` long. A stage with the contrastive loss has its own length, because VGG-19
 # costs a hundred times the network. start "picture": see `srkit.training.starts`; the first steps
 # at so high a rate would throw it away, so stages of the small budgets warm up for a share of them.
+# Sizes: "network" is RLFN's, "ladder" the two widths of its blocks, "edsr" EDSR's; a plan that says
+# nothing of one has it from TINY.
 BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "steps": 4, "batch": 2, "patch": 16, "rate": 5e-3,
@@ -46,25 +49,28 @@ BUDGETS = {
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 64,
-        "patch": 64, "rate": 5e-4, "warmup": 0, "start": "random", "contrast_steps": 50_000,
+        "patch": 64, "rate": 5e-4, "warmup": 0, "start": "random", "contrast_steps": 5000,
+        "validate_every": 2000, "network": {"channels": 52, "blocks": 6, "esa": 16},
+        "ladder": (48, 52), "edsr": {"channels": 64, "blocks": 16},
     },
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
         "batch": 64, "patch": 64, "rate": 5e-4, "warmup": 0, "start": "random",
-        "contrast_steps": 1_000_000,
+        "contrast_steps": 1_000_000, "validate_every": 10_000,
+        "network": {"channels": 52, "blocks": 6, "esa": 16},
+        "ladder": (48, 52), "edsr": {"channels": 64, "blocks": 16},
     },
 }  # fmt: skip
 
+# About half the widths and two thirds of the depth (87,816 parameters); an EDSR of that class.
+TINY = {
+    "network": {"channels": 24, "blocks": 4, "esa": 8},
+    "ladder": (24, 28),
+    "edsr": {"channels": 24, "blocks": 4},
+}
+
 # Kong et al., Table 1 (quoted second-hand), of the full network after its three stages.
 PAPER = {"rlfn": {"Set5": {"psnr": 32.24}, "Set14": {"psnr": 28.62}, "BSD100": {"psnr": 27.60}}}
-
-# The paper's ladder (its Table 3) at half the width: 24 for its 48 channels, 28 for its 52.
-LADDER: dict[str, Callable[[], nn.Module]] = {
-    "RFDB24": lambda: RFDN(SCALE, channels=24, blocks=4, attention="esa"),
-    "RFDBR24": lambda: RLFN(SCALE, channels=24, blocks=4, esa=6, block="RFDBR"),
-    "RFDBR28": lambda: RLFN(SCALE, channels=28, blocks=4, esa=8, block="RFDBR"),
-    "RLFB28": lambda: RLFN(SCALE, channels=28, blocks=4, esa=8),
-}
 
 # Extractor and layer weights of each contrastive loss; RLFN's own is the first.
 CONTRASTS: dict[str, tuple[Callable[[], features.Extractor], dict[str, float]]] = {
@@ -75,25 +81,43 @@ CONTRASTS: dict[str, tuple[Callable[[], features.Extractor], dict[str, float]]] 
 CONTRAST_SHARE = 0.1  # of L1, when the stage begins; the paper's own weight is not known
 
 
-def rlfn_tiny() -> RLFN:
-    """RLFN at less than half the width and two thirds of the depth: 87,816 parameters."""
-    return RLFN(SCALE, channels=24, blocks=4, esa=8)
+def network(run: RecipeRun) -> RLFN:
+    return RLFN(SCALE, **(TINY | run.plan)["network"])
 
 
-def edsr_tiny() -> EDSR:
-    """An EDSR of RLFN-tiny's weight class: 4 blocks of 24 channels."""
-    return EDSR(SCALE, channels=24, blocks=4)
+def edsr(run: RecipeRun) -> EDSR:
+    return EDSR(SCALE, **(TINY | run.plan)["edsr"])
+
+
+def rung(run: RecipeRun, block: str, *, wide: bool) -> nn.Module:
+    """RLFN's shape with another block. RFDN's ESA is a quarter as wide as the network is."""
+    sizes = TINY | run.plan
+    channels, how = sizes["ladder"][wide], sizes["network"]
+    if block == "RFDB":
+        return RFDN(SCALE, channels=channels, blocks=how["blocks"], attention="esa")
+    esa = how["esa"] if wide else channels // 4
+    return RLFN(SCALE, channels=channels, blocks=how["blocks"], esa=esa, block=block)
+
+
+# The paper's ladder (its Table 3): RFDB and RFDBR of 48 channels, RFDBR and RLFB of 52. Recorded
+# runs go by these names, of TINY's widths; the widths are the plan's.
+LADDER: dict[str, Make] = {
+    "RFDB24": partial(rung, block="RFDB", wide=False),
+    "RFDBR24": partial(rung, block="RFDBR", wide=False),
+    "RFDBR28": partial(rung, block="RFDBR", wide=True),
+    "RLFB28": partial(rung, block="RLFB", wide=True),
+}
 
 
 def rlfn(run: RecipeRun) -> nn.Module:
     """The three stages (Sec. 4.1): L1, L1 from its weights, L1 and the contrastive loss."""
-    model = run.trained("warm-start", rlfn_tiny())
+    model = run.trained("warm-start", network(run))
     return contrast_stage(run, model, *CONTRASTS["random-tanh"])
 
 
-def fresh(run: RecipeRun, make: Callable[[], nn.Module]) -> nn.Module:
+def fresh(run: RecipeRun, make: Make) -> nn.Module:
     """A network with random weights, or one that starts as an enlargement (see the budgets)."""
-    model = run.build(make)
+    model = run.build(partial(make, run))
     if run.plan["start"] == "picture":
         if isinstance(model, EDSR):
             ups, last = model.tail
@@ -106,21 +130,21 @@ def fresh(run: RecipeRun, make: Callable[[], nn.Module]) -> nn.Module:
     return model
 
 
-def one_stage(run: RecipeRun, make: Callable[[], nn.Module]) -> nn.Module:
+def one_stage(run: RecipeRun, make: Make) -> nn.Module:
     """The schedule once; for the ladder, with every block (Sec. 4: what is each part worth?)."""
     model = fresh(run, make)
     pixel_stage(run, model)
     return model
 
 
-def long(run: RecipeRun, make: Callable[[], nn.Module]) -> nn.Module:
+def long(run: RecipeRun, make: Make) -> nn.Module:
     """Never restarted: twice the steps, each learning rate held twice as long (Sec. 3.4)."""
     model = fresh(run, make)
     pixel_stage(run, model, steps=2 * run.plan["steps"])
     return model
 
 
-def cyclic(run: RecipeRun, make: Callable[[], nn.Module]) -> nn.Module:
+def cyclic(run: RecipeRun, make: Make) -> nn.Module:
     """The schedule twice, Adam keeping its moments."""
     model = fresh(run, make)
     optimizer = adam(model)
@@ -129,18 +153,16 @@ def cyclic(run: RecipeRun, make: Callable[[], nn.Module]) -> nn.Module:
     return model
 
 
-def warm_start(run: RecipeRun, start: str, make: Callable[[], nn.Module]) -> nn.Module:
+def warm_start(run: RecipeRun, start: str, make: Make) -> nn.Module:
     """The schedule once more, from the weights alone, with a fresh optimiser."""
-    model = run.trained(start, make())
+    model = run.trained(start, make(run))
     pixel_stage(run, model)
     return model
 
 
-def last_stage(
-    run: RecipeRun, start: str, make: Callable[[], nn.Module], contrast: str | None
-) -> nn.Module:
+def last_stage(run: RecipeRun, start: str, make: Make, contrast: str | None) -> nn.Module:
     """A short stage more from trained weights: with L1 alone, or with a contrastive loss."""
-    model = run.trained(start, make())
+    model = run.trained(start, make(run))
     if contrast is not None:
         return contrast_stage(run, model, *CONTRASTS[contrast])
     pixel_stage(run, model, steps=run.plan["contrast_steps"], rate=run.plan["rate"] / 4)
@@ -171,6 +193,7 @@ def contrast_stage(
     crops, contrast = run.crops(SCALE), Contrastive(make_extractor(), weights)
     loss = L1() + contrast
     first = crops.batch(4, run.plan["patch"], torch.Generator().manual_seed(run.seed))
+    first = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in first.items()}  # as the model
     with torch.inference_mode():
         sr, inputs = forward(model, first)
         parts = loss.parts(sr, first["hr"], **inputs)
@@ -189,21 +212,21 @@ def contrast_stage(
 VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "rlfn": rlfn,
     **{f"block-{name}": partial(one_stage, make=make) for name, make in LADDER.items()},
-    "one-stage": partial(one_stage, make=rlfn_tiny),
-    "long": partial(long, make=rlfn_tiny),
-    "cyclic": partial(cyclic, make=rlfn_tiny),
-    "warm-start": partial(warm_start, start="one-stage", make=rlfn_tiny),
-    "last-L1": partial(last_stage, start="warm-start", make=rlfn_tiny, contrast=None),
+    "one-stage": partial(one_stage, make=network),
+    "long": partial(long, make=network),
+    "cyclic": partial(cyclic, make=network),
+    "warm-start": partial(warm_start, start="one-stage", make=network),
+    "last-L1": partial(last_stage, start="warm-start", make=network, contrast=None),
     **{
-        f"last-{name}": partial(last_stage, start="warm-start", make=rlfn_tiny, contrast=name)
+        f"last-{name}": partial(last_stage, start="warm-start", make=network, contrast=name)
         for name in CONTRASTS
     },
-    "edsr-one-stage": partial(one_stage, make=edsr_tiny),
-    "edsr-long": partial(long, make=edsr_tiny),
-    "edsr-warm-start": partial(warm_start, start="edsr-one-stage", make=edsr_tiny),
-    "edsr-last-L1": partial(last_stage, start="edsr-warm-start", make=edsr_tiny, contrast=None),
+    "edsr-one-stage": partial(one_stage, make=edsr),
+    "edsr-long": partial(long, make=edsr),
+    "edsr-warm-start": partial(warm_start, start="edsr-one-stage", make=edsr),
+    "edsr-last-L1": partial(last_stage, start="edsr-warm-start", make=edsr, contrast=None),
     "edsr-last-random-tanh": partial(
-        last_stage, start="edsr-warm-start", make=edsr_tiny, contrast="random-tanh"
+        last_stage, start="edsr-warm-start", make=edsr, contrast="random-tanh"
     ),
 }
 
@@ -213,7 +236,7 @@ CLAIMS = (
     Claim("a contrastive last stage beats one of L1 alone", "rlfn", "last-L1"),
     Claim("random tanh features beat VGG-19's deep ones", "rlfn", "last-vgg-deep"),
     Claim("shallow features of VGG-19 beat deep ones", "last-vgg-shallow", "last-vgg-deep"),
-    Claim("RFDB's branches are worth little", "block-RFDBR24", "block-RFDB24", sign=0),
-    Claim("RLFB is worth RFDBR at one width", "block-RLFB28", "block-RFDBR28", sign=0),
+    Claim("RFDB without its branches is no worse", "block-RFDBR24", "block-RFDB24", sign=0),
+    Claim("RLFB is no worse than RFDBR at one width", "block-RLFB28", "block-RFDBR28", sign=0),
     Claim("warm start helps EDSR too", "edsr-warm-start", "edsr-long"),
 )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from srkit.losses.terms import Sum, Term
 from srkit.training.fit import Crops, fit
 from srkit.training.schedules import Schedule
 from srkit.weights import load_weights, save_weights
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 class Run:
@@ -49,7 +53,7 @@ class Run:
         self.facts: dict[str, object] = {}
         self.began = time.process_time()
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "asked.json"
+        path, several = self.folder / "asked.json", int(os.environ.get("WORLD_SIZE", 1)) > 1
         self.begun = path.exists()
         if self.begun and (before := json.loads(path.read_text())) != self.asked:
             changed = sorted(k for k in before | self.asked if before.get(k) != self.asked.get(k))
@@ -57,7 +61,10 @@ class Run:
                 f"{self.folder} holds a run that was asked for otherwise (differs: "
                 f"{', '.join(changed)}): take another folder, or remove it"
             )
-        write_json(self.asked, path)
+        if several:  # or a slower process would see what the first one writes
+            self._processes.wait_for_everyone()
+        if not several or self._processes.is_main_process:
+            write_json(self.asked, path)
 
     @property
     def finished(self) -> bool:
@@ -134,13 +141,17 @@ class Run:
         measure(model): the metrics by test set. samples: what makes a picture (3, H, W) with the
         model, by its name. Of several processes the first does this; the others wait.
         """
+        if self._processes.is_main_process:
+            self._finish(model, measure, samples, facts)
+        self._processes.wait_for_everyone()
+        return self.record()
+
+    @cached_property
+    def _processes(self) -> PartialState:
+        """Those that train together, of which this is one."""
         from accelerate import PartialState
 
-        processes = PartialState(cpu=self.device == "cpu" or not torch.cuda.is_available())
-        if processes.is_main_process:
-            self._finish(model, measure, samples, facts)
-        processes.wait_for_everyone()
-        return self.record()
+        return PartialState(cpu=self.device == "cpu" or not torch.cuda.is_available())
 
     def _finish(self, model, measure, samples, facts) -> None:
         for name, make in samples.items():

@@ -87,7 +87,9 @@ class State:
         for name, value in {"loss": total, **parts}.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()
         rate = self.optimizers["model"].param_groups[0]["lr"]
-        self.unread = (self.step, rate, total.detach(), norm, data)
+        values = {"loss": total, "gradient norm": norm, **parts}
+        together = torch.stack([value.detach().to(total) for value in values.values()])
+        self.unread = (self.step, rate, list(values), together, data)
 
     def look(
         self,
@@ -138,9 +140,12 @@ class State:
     def _read(self) -> None:
         if self.unread is None:
             return
-        step, rate, total, norm, data = self.unread
+        step, rate, names, together, data = self.unread
         self.unread = None
-        if math.isfinite(total.item()) and math.isfinite(norm.item()):
+        (_, total), (_, norm), *parts = zip(names, together.tolist(), strict=True)
+        # parts too: a critic that is lost in its own turn shows in the total a step later
+        odd = [f"{name!r} is {value}, " for name, value in parts if not math.isfinite(value)]
+        if math.isfinite(total) and math.isfinite(norm) and not odd:
             return
         kept = ""
         if self.folder:
@@ -149,9 +154,9 @@ class State:
                 torch.save(data, file)
             kept = f"; the batch is in {path}"
         raise FloatingPointError(
-            f"the loss is {total.item()} at step {step} (learning rate {rate:g}, gradient norm "
-            f"{norm.item():.3g}){kept}: lower the rate, clip the gradient, or look for a division "
-            "by zero in the loss"
+            f"the loss is {total:.6g} at step {step} ({''.join(odd)}learning rate {rate:g}, "
+            f"gradient norm {norm:.3g}){kept}: lower the rate, clip the gradient, or look for a "
+            "division by zero in the loss"
         )
 
     def _snapshot(self) -> dict:
@@ -185,7 +190,8 @@ class State:
 
     def _loss_state(self) -> dict[str, Tensor]:
         """Its critics, and what its balance has learned; the extractors never change (80 MB)."""
-        frozen = [n for n, module in self.loss.named_modules() if isinstance(module, Extractor)]
+        every = self.loss.named_modules(remove_duplicate=False)  # one that terms share, by each
+        frozen = [name for name, module in every if isinstance(module, Extractor)]
         return {
             name: value
             for name, value in self.loss.state_dict().items()
