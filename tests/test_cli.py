@@ -176,3 +176,50 @@ def test_the_installed_command(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith("srkit: no model is named 'rlfm'. Do you mean")
     assert result.stderr.count("\n") == 1
+
+
+SMOKE = ("--variant", "one-stage", "--budget", "smoke")
+
+
+def test_train_prints_a_card_goes_on_and_refuses_a_used_folder(run, tmp_path):
+    """Pictures of one's own; a second call finds the run finished."""
+    mine = tmp_path / "mine"
+    words = ("train", "rlfn", *SMOKE, "--out", tmp_path, "--data", mine)
+    write_image(srkit.samples()["chelsea"][:, :50, :50], mine / "small.png")
+    assert "crops of 16 px are larger than the smallest LR picture" in run(*words).stderr
+    write_image(srkit.samples()["chelsea"][:, :80, :90], mine / "small.png")
+    first = run(*words)
+    assert first.stdout.startswith("rlfn, one-stage: budget smoke, seeds 0")
+    assert f"trained on {mine}, the paper on DIV2K_train" in first.stdout
+    record = tmp_path / "rlfn/smoke/one-stage-seed0/run.json"
+    before = record.read_bytes()
+    assert run(*words).stdout == first.stdout
+    assert record.read_bytes() == before
+    refused = run(*words, "--resume", "never")
+    assert refused.exit_code == 1
+    assert "holds a run already: resume auto goes on with it" in refused.stderr
+
+
+def test_train_by_minutes_ends_when_they_are_up(run, tmp_path):
+    minutes = 0.002
+    assert run("train", "rlfn", *SMOKE, "--out", tmp_path, "--minutes", minutes).exit_code == 0
+    (record,) = json.loads(run("runs", tmp_path, "--json").stdout)
+    assert record["minutes_a_stage"] == minutes
+    assert record["stages"][0]["minutes"] >= minutes
+    assert record["stages"][0]["steps"] >= 1
+
+
+def test_reproduce_runs_all_seeds_and_runs_lists_draws_and_gathers_them(run, tmp_path):
+    out, data, plot = tmp_path / "runs", tmp_path / "data", tmp_path / "psnr.png"
+    shown = run("reproduce", "rlfn", *SMOKE, "--seeds", 2, "--out", out)
+    assert shown.stdout.startswith("rlfn, one-stage: budget smoke, seeds 0, 1")
+    listed = run("runs", out, "--collect", data)
+    assert [line.split()[:2] for line in listed.stdout.splitlines()[1:]] == [
+        ["rlfn/smoke/one-stage", "0"], ["rlfn/smoke/one-stage", "1"]
+    ]  # fmt: skip
+    assert [r["seed"] for r in json.loads((data / "runs/rlfn.json").read_text())] == [0, 1]
+    unplotted = run("runs", out, "--plot", plot)
+    assert "these runs were not validated" in unplotted.stderr  # smoke has no test set
+    assert not plot.exists()
+    assert "weights go with --collect DATA" in run("runs", out, "--weights", "rlfn").stderr
+    assert "no finished run under" in run("runs", data).stderr

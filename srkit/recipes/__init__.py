@@ -21,7 +21,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cache, partial
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -234,7 +234,9 @@ class RecipeRun(Run):
     def crops(self, scale: int | tuple[int, ...]) -> Patches:
         """Crops of the plan's pictures, made once a process; their hash goes into the record."""
         name = self.plan["data"]
-        found = _crops(name, scale, self.device)
+        pictures = training_pictures(name)
+        files = tuple((p, p.stat().st_mtime_ns) for p in pictures if isinstance(p, Path))
+        found = _crops(name, files, scale, self.device)
         if "data" not in self.facts:
             self.facts["data"] = data_facts(name, [found.picture(k) for k in range(len(found.hr))])
         return found
@@ -287,10 +289,18 @@ def training_pictures(name: str) -> list[Tensor] | list[Path]:
     return catalog.in_folder(name) if Path(name).is_dir() else catalog.pictures(name)
 
 
-@cache
-def _crops(name: str, scale: int | tuple[int, ...], device: str | None) -> Patches:
-    """On the GPU that trains, if they fit there; else in memory; else in a file."""
-    pictures = training_pictures(name)
+@lru_cache(maxsize=4)
+def _crops(
+    name: str,
+    files: tuple[tuple[Path, int], ...],
+    scale: int | tuple[int, ...],
+    device: str | None,
+) -> Patches:
+    """On the GPU that trains, if they fit there; else in memory; else in a file.
+
+    files: all pictures with the times they were last changed at, so that changed ones are read.
+    """
+    pictures = [path for path, _ in files] or training_pictures(name)
     with suppress(MemoryError):
         if device != "cpu" and torch.cuda.is_available():
             own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
