@@ -234,8 +234,8 @@ class RecipeRun(Run):
     def crops(self, scale: int | tuple[int, ...]) -> Patches:
         """Crops of the plan's pictures, made once a process; their hash goes into the record."""
         name = self.plan["data"]
-        pictures = training_pictures(name)
-        files = tuple((p, p.stat().st_mtime_ns) for p in pictures if isinstance(p, Path))
+        files = () if name == "procedural" else training_pictures(name)
+        files = tuple((path, path.stat().st_mtime_ns) for path in files)
         found = _crops(name, files, scale, self.device)
         if "data" not in self.facts:
             self.facts["data"] = data_facts(name, [found.picture(k) for k in range(len(found.hr))])
