@@ -10,7 +10,7 @@ BUILT     := _build/html/.built
 SOURCES   := $(shell find book site srkit tools -type f ! -path '*/.*' ! -name '*.pyc')
 ifneq ($(shell command -v uv),)
 NEW_VENV := uv venv --quiet --seed --python $(PYTHON) $(VENV)
-INSTALL  := uv pip install --python $(BIN)/python
+INSTALL  := uv pip install --compile-bytecode --python $(BIN)/python
 else
 NEW_VENV := $(PYTHON) -m venv $(VENV)
 INSTALL  := $(BIN)/python -m pip install --disable-pip-version-check
