@@ -307,6 +307,9 @@ Data = Annotated[
 Out = Annotated[Path, typer.Option(help="The folder of all runs.")]
 Minutes = Annotated[float | None, typer.Option(help="Of each stage, instead of its steps.")]
 TrainingPrecision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="By torch.compile: a slow start, then faster.")
+]
 Devices = Annotated[int, typer.Option(help="Processes on this machine, one a GPU.")]
 Nodes = Annotated[int, typer.Option(help="Machines; run the command on each.")]
 Rendezvous = Annotated[str, typer.Option(help="HOST:PORT of one of the machines.")]
@@ -322,6 +325,7 @@ def train(
     out: Out = Path("runs"),
     minutes: Minutes = None,
     precision: TrainingPrecision = "auto",
+    compiled: Compiled = False,
     resume: Annotated[str, typer.Option(help="auto, or never: refuse a used folder.")] = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it, too.")] = False,
     devices: Devices = 1,
@@ -343,6 +347,7 @@ def train(
         out=out,
         minutes=minutes,
         precision=precision,
+        compiled=compiled,
         resume=resume,
         tensorboard=tensorboard,
     )
@@ -362,6 +367,7 @@ def reproduce(
     out: Out = Path("runs"),
     minutes: Minutes = None,
     precision: TrainingPrecision = "auto",
+    compiled: Compiled = False,
     devices: Devices = 1,
     nodes: Nodes = 1,
     rendezvous: Rendezvous = "localhost:29400",
@@ -380,6 +386,7 @@ def reproduce(
         out=out,
         minutes=minutes,
         precision=precision,
+        compiled=compiled,
     )
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo("\n\n".join(map(str, cards)))

@@ -147,32 +147,37 @@ def trained(names: Iterable[str] = RECIPES) -> Ledger:
 
 
 def claims(names: Iterable[str] = RECIPES) -> Ledger:
-    """What the papers claim of their parts, tested on recorded runs: a yes, a no, or neither."""
+    """What the papers claim of their parts, tested on recorded runs: a yes, a no, or neither.
+
+    A line for each budget that a claim was tested with; one that was not run has a line, too.
+    """
     lines = []
     for name in names:
-        module, runs = recipe(name), records(name)
+        module = recipe(name)
+        groups = [[r for r in records(name) if r["budget"] == b] for b in module.BUDGETS]
         for claim in getattr(module, "CLAIMS", ()):
-            digits = DIGITS[claim.metric]
-            found = claim.differences(runs)
-            theirs = claim.paper
+            digits, theirs = DIGITS[claim.metric], claim.paper
             if theirs is None:
                 theirs = _published(module.PAPER, claim.of, claim.against, claim.test, claim.metric)
-            pair = [r for r in runs if r["variant"] == claim.of]
+            direction = {1: "higher", -1: "lower", 0: "not lower"}[claim.sign]
             says = f"{claim.says} ({claim.of} - {claim.against}, {claim.test}, "
-            lines.append(
-                Line(
-                    NAMES[name],
-                    f"{says}{UNITS[claim.metric]})",
-                    {1: "higher", -1: "lower", 0: "not lower"}[claim.sign]
-                    if theirs is None
-                    else f"{theirs:+.{digits}f}",
-                    _signed(found, digits),
-                    "" if theirs is None or not found else f"{mean(found) - theirs:+.{digits}f}",
-                    claim.verdict(found),
-                    pair[0]["budget"] if pair else "",
-                    where(pair[0]) if pair else "",
+            for group in [group for group in groups if claim.differences(group)] or [[]]:
+                found = claim.differences(group)
+                ran = next((r for r in group if r["variant"] == claim.of), None)
+                known = theirs is not None and found
+                gap = f"{mean(found) - theirs:+.{digits}f}" if known else ""
+                lines.append(
+                    Line(
+                        NAMES[name],
+                        f"{says}{UNITS[claim.metric]})",
+                        direction if theirs is None else f"{theirs:+.{digits}f}",
+                        _signed(found, digits),
+                        gap,
+                        claim.verdict(found),
+                        ran["budget"] if ran else "",
+                        where(ran) if ran else "",
+                    )
                 )
-            )  # fmt: skip
     return Ledger(tuple(lines), "answer")
 
 

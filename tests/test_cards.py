@@ -74,10 +74,12 @@ def test_records_of_two_variants_are_no_card():
         card([record(), record(variant="cyclic")])
 
 
-def test_a_summary_has_a_line_a_run_also_without_a_test():
-    lines = summary([record(), record(1, metrics={})]).splitlines()
-    assert lines[1].split() == ["rlfn/laptop/long", "0", "3,000", "4.2", "Set5", "30.00"]
-    assert lines[2].split() == ["rlfn/laptop/long", "1", "3,000", "4.2"]
+def test_a_summary_has_a_line_a_variant_with_the_spread_of_its_seeds():
+    other = record(variant="cyclic", metrics={})
+    lines = summary([record(1, 30.4), other, record(0, 30.0, minutes=5.25)]).splitlines()
+    assert lines[1].split("  ")[0] == "rlfn/laptop/long"
+    assert lines[1].split()[1:] == ["0,", "1", "3,000", "4.8", "Set5", "30.20", "±", "0.28"]
+    assert lines[2].split() == ["rlfn/laptop/cyclic", "0", "3,000", "4.2"]  # measured on nothing
 
 
 def test_a_plot_is_a_png_and_needs_something_to_plot(tmp_path):

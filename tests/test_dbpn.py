@@ -80,6 +80,19 @@ def test_a_chain_reads_the_newest_map_and_a_dense_network_all_but_the_first_feat
     assert chain.output_conv.conv.in_channels == dense.output_conv.conv.in_channels == 4 * 6
 
 
+@pytest.mark.parametrize("dense", [True, False])
+def test_the_last_map_alone_is_the_newest(dense, rng):
+    """The same answer as with weights of zero for all earlier maps."""
+    every, last = small(dense=dense), small(dense=dense, last_only=True)
+    torch.nn.init.zeros_(every.output_conv.conv.weight[:, 6:])
+    weights = every.state_dict()
+    weights["output_conv.conv.weight"] = weights["output_conv.conv.weight"][:, :6]
+    last.load_state_dict(weights)
+    lr = torch.rand(1, 3, 6, 5, generator=rng)
+    with torch.no_grad():
+        torch.testing.assert_close(last(lr), every(lr))
+
+
 def test_the_residual_variant_adds_the_bicubic_picture(rng):
     kwargs = {"rounds": 2}
     bare, residual = small(4, **kwargs), small(4, residual=True, **kwargs)
@@ -121,6 +134,7 @@ def test_the_y_network_changes_y_and_leaves_the_colours_to_bicubic(residual, rng
     [
         ({"scale": 3}, r"scale 3: DBPN is for 2, 4, 8"),
         ({"colours": 2}, r"colours=2: choose 3 \(RGB\) or 1 \(Y\)"),
+        ({"rounds": 3, "last_only": True}, r"last_only reads one map, rounds=3 the last of each"),
     ],
 )
 def test_what_the_paper_has_not_is_refused_in_words(kwargs, words):

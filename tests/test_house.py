@@ -23,7 +23,7 @@ FLOORS = (
     ("files", "foreign", "tables"),
     ("images",),
     ("resize",),
-    ("layers", "degrade", "features", "hooks"),
+    ("layers", "degrade", "features", "hooks", "processes"),
     ("metrics", "models", "losses", "datasets", "inference", "viz"),
     ("weights", "evaluation"),
     ("training", "interpolate", "export"),

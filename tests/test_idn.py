@@ -47,6 +47,25 @@ def test_the_residual_begins_at_row_and_column_scale_minus_one(scale):
     assert torch.allclose(difference, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_without_the_bicubic_picture_y_is_what_was_added_to_it(scale, rng):
+    """Before row and column scale-1, where the transposed convolution begins, that is repeated."""
+    model = IDN(scale, channels=16, keep=4, step=4, blocks=1)
+    bare = IDN(scale, channels=16, keep=4, step=4, blocks=1, bicubic=False)
+    bare.load_state_dict(model.state_dict())
+    y, first = torch.rand(1, 1, 5, 7, generator=rng), scale - 1
+    with torch.no_grad():
+        added, alone = model.luma(y) - imresize(y, scale), bare.luma(y)
+    inside = alone[..., first:, first:]
+    torch.testing.assert_close(inside, added[..., first:, first:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        alone[..., first:, :first], inside[..., :1].expand(-1, -1, -1, first)
+    )
+    torch.testing.assert_close(
+        alone[..., :first, :], alone[..., first:scale, :].expand(-1, -1, first, -1)
+    )
+
+
 def test_in_colour_the_network_decides_y_alone(rng):
     model, lr = create_model("idn_small_x2"), torch.rand(1, 3, 12, 14, generator=rng)
     with torch.no_grad():

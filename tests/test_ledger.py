@@ -7,7 +7,7 @@ import pytest
 from srkit import ledger
 from srkit.files import data_path
 from srkit.recipes import RECIPES, recipe
-from srkit.training.claims import Claim
+from srkit.training.claims import TELLS, Claim
 
 
 def runs(*scores):
@@ -46,12 +46,32 @@ def test_only_seeds_that_both_variants_have_are_compared():
     assert claim.differences([]) == []
 
 
+def test_a_claim_may_be_about_what_stands_in_the_record_itself():
+    """Each record's own baseline, on the test of the claim; another variant's does not count."""
+    records = runs((30.0, 29.0), (31.0, 29.0))
+    for record, psnr in zip(records, (28.0, 11.0, 28.5, 12.0), strict=True):
+        record["baselines"] = {"Set5": {"bicubic": {"psnr": psnr}}, "Set14": {"rlfn": {"psnr": 1}}}
+    claim = Claim("a beats bicubic", "a", "bicubic")
+    assert claim.differences(records) == [2.0, 2.5]
+    assert claim.verdict(claim.differences(records)) == "yes (2 seeds)"
+    assert Claim("a beats rlfn", "a", "rlfn").differences(records) == []
+    assert Claim("a beats b", "a", "b").differences(records) == [1.0, 2.0]
+    assert claim.differences(runs((30.0, 29.0))) == []
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_claims_are_about_variants_that_exist(name):
-    module = recipe(name)
+def test_claims_are_about_variants_and_baselines_that_exist(name):
+    module, texts = recipe(name), set()
+    laptop = module.BUDGETS["laptop"]
+    known = [*module.VARIANTS, *laptop.get("baselines", ())]
     for claim in getattr(module, "CLAIMS", ()):
-        assert {claim.of, claim.against} <= set(module.VARIANTS), claim.says
-        assert claim.test in module.BUDGETS["laptop"]["tests"]
+        assert claim.of in module.VARIANTS
+        assert known.count(claim.against) == 1, claim.says
+        assert claim.of != claim.against
+        assert claim.test in laptop["tests"]
+        assert claim.metric in TELLS
+        texts.add(claim.says)
+    assert len(texts) == len(ledger.claims([name]).lines)
 
 
 def test_the_authors_weights_stand_beside_their_tables():
@@ -78,7 +98,25 @@ def test_a_paper_s_difference_is_taken_from_its_own_figures():
     line = next(x for x in ledger.claims(["enhancenet"]).lines if "costs PSNR (pat" in x.claim)
     assert line.theirs == "-3.18"
     assert line.cause.startswith("yes")
-    assert ledger.claims(["memnet"]).lines == ()
+
+
+def test_the_ledger_answers_claims_about_baselines(monkeypatch):
+    """ZSSR's, from a record: the difference to what bicubic makes of the same pictures."""
+    record = {
+        "variant": "zssr", "seed": 0, "budget": "laptop",
+        "machine": {"gpu": None, "threads": 1, "capability": "AVX2"},
+        "metrics": {"Set5": {"psnr": 34.0}}, "baselines": {"Set5": {"bicubic": {"psnr": 29.0}}},
+    }  # fmt: skip
+    larger = record | {"budget": "gpu", "metrics": {"Set5": {"psnr": 34.5}}}
+    monkeypatch.setattr(ledger, "read_runs", lambda name: [record, larger])
+    lines = ledger.claims(["zssr"]).lines
+    found = [line for line in lines if line.cause != "not run"]
+    claim = "told the blur beats bicubic (zssr - bicubic, Set5, PSNR, dB)"
+    assert [(x.claim, x.theirs, x.ours, x.cause, x.budget) for x in found] == [
+        (claim, "higher", "+5.00", "yes (1 seed)", "laptop"),
+        (claim, "higher", "+5.50", "yes (1 seed)", "gpu"),
+    ]
+    assert all(line.budget == line.hardware == "" for line in lines if line not in found)
 
 
 def test_a_ledger_is_shown_as_text_and_as_html():

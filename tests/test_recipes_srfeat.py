@@ -13,6 +13,7 @@ from srkit.recipes import srfeat, train
 CRITICS = {
     "srfeat": ("image", "feature"), "perceptual": (), "image": ("image",),
     "feature": ("feature",), "three-phases": ("image", "feature"),
+    "places": ("image", "places"), "lower": ("image", "lower"),
 }  # fmt: skip
 
 
@@ -26,13 +27,12 @@ def test_a_variant_trains_with_its_critics(variant, out):
     record = train("srfeat", variant, budget="smoke", out=out, device="cpu")
     (stage,) = record["stages"]
     assert all(math.isfinite(row["loss"]) for row in stage["history"])
-    if variant == "mse":
+    if variant.startswith("mse"):
         assert "builds_on" not in record
         return
-    labels = {"image": "adversarial, critic", "feature": "feature adversarial, critic"}
     row = stage["history"][-1]
     assert {key for key in row if key.endswith("critic")} == {
-        labels[name] for name in CRITICS[variant]
+        f"{'' if name == 'image' else 'feature '}adversarial, critic" for name in CRITICS[variant]
     }
     assert record["builds_on"] == ["perceptual" if variant == "three-phases" else "mse"]
 
@@ -51,6 +51,20 @@ def load(record, out):
     from safetensors.torch import load_file
 
     return load_file(out / "srfeat/smoke" / f"{record['variant']}-seed0" / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("critic", "layer", "shape"),
+    [("feature", "conv2", (1, 1)), ("places", "conv2", (1, 1, 16, 16)), ("lower", "act1", (1, 1))],
+)
+def test_critics_of_features_differ_in_what_they_see_and_say(critic, layer, shape):
+    """A verdict on the whole or one on each place; of content's layer or of one before it."""
+    run = SimpleNamespace(plan=srfeat.BUDGETS["smoke"], build=lambda make: make())
+    *_, term = srfeat.total(run, (critic,)).terms.values()
+    seen = term.extractor(torch.rand(1, 3, 64, 64), layer)[layer] / term.unit
+    assert term.layer == layer
+    assert seen.square().mean().sqrt().item() == pytest.approx(1, abs=0.5)
+    assert term.critic(seen).shape == shape
 
 
 def test_plans_of_all_budgets_have_the_same_keys():

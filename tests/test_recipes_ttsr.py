@@ -68,6 +68,18 @@ def test_l1_is_that_of_pictures_from_minus_one_to_one(records):
     assert records["rec"]["stages"][0]["loss"][0] == "2 L1"
 
 
+def test_the_wide_network_without_integration_has_as_many_parameters(records):
+    """So that it is the exchange between the scales that counts; the paper's has 96 channels."""
+    sizes = {}
+    for budget in ("laptop", "paper"):
+        run = SimpleNamespace(plan=ttsr.BUDGETS[budget])
+        for how in (("soft", 1.5), ("full", 1.0)):
+            sizes[budget, *how] = sum(p.numel() for p in ttsr.network(run, *how).parameters())
+    assert sizes["paper", "soft", 1.5] == 9_097_327
+    assert sizes["laptop", "soft", 1.5] == pytest.approx(sizes["laptop", "full", 1.0], rel=0.06)
+    assert records["lte-wide"]["parameters"] > records["lte"]["parameters"]
+
+
 def test_the_critic_has_wgan_gps_settings():
     """Two steps for one, slopes for pictures that span 2, and the authors' momenta."""
     asked = {}

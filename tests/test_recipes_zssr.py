@@ -12,10 +12,12 @@ from srkit import imresize, psnr
 from srkit.datasets import procedural
 from srkit.datasets.internal import Internal, Shrinking
 from srkit.degrade import gaussian_kernel, make_lr
+from srkit.images import read_image, to_8bit
 from srkit.models.zssr import ZSSR
 from srkit.recipes import train
 from srkit.recipes import zssr as recipe
-from srkit.recipes.zssr import GRADUAL, enlarge, learn, level, zssr
+from srkit.recipes.zssr import GRADUAL, MOTION, enlarge, learn, level, zssr
+from srkit.training.runs import data_facts
 
 TINY = {"channels": 8, "depth": 3, "crop": 24, "device": "cpu"}
 
@@ -81,6 +83,7 @@ def test_only_kernels_that_look_alike_from_all_sides_let_pictures_be_turned():
     assert Shrinking(gaussian_kernel(1.6)).symmetric()
     assert not Shrinking(gaussian_kernel(2, sigma_y=1)).symmetric()
     assert not Shrinking(gaussian_kernel(2, sigma_y=1, angle=45)).symmetric()
+    assert not Shrinking(MOTION).symmetric()
 
 
 def test_level_is_decided_as_by_numpys_fit():
@@ -187,7 +190,19 @@ def test_refusals_say_what_would_do(picture):
 def test_a_variant_runs(variant, tmp_path):
     record = train("zssr", variant, budget="smoke", out=tmp_path, device="cpu")
     assert record["stages"][0]["steps"] == 50
+    assert record["stages"][0]["cpu_minutes"] > 0
     assert record["baselines"]["procedural"]["bicubic"]["psnr"] > 10
+
+
+def test_the_record_tells_what_was_learned_from(tmp_path):
+    """The hash is of the LR pictures that stand in the run's folder: other ones with the blur."""
+    seen = set()
+    for variant in ("ideal", "mild", "mild-assumed"):
+        record = train("zssr", variant, budget="smoke", out=tmp_path, device="cpu")
+        path = tmp_path / f"zssr/smoke/{variant}-seed0/lr/procedural/facades.png"
+        assert record["data"] == data_facts("procedural", [to_8bit(read_image(path))])
+        seen.add(record["data"]["sha256"])
+    assert len(seen) == 2
 
 
 def test_a_picture_that_is_finished_is_not_done_again(tmp_path):

@@ -73,9 +73,28 @@ def test_the_record_says_how_its_numbers_came_to_be(done):
     assert first["rate"] == "Halving(rate=0.005, every=0.4)"
     assert (first["ema"], second["clip"], second["from_scratch"]) == (0.9, 1.0, True)
     assert [row["step"] for row in first["history"]] == [6, 12, 18, 24]
-    assert record["minutes"] == pytest.approx(first["minutes"] + second["minutes"])
+    for clock in ("minutes", "cpu_minutes"):
+        assert record[clock] == pytest.approx(first[clock] + second[clock])
+        assert first[clock] > 0
     speed = first["steps_per_second"] * 60 * first["minutes"]
     assert speed == pytest.approx(STEPS)
+
+
+def test_the_code_is_that_which_the_run_began_with(tmp_path, monkeypatch):
+    """A file of srkit that changes while it trains is not what trained."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "loop.py").write_text("steps = 1")
+    monkeypatch.setattr(srkit, "__file__", str(package / "__init__.py"))
+    code_version.cache_clear()
+    try:
+        run = Run(tmp_path / "run", device="cpu")
+        began = code_version()
+        (package / "loop.py").write_text("steps = 2")
+        run.finish(Enlarger(), measure=lambda m: {}, samples={})
+        assert run.record()["code"] == began
+    finally:
+        code_version.cache_clear()
 
 
 def test_the_folder_holds_the_record_and_no_leftovers(done):
@@ -113,6 +132,8 @@ def test_a_run_that_is_stopped_in_any_stage_ends_with_the_same_weights(stage, do
     for ours, theirs in zip(run.record()["stages"], done[0].record()["stages"], strict=True):
         losses = [[row["loss"] for row in record["history"]] for record in (ours, theirs)]
         assert losses[0] == losses[1]
+        spent = [row["cpu_minutes"] for row in ours["history"]]
+        assert spent == sorted(spent)  # before the stop and after it
 
 
 def test_what_was_asked_for_otherwise_is_refused(tmp_path):

@@ -31,6 +31,19 @@ def test_there_are_fifteen_long_skips_and_each_matters(rng):
             skip.weight.copy_(kept)
 
 
+def test_without_long_skips_it_is_the_network_with_silent_ones(rng):
+    torch.manual_seed(0)
+    whole = SRFeat(channels=8, blocks=3).eval()
+    plain = SRFeat(channels=8, blocks=3, long_skips=False).eval()
+    for skip in whole.skips:
+        nn.init.zeros_(skip.weight)
+    own = {name: w for name, w in whole.state_dict().items() if not name.startswith("skips.")}
+    plain.load_state_dict(own)
+    lr = torch.rand(1, 3, 7, 6, generator=rng)
+    with torch.no_grad():
+        assert torch.equal(whole(lr), plain(lr))
+
+
 @pytest.mark.parametrize(
     ("kwargs", "count"),
     [

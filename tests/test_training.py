@@ -128,6 +128,14 @@ def test_a_network_in_bfloat16_learns_float32_weights(flat):
     assert abs(model.gain.item() - 1) < 0.02
 
 
+def test_a_compiled_network_learns_the_same(monkeypatch):
+    """Traced, and run by torch's own operators: no compiler is needed."""
+    plain, compile_ = train("pixel", drop=0.0), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compile_(model, backend="aot_eager"))
+    for name, value in train("pixel", drop=0.0, compiled=True).items():
+        torch.testing.assert_close(value, plain[name], atol=1e-5, rtol=0, msg=name)
+
+
 # schedules
 
 
@@ -200,7 +208,8 @@ def test_what_validation_finds_joins_the_row_and_is_reported(flat):
 def test_minutes_are_a_budget_of_training_alone(flat, monkeypatch):
     """A clock on which a batch takes a second and a validation a hundred."""
     now = [0.0]
-    monkeypatch.setattr("srkit.training.state.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    clocks = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: now[0] / 2)
+    monkeypatch.setattr("srkit.training.state.time", clocks)
 
     def batch(*args):
         now[0] += 1
@@ -217,6 +226,7 @@ def test_minutes_are_a_budget_of_training_alone(flat, monkeypatch):
     assert [row["step"] for row in history] == [8, 16, 24, 30]
     assert [row["rate"] for row in history] == [0.1, 0.05, 0.05, 0.05]
     assert history[-1]["minutes"] == pytest.approx(0.5)
+    assert history[-1]["cpu_minutes"] == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("budget", [{}, {"steps": 5, "minutes": 1.0}])
@@ -376,14 +386,14 @@ from toy import train
 import srkit
 
 torch.set_num_threads(1)
-for kind in ("pixel", "gan", "penalty"):
+for kind in ("pixel", "gan", "penalty", "batch"):
     learned = train(kind, drop=0.0, steps=4)
     if PartialState().is_main_process:
         torch.save(learned, Path(sys.argv[1]) / f"{kind}.pt")
 if len(sys.argv) > 2:
     time.sleep(PartialState().process_index)  # a process that is later than the first
     how = {"budget": "smoke", "out": sys.argv[2], "device": "cpu", "resume": "never"}
-    for name, variant in (("rlfn", "one-stage"), ("memnet", "memnet"), ("enhancenet", "e")):
+    for name, variant in (("rlfn", "one-stage"), ("memnet", "memnet"), ("carn", "carn")):
         srkit.train(name, variant, **how)
 print("processes:", PartialState().num_processes)
 """
@@ -401,7 +411,7 @@ def launched(options: list[str], folder: Path, *arguments: object) -> subprocess
 
 
 def assert_learned_the_same(folder: Path) -> None:
-    for kind in ("pixel", "gan", "penalty"):
+    for kind in ("pixel", "gan", "penalty", "batch"):
         alone = train(kind, drop=0.0, steps=4)
         together = torch.load(folder / f"{kind}.pt", weights_only=True)
         assert together.keys() == alone.keys()
@@ -415,7 +425,7 @@ def test_two_processes_with_half_the_batch_learn_what_one_learns(tmp_path):
     assert ended(launched(["--standalone", "--nproc-per-node", "2"], tmp_path, runs)) == 0
     assert_learned_the_same(tmp_path)
     folders = list(runs.glob("*/smoke/*"))
-    assert {folder.parts[-3] for folder in folders} == {"rlfn", "memnet", "enhancenet"}
+    assert {folder.parts[-3] for folder in folders} == {"rlfn", "memnet", "carn"}
     for folder in folders:
         names = {path.name for path in folder.iterdir()}
         assert names >= {"run.json", "history.jsonl", "model.safetensors"}

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from srkit import files
 from srkit.datasets.patches import Patches
-from srkit.losses import L1, Uncertainty
+from srkit.losses import L1, GradientBalance, RelativisticAverage, Uncertainty
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.objectives import Standard, Wasserstein
 from srkit.training.fit import adam, fit
@@ -105,7 +105,21 @@ def balanced(drop: float) -> tuple[nn.Module, dict]:
     return model, {"loss": loss, "from_scratch": True, "optimizer": optimizer, "ema": 0.8}
 
 
-KINDS = {"pixel": pixel, "gan": gan, "penalty": penalty, "balanced": balanced}
+def batch(drop: float) -> tuple[nn.Module, dict]:
+    """All that looks at the batch as a whole: batch norm in both networks, a relativistic critic,
+    a balance by the gradients of the batch; and a layer without a gradient."""
+    model, critic = Enlarger(drop), Critic()
+    model.drop = nn.Sequential(nn.BatchNorm2d(8), model.drop)
+    for k in (0, 2):  # a batch norm and a difference take them out: gradients of mere rounding
+        critic.layers[k].register_parameter("bias", None)
+    critic.layers.insert(1, nn.BatchNorm2d(8))
+    model.unused, model.idle = nn.Linear(1, 1), True
+    loss = L1() + 0.1 * Adversarial(critic, RelativisticAverage())
+    loss = loss.balanced(GradientBalance("adversarial", model.tail.weight))
+    return model, {"loss": loss, "from_scratch": True}
+
+
+KINDS = {"pixel": pixel, "gan": gan, "penalty": penalty, "balanced": balanced, "batch": batch}
 
 
 def train(

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srkit import processes
 from srkit.features import Extractor
 from srkit.losses.objectives import Objective, Standard
 from srkit.losses.terms import Features, FeatureTerm, Term
@@ -39,19 +39,12 @@ def gradient_penalty(
     its penalty. In float32 also under autocast, for it is differentiated twice. Of several
     processes each has its share of one draw, as of the crops (`rng` then is alike in all).
     """
-    i, n = part()
+    i, n = processes.part()
     eps = torch.rand(n * len(hr), *[1] * (hr.ndim - 1), generator=rng)[i::n].to(hr)
     x = (eps * hr + (1 - eps) * sr).detach().requires_grad_()
     with torch.autocast(hr.device.type, enabled=False):
         (slope,) = torch.autograd.grad(logits(critic, x).sum(), x, create_graph=True)
     return (slope.flatten(1).norm(dim=1) / span - 1).square().mean()
-
-
-def part() -> tuple[int, int]:
-    """(i, n): this process, of how many that train together."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return 0, 1
-    return dist.get_rank(), dist.get_world_size()
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from srkit import processes
+
 
 class Factors(nn.Module):
     """The frame: a subclass's `update` returns lambda_k of each of its `labels`, (K,).
@@ -50,8 +52,9 @@ class Factors(nn.Module):
         return sum(of.get(label, 1) * weights[label] * part for label, part in parts.items())
 
     def values(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """L_k of the labels, (K,), without their graph."""
-        return torch.stack([parts[label].detach().to(self.factors) for label in self.labels])
+        """L_k of the labels, (K,), of the whole batch, without their graph."""
+        own = torch.stack([parts[label].detach().to(self.factors) for label in self.labels])
+        return processes.mean(own)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {self.formula}"
@@ -139,7 +142,7 @@ class GradientBalance(Factors):
                 "GradientBalance: the losses do not depend on the weight it was given; that must "
                 "be one of the network that made sr, `model.conv_last.weight` say"
             )
-        return gradient.norm()
+        return processes.mean(gradient).norm()
 
 
 class RunningMean(Factors):

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from srkit import processes
+
 
 class Objective:
     """`generator(fake, real)` and `critic(fake, real)`: what each of the two minimises."""
@@ -54,7 +56,7 @@ class RelativisticAverage(Objective):
     """Is HR more real than SR is on average, and SR less? (ESRGAN, Sec. 3.2; Jolicoeur-Martineau,
     ICLR 2019.)
 
-    D(a, b) = sigmoid(C(a) - mean C(b)), the mean over the batch.
+    D(a, b) = sigmoid(C(a) - mean C(b)), the mean over the batch (that of all processes).
     critic: -log D(hr, sr) - log(1 - D(sr, hr)); generator: the same with hr and sr exchanged, so it
     learns from HR too. With one picture a batch the mean is that picture's logit.
 
@@ -75,10 +77,10 @@ class RelativisticAverage(Objective):
         return sums if self.form == "paper" else f"({sums}) / 2"
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        return self._above(fake, real, fake.mean(), real.mean())
+        return self._above(fake, real, *_means(fake, real))
 
     def critic(self, fake: Tensor, real: Tensor) -> Tensor:
-        means = real.mean(), fake.mean()
+        means = _means(real, fake)
         if self.form == "code":
             means = [mean.detach() for mean in means]
         return self._above(real, fake, *means)
@@ -87,6 +89,10 @@ class RelativisticAverage(Objective):
         """Small where each of `up` is above the mean of `down`, and each of `down` below up's."""
         total = -F.logsigmoid(up - mean_down).mean() - F.logsigmoid(mean_up - down).mean()
         return total if self.form == "paper" else total / 2
+
+
+def _means(*logits: Tensor) -> list[Tensor]:
+    return [processes.mean(x.mean()) for x in logits]
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,7 @@ class CARN(nn.Module):
             self.c1, self.c2, self.c3 = (fuse(parts, channels) for parts in (2, 3, 4))
         self.upsample = nn.ModuleDict({f"up{s}": head(s, channels, groups) for s in heads})
         self.exit = conv(channels, 3)
+        self.idle = len(heads) > 1  # parameters without a gradient: those of a step's other heads
 
     def forward(self, lr: Tensor, scale: int | None = None) -> Tensor:
         """scale: another head than that of `self.scale`, in a network that has it."""

@@ -76,8 +76,9 @@ class DBPN(nn.Module):
     | D-DBPN-L        | 128           | 32            | 6          | colours=1                   |
 
     `rounds`: all units run so many times, on what the last down unit left; each round's last map
-    is read. `residual` adds the bicubic picture. `colours=1`: the network is Y -> Y, its last
-    convolution 1x1; Cb and Cr are enlarged by bicubic.
+    is read. `last_only`: of all maps of full size the newest alone is read. `residual` adds the
+    bicubic picture. `colours=1`: the network is Y -> Y, its last convolution 1x1; Cb and Cr are
+    enlarged by bicubic.
     `checkpointing`: training keeps the units' maps alone and computes what is inside again in the
     backward pass. D-DBPN x8 then needs a third of the memory, for one more forward pass.
     """
@@ -95,6 +96,7 @@ class DBPN(nn.Module):
         stages: int = 7,
         dense: bool = True,
         rounds: int = 1,
+        last_only: bool = False,
         residual: bool = False,
         colours: int = 3,
         feedback: bool = True,
@@ -105,9 +107,13 @@ class DBPN(nn.Module):
             raise ValueError(f"scale {scale}: DBPN is for {', '.join(map(str, GEOMETRY))}")
         if colours not in (1, 3):
             raise ValueError(f"colours={colours}: choose 3 (RGB) or 1 (Y)")
+        if last_only and rounds > 1:
+            raise ValueError(
+                f"last_only reads one map, rounds={rounds} the last of each: choose one"
+            )
         self.name, self.scale, self.stages, self.dense = "dbpn", scale, stages, dense
         self.rounds, self.residual, self.colours = rounds, residual, colours
-        self.checkpointing = checkpointing
+        self.newest, self.checkpointing = last_only or rounds > 1, checkpointing
         self.feat0 = conv(colours, features, 3, 1, 1)
         self.feat1 = conv(features, channels, 1)
         for t in range(1, stages + 1):
@@ -116,7 +122,7 @@ class DBPN(nn.Module):
             if t < stages:
                 maps = t if dense else 1
                 self.add_module(f"down{t}", Unit("down", channels, scale, maps, feedback))
-        read = stages if rounds == 1 else rounds
+        read = rounds if self.newest else stages
         kernel = 3 if colours == 3 else 1
         output = nn.Conv2d(read * channels, colours, kernel, padding=kernel // 2)
         self.output_conv = nn.Sequential(OrderedDict(conv=output))
@@ -147,7 +153,7 @@ class DBPN(nn.Module):
         read = []
         for _ in range(self.rounds):
             highs, (low, *_) = self.project(low)
-            read += highs if self.rounds == 1 else highs[:1]
+            read += highs[:1] if self.newest else highs
         y = self.output_conv(torch.cat(read, 1))  # from (B, TC, rh, rw)
         return y + imresize(x, self.scale) if self.residual else y
 

@@ -69,7 +69,7 @@ class IDN(nn.Module):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
 
     Two convolutions -> `blocks` blocks -> a 17x17 transposed convolution of stride r, added to the
-    bicubic picture.
+    bicubic picture or, with `bicubic=False`, in its place.
 
     | variant   | channels | keep | step | blocks | groups | scales  |
     |-----------|----------|------|------|--------|--------|---------|
@@ -90,11 +90,12 @@ class IDN(nn.Module):
         step: int = 16,
         blocks: int = 4,
         groups: int = 4,
+        bicubic: bool = True,
     ):
         super().__init__()
         if scale not in (2, 3, 4):
             raise ValueError(f"scale {scale}: IDN is for 2, 3 and 4")
-        self.name, self.scale = "idn", scale
+        self.name, self.scale, self.bicubic = "idn", scale, bicubic
         self.conv1 = conv(1, channels)
         self.conv2 = conv(channels, channels)
         self.blocks = nn.Sequential(*(DBlock(channels, keep, step, groups) for _ in range(blocks)))
@@ -110,8 +111,10 @@ class IDN(nn.Module):
         f = self.blocks(lrelu(self.conv2(lrelu(self.conv1(y)))))  # (B, 1, h, w) -> (B, C, h, w)
         residual = self.upsample(f)  # (B, C, h, w) -> (B, 1, r(h-1)+1, r(w-1)+1)
         # its first pixel belongs to row and column r-1 of the picture
-        residual = F.pad(residual, (self.scale - 1, 0, self.scale - 1, 0))  # (B, 1, rh, rw)
-        return imresize(y, self.scale) + residual
+        before = (self.scale - 1, 0, self.scale - 1, 0)
+        if not self.bicubic:
+            return F.pad(residual, before, mode="replicate")
+        return imresize(y, self.scale) + F.pad(residual, before)  # (B, 1, rh, rw)
 
     def forward(self, lr: Tensor) -> Tensor:
         check_input(lr, self.name)

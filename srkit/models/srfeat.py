@@ -38,23 +38,24 @@ class SRFeat(nn.Module):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 4h, 4w), not clipped; [-1, 1] inside.
 
     Each block's output goes on to the next block and, by a 1x1 convolution (a long skip), straight
-    to the end of the trunk, where all are added.
+    to the end of the trunk, where all are added. long_skips: False leaves them out, an ablation.
     """
 
     tiling = "exact"
     min_size = 1
     memory_format = torch.channels_last
 
-    def __init__(self, scale: int = 4, *, channels: int = 128, blocks: int = 16):
+    def __init__(
+        self, scale: int = 4, *, channels: int = 128, blocks: int = 16, long_skips: bool = True
+    ):
         super().__init__()
         if scale != 4:
             raise ValueError(f"scale {scale}: SRFeat has 4 only")
         self.name, self.scale = "srfeat", scale
         self.conv_in = conv(3, channels, 9)
         self.blocks = nn.ModuleList(ResBlock(channels) for _ in range(blocks))
-        self.skips = nn.ModuleList(
-            conv(channels, channels, 1, bias=False) for _ in range(blocks - 1)
-        )
+        skips = blocks - 1 if long_skips else 0
+        self.skips = nn.ModuleList(conv(channels, channels, 1, bias=False) for _ in range(skips))
         self.up1 = conv(channels, 4 * channels)
         self.up2 = conv(channels, 4 * channels)
         self.conv_out = conv(channels, 3)
@@ -66,10 +67,11 @@ class SRFeat(nn.Module):
         check_input(lr, self.name)
         f = self.conv_in(2 * lr - 1)  # (B, 3, h, w) -> (B, C, h, w)
         skipped = 0
-        for block, skip in zip(self.blocks[:-1], self.skips, strict=True):
+        for k, block in enumerate(self.blocks):
             f = block(f)
-            skipped = skipped + skip(f)
-        f = self.blocks[-1](f) + skipped
+            if k < len(self.skips):
+                skipped = skipped + self.skips[k](f)
+        f = f + skipped
         for up in (self.up1, self.up2):
             f = F.leaky_relu(F.pixel_shuffle(up(f), 2), 0.2)  # (B, C, h, w) -> (B, C, 2h, 2w)
         return (self.conv_out(f) + 1) / 2  # (B, C, 4h, 4w) -> (B, 3, 4h, 4w)

@@ -77,6 +77,7 @@ def train(
     out: str | os.PathLike = "runs",
     minutes: float | None = None,
     precision: str = "auto",
+    compiled: bool = False,
     device: str | None = None,
     tensorboard: bool = False,
     resume: str = "auto",
@@ -87,14 +88,14 @@ def train(
     stopped goes on; runs that it builds on (a PSNR stage before an adversarial one) come first.
     data: pictures to learn from in place of the budget's, a name of the catalogue or a folder; more
     than memory holds are laid out in a file of srkit's cache.
-    `minutes` replaces each stage's number of steps. tensorboard: log for it, too. resume: "auto",
-    or "never", which refuses a folder that holds something.
+    `minutes` replaces each stage's number of steps. compiled: by torch.compile. tensorboard: log
+    for it, too. resume: "auto", or "never", which refuses a folder that holds something.
     """
     if resume not in ("auto", "never"):
         raise ValueError(f"resume {resume!r}: auto or never")
     run = RecipeRun(
         name, variant, budget=budget, data=data, seed=seed, out=out, minutes=minutes,
-        precision=precision, device=device, tensorboard=tensorboard,
+        precision=precision, compiled=compiled, device=device, tensorboard=tensorboard,
     )  # fmt: skip
     if resume == "never" and run.begun:
         raise ValueError(f"{run.folder} holds a run already: resume auto goes on with it")
@@ -180,6 +181,7 @@ class RecipeRun(Run):
         out: str | os.PathLike = "runs",
         minutes: float | None = None,
         precision: str = "auto",
+        compiled: bool = False,
         device: str | None = None,
         tensorboard: bool = False,
     ):
@@ -195,7 +197,7 @@ class RecipeRun(Run):
             if own := getattr(self.recipe, "LEARNS_FROM", None):
                 raise ValueError(f"{name} learns from {own}: it takes no data")
             self.plan = self.plan | {"data": str(data)}
-        self.common = {"minutes": minutes, "precision": precision}
+        self.common = {"minutes": minutes, "precision": precision, "compiled": compiled}
         self.again = {"budget": budget, "data": data, "seed": seed, "out": out, "device": device,
                       "tensorboard": tensorboard, **self.common}  # fmt: skip
         super().__init__(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from srkit.losses import L1
 from srkit.models.carn import CARN
 from srkit.recipes import RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.schedules import Multistep
 
 SCALES = (2, 3, 4)
@@ -82,3 +83,13 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "carn-m": partial(train, mobile=True, groups=4),
     **{f"carn-m-groups-{g}": partial(train, mobile=True, groups=g) for g in (1, 2, 8)},
 }
+
+# The paper tests its cascades on Set14.
+CLAIMS = (
+    Claim("cascades on both levels beat none", "carn", "neither", test="Set14"),
+    Claim("the cascade inside the blocks helps", "carn", "no-local", test="Set14"),
+    Claim("the cascade of the blocks helps", "carn", "no-global", test="Set14"),
+    Claim("sharing and groups cost PSNR", "carn-m", "carn", sign=-1),
+    Claim("four groups cost PSNR", "carn-m", "carn-m-groups-1", sign=-1),
+    Claim("eight groups cost PSNR", "carn-m-groups-8", "carn-m-groups-1", sign=-1),
+)

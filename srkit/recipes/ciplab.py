@@ -13,7 +13,7 @@ authors' code: 75,000 steps of 2 each.) Gradients of both networks are clipped t
 Training with LPIPS of AlexNet makes that metric partial. The LPIPS of SqueezeNet, which none of
 them has seen, stands beside it.
 Differs: higher rates, for 1e-5 gets nowhere in so short a time. The critic of "adv-vgg", of which
-nothing is known, is the same. The paper's tables are of DIV8K, so none of its figures stand here.
+nothing is known, is the same.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from srkit.inference import upscale
 from srkit.losses import LPIPS, Huber, Matching, Term, UNetAdversarial, content
 from srkit.models.ciplab import RRDBNetx4x4, UNetDiscriminator
 from srkit.recipes import PROTOCOL, RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.schedules import Constant, Halving, Warmup
 from srkit.training.starts import hand_through
 
@@ -69,6 +70,9 @@ BUDGETS = {
         "warmup": 0, "start": "random", "gan_steps": 60_000, "gan_batch": 2, "gan_rate": 1e-5,
     },
 }  # fmt: skip
+
+
+PAPER: dict[str, dict] = {}  # its tables are not at hand
 
 
 def network(run: RecipeRun) -> RRDBNetx4x4:
@@ -154,6 +158,18 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "ciplab": fine_tuned,
     "pretrained": pretrained,
     "adv-vgg": partial(fine_tuned, perceptual="VGG", matching=False),
+    "no-matching": partial(fine_tuned, matching=False),
     "cutmix-mask": partial(fine_tuned, cutmix="mask"),
     "no-cutmix": partial(fine_tuned, cutmix=None),
 }
+
+SEEN, UNSEEN, TEST = "lpips", "lpips-squeeze", "BSD100"
+CLAIMS = (
+    Claim("the full loss costs PSNR", "ciplab", "pretrained", "psnr", -1, TEST),
+    Claim("the full loss looks better to its own trunk", "ciplab", "pretrained", SEEN, -1, TEST),
+    Claim("the full loss looks better to another trunk", "ciplab", "pretrained", UNSEEN, -1, TEST),
+    Claim("VGG-19 and a critic look better than Huber", "adv-vgg", "pretrained", UNSEEN, -1, TEST),
+    Claim("LPIPS and matching look better than VGG-19", "ciplab", "adv-vgg", UNSEEN, -1, TEST),
+    Claim("LPIPS alone looks better than VGG-19", "no-matching", "adv-vgg", UNSEEN, -1, TEST),
+    Claim("matching the critic's maps looks better", "ciplab", "no-matching", UNSEEN, -1, TEST),
+)

@@ -8,6 +8,7 @@ beside a mean it would be 2e-10, and is left out, as in their PyTorch code.
 
     srkit train dbpn                          dense, RGB
     srkit train dbpn --variant no-feedback    the same layers, the error not subtracted
+    srkit train dbpn --variant last-only      of all maps of full size the last alone read
     srkit train dbpn --variant S              the ladder: S, M, L, L-dense
 """
 
@@ -21,6 +22,7 @@ from torch import nn
 from srkit.losses import L1
 from srkit.models.dbpn import DBPN
 from srkit.recipes import RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.fit import enlarge, enlarge_y
 from srkit.training.schedules import Multistep
 
@@ -63,8 +65,8 @@ PAPER = {
 }
 
 
-def dbpn(run: RecipeRun, feedback: bool = True) -> nn.Module:
-    return train(run, {**run.plan["network"], "feedback": feedback})
+def dbpn(run: RecipeRun, **ablation: bool) -> nn.Module:
+    return train(run, run.plan["network"] | ablation)
 
 
 def ladder(run: RecipeRun, size: str, **ablation: bool) -> nn.Module:
@@ -84,9 +86,19 @@ def train(run: RecipeRun, network: dict) -> nn.Module:
 VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "dbpn": dbpn,
     "no-feedback": partial(dbpn, feedback=False),
+    "last-only": partial(dbpn, last_only=True),
     "S": partial(ladder, size="S"),
     "M": partial(ladder, size="M"),
     "L": partial(ladder, size="L"),
     "L-no-feedback": partial(ladder, size="L", feedback=False),
     "L-dense": partial(ladder, size="L", dense=True),
 }
+
+CLAIMS = (
+    Claim("error feedback helps", "dbpn", "no-feedback"),
+    Claim("error feedback helps without dense units, too", "L", "L-no-feedback"),
+    Claim("M's stages beat S's", "M", "S"),
+    Claim("L's stages beat M's", "L", "M"),
+    Claim("dense units beat plain ones", "L-dense", "L", paper=0.13),
+    Claim("reading all maps beats reading the last alone", "dbpn", "last-only"),
+)

@@ -23,6 +23,7 @@ from torch import nn
 from srkit.losses import L1, MSE
 from srkit.models.idn import IDN
 from srkit.recipes import RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.fit import enlarge_y
 from srkit.training.schedules import Constant, Multistep
 
@@ -99,4 +100,12 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "L1": first_stage,
     "plain": partial(first_stage, keep=0),
     "groups-1": partial(first_stage, groups=1),
+    "no-bicubic": partial(first_stage, bicubic=False),
 }
+
+CLAIMS = (
+    Claim("setting channels aside beats a plain residual block", "L1", "plain"),
+    Claim("convolutions in four groups are no worse than whole ones", "L1", "groups-1", sign=0),
+    Claim("adding to the bicubic picture beats making all of it", "L1", "no-bicubic"),
+    Claim("a last stage of MSE on larger crops helps", "idn", "L1"),
+)

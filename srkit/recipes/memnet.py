@@ -25,6 +25,7 @@ from srkit.images import to_y
 from srkit.losses import Term
 from srkit.models.memnet import MemNet
 from srkit.recipes import RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.schedules import Constant, Halving
 
 SCALES = (2, 3, 4)
@@ -77,9 +78,9 @@ def every_picture(network: nn.Module, data: dict) -> tuple[Tensor, dict[str, Ten
     return sr, {"pictures": torch.cat(pictures, 1)}
 
 
-def train(run: RecipeRun, **ablation: bool) -> nn.Module:
+def train(run: RecipeRun, **ablation: int) -> nn.Module:
     """One network for all scales."""
-    model = run.build(lambda: MemNet(SCALES[-1], **run.plan["network"], **ablation))
+    model = run.build(lambda: MemNet(SCALES[-1], **run.plan["network"] | ablation))
     crops, loss = run.crops(SCALES), Supervision()
     if "rates" not in run.plan:
         rate = Halving(run.plan["rate"], every=0.2)
@@ -108,4 +109,13 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "no-long-term": partial(train, long_term=False),  # the paper's MemNet-NL
     "no-short-term": partial(train, short_term=False),  # MemNet-NS
     "unshared": partial(train, shared=False),  # each recursion with convolutions of its own
+    "blocks-1": partial(train, blocks=1, supervised=False),  # one memory, so one picture
 }
+
+CLAIMS = (
+    Claim("long-term links help", "memnet", "no-long-term"),
+    Claim("short-term links help", "memnet", "no-short-term"),
+    Claim("long-term links are worth more", "no-short-term", "no-long-term"),
+    Claim("supervising every memory beats the last alone", "memnet", "single"),
+    Claim("more memories are better", "memnet", "blocks-1"),
+)

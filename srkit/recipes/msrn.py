@@ -20,6 +20,7 @@ from srkit.losses import L1
 from srkit.models.edsr import EDSR
 from srkit.models.msrn import MSRN
 from srkit.recipes import RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.schedules import Halving
 
 SCALE = 2
@@ -78,3 +79,10 @@ NETWORKS: dict[str, Callable[[dict], nn.Module]] = {
 }
 
 VARIANTS = {name: partial(train, make=make) for name, make in NETWORKS.items()}
+
+CLAIMS = (
+    Claim("two kernel sizes beat one, parameters being equal", "msrn", "two-3x3"),
+    Claim("the block beats EDSR's, parameters being equal", "msrn", "residual"),
+    Claim("joining all blocks' outputs helps", "msrn", "no-fusion"),
+    Claim("more blocks are better", "msrn", "half"),
+)

@@ -18,6 +18,7 @@ from torch import nn
 from srkit.losses import L1
 from srkit.models.rcan import RCAN
 from srkit.recipes import RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.schedules import Halving
 
 SCALE = 2
@@ -92,3 +93,13 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "no-attention": partial(rcan, attention=False),
     **{parts: partial(corner, parts=parts) for parts in CORNERS},
 }
+
+CLAIMS = (
+    Claim("the long skip helps", "LSC", "none"),
+    Claim("short skips help", "SSC", "none"),
+    Claim("long and short skips beat neither", "LSC+SSC", "none"),
+    Claim("attention helps without skips", "CA", "none"),
+    Claim("skips help beside attention", "CA+LSC+SSC", "CA"),
+    Claim("attention adds to skips", "CA+LSC+SSC", "LSC+SSC"),
+    Claim("attention adds to skips in a wider network", "rcan", "no-attention"),
+)

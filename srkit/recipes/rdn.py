@@ -19,6 +19,7 @@ from torch import nn
 from srkit.losses import L1
 from srkit.models.rdn import RDN
 from srkit.recipes import RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.schedules import Halving
 
 SCALE = 2
@@ -88,3 +89,14 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "rdn": rdn,
     **{parts: partial(corner, parts=parts) for parts in CORNERS},
 }
+
+# The corners are compared with each other only: their network is not RDN's own.
+CLAIMS = (
+    Claim("contiguous memory helps", "CM", "none"),
+    Claim("local residuals help", "LRL", "none"),
+    Claim("global fusion helps", "GFF", "none"),
+    Claim("contiguous memory adds to the two others", "CM+LRL+GFF", "LRL+GFF"),
+    Claim("local residuals add to the two others", "CM+LRL+GFF", "CM+GFF"),
+    Claim("global fusion adds to the two others", "CM+LRL+GFF", "CM+LRL"),
+    Claim("all three beat none", "CM+LRL+GFF", "none"),
+)

@@ -31,6 +31,7 @@ from srkit.losses import L1, ClassAdversarial, content
 from srkit.models.sftgan import SFT, SFTGAN, Discriminator
 from srkit.recipes import RecipeRun
 from srkit.resize import imresize
+from srkit.training.claims import Claim
 from srkit.training.runs import data_facts
 from srkit.training.schedules import Halving, Multistep, Warmup
 from srkit.training.starts import hand_through
@@ -230,3 +231,14 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     **{by: partial(told, by=by) for by in ("sft", "concat", "film", "none")},
     **{f"{by}-gan": partial(against_critic, by=by, start=by) for by in ("concat", "film", "none")},
 }
+
+RIGHT, WRONG, _ = TESTS
+CLAIMS = (
+    Claim("told what is where it looks better", "sftgan", "none-gan", "lpips", -1, RIGHT),
+    Claim("told wrong it draws something else", "sftgan", "none-gan", "lpips", 1, WRONG),
+    Claim("modulation looks better than more channels", "sftgan", "concat-gan", "lpips", -1, RIGHT),
+    Claim("a map looks better than its mean", "sftgan", "film-gan", "lpips", -1, RIGHT),
+    Claim("with L1 alone, too, it helps to be told", "sft", "none", test=RIGHT),
+    Claim("with L1 alone modulation is no worse", "sft", "concat", sign=0, test=RIGHT),
+    Claim("features and critic look better than L1", "sftgan", "sft", "lpips", -1, RIGHT),
+)

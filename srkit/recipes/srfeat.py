@@ -12,6 +12,8 @@ the statistics, scales and shifts of the first stage: only convolutions learn.
     srkit reproduce srfeat                    everything below, and the cards
 
 "perceptual" has no critic; "three-phases" goes on from it, instead of from "mse".
+The critic of features of "places" judges each place, as the authors' other one; that of "lower"
+looks at a layer before content's.
 Differs: values outside [0, 1] are not clipped before VGG-19, which would leave them no gradient.
 """
 
@@ -29,6 +31,7 @@ from srkit.losses.objectives import Standard
 from srkit.losses.perceptual import rms
 from srkit.models.srfeat import FeatureDiscriminator, ImageDiscriminator, SRFeat
 from srkit.recipes import RecipeRun
+from srkit.training.claims import Claim
 from srkit.training.fit import enlarge
 from srkit.training.schedules import Halving, Multistep
 
@@ -80,13 +83,16 @@ PAPER = {
 }
 
 
-def network(run: RecipeRun) -> SRFeat:
-    return SRFeat(SCALE, **run.plan["network"])
+LOWER = {"oxford": "relu3_4", "random": "act1"}  # what the critic "lower" looks at, by trunk
 
 
-def mse(run: RecipeRun) -> nn.Module:
+def network(run: RecipeRun, long_skips: bool = True) -> SRFeat:
+    return SRFeat(SCALE, **run.plan["network"], long_skips=long_skips)
+
+
+def mse(run: RecipeRun, long_skips: bool = True) -> nn.Module:
     """Squared error, from random weights."""
-    model = run.build(partial(network, run))
+    model = run.build(partial(network, run, long_skips))
     run.fit(model, MSE(), run.crops(SCALE), rate=Halving(run.plan["rate"], every=0.2))
     return model
 
@@ -111,25 +117,27 @@ def turn(run: RecipeRun, critics: tuple[str, ...], start: str = "mse") -> nn.Mod
 
 
 def total(run: RecipeRun, critics: tuple[str, ...]) -> Sum:
-    """Content, and the critics of "image" and "feature" that are asked for."""
+    """Content, and critics: of the "image", and of features, "feature", "places" or "lower"."""
     plan, size = run.plan, SCALE * run.plan["turn_patch"]
     known = plan["trunk"] != "random"
     extractor = features.vgg19(plan["trunk"]) if known else features.random_tanh()
-    layer, unit = plan["layer"], plan["unit"]
-    if unit == "rms":
-        unit = rms(extractor, [layer])[layer]
-    loss = 1.0 * Content(extractor, {layer: 1.0}, unit=unit)
-    depth = dict(zip(("image", "feature"), plan["stages"], strict=True))
+    image_stages, stages = plan["stages"]
+
+    def unit(layer: str) -> float:
+        return rms(extractor, [layer])[layer] if plan["unit"] == "rms" else plan["unit"]
+
+    loss = 1.0 * Content(extractor, {plan["layer"]: 1.0}, unit=unit(plan["layer"]))
     for name in critics:
         if name == "image":
-            make = partial(ImageDiscriminator, size, stages=depth[name], **plan["critics"])
+            make = partial(ImageDiscriminator, size, stages=image_stages, **plan["critics"])
             term = Adversarial(run.build(make), Standard())
         else:
+            layer = LOWER[plan["trunk"]] if name == "lower" else plan["layer"]
             channels, side, _ = extractor(torch.zeros(3, size, size), layer)[layer].shape
-            make = partial(
-                FeatureDiscriminator, channels, side, stages=depth[name], **plan["critics"]
-            )
-            term = FeatureAdversarial(run.build(make), Standard(), extractor, layer, unit=unit)
+            side = None if name == "places" else side
+            make = partial(FeatureDiscriminator, channels, side, stages=stages, **plan["critics"])
+            judge = run.build(make)
+            term = FeatureAdversarial(judge, Standard(), extractor, layer, unit=unit(layer))
         loss = loss + plan["adversarial"] * term
     return loss
 
@@ -148,8 +156,20 @@ def enlarge_as_tested(network: nn.Module, data: dict) -> tuple[Tensor, dict]:
 VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "srfeat": partial(turn, critics=("image", "feature")),
     "mse": mse,
+    "mse-no-skips": partial(mse, long_skips=False),
     "perceptual": partial(turn, critics=()),
     "image": partial(turn, critics=("image",)),
     "feature": partial(turn, critics=("feature",)),
+    "places": partial(turn, critics=("image", "places")),
+    "lower": partial(turn, critics=("image", "lower")),
     "three-phases": partial(turn, critics=("image", "feature"), start="perceptual"),
 }
+
+CLAIMS = (
+    Claim("long skips help, with squared error alone", "mse", "mse-no-skips"),
+    Claim("the full loss costs PSNR", "srfeat", "mse", sign=-1),
+    Claim("the full loss looks better", "srfeat", "mse", "lpips", -1),
+    Claim("a second critic, of features, costs less PSNR", "srfeat", "image"),
+    Claim("a second critic, of features, looks better", "srfeat", "image", "lpips", -1),
+    Claim("a critic of each place of the features does as well", "srfeat", "places", "lpips", 0),
+)

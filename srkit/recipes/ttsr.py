@@ -39,6 +39,7 @@ from srkit.losses.objectives import Wasserstein
 from srkit.losses.perceptual import rms
 from srkit.models.ttsr import LTE, TTSR, Discriminator, MainNet, PlainNet, enlarged
 from srkit.recipes import PROTOCOL, RecipeRun, training_pictures
+from srkit.training.claims import Claim
 from srkit.training.fit import adam, enlarge
 from srkit.training.runs import data_facts
 from srkit.training.schedules import Constant, Halving, Warmup
@@ -104,13 +105,18 @@ PAPER = {
 }
 
 
-def network(run: RecipeRun, variant: str) -> TTSR:
-    return TTSR(SCALE, variant=variant, **run.plan["network"])
+def network(run: RecipeRun, variant: str, wider: float = 1.0) -> TTSR:
+    """wider: a factor of the plan's channels."""
+    how = dict(run.plan["network"])
+    how["channels"] = round(wider * how.get("channels", 64))
+    return TTSR(SCALE, variant=variant, **how)
 
 
-def reconstruct(run: RecipeRun, variant: str, *, keep_lte: bool = False) -> nn.Module:
+def reconstruct(
+    run: RecipeRun, variant: str, *, keep_lte: bool = False, wider: float = 1.0
+) -> nn.Module:
     """The first phase: L1 alone. keep_lte: the LTE stays what it starts as."""
-    plan, model = run.plan, run.build(partial(network, run, variant))
+    plan, model = run.plan, run.build(partial(network, run, variant, wider))
     if plan["start"] == "picture":
         begin_as_enlargement(model.MainNet)
     if variant != "base":
@@ -312,7 +318,22 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "hard": partial(reconstruct, variant="hard", keep_lte=True),
     "soft": partial(reconstruct, variant="soft", keep_lte=True),
     "lte": partial(reconstruct, variant="soft"),
+    "lte-wide": partial(reconstruct, variant="soft", wider=1.5),  # C96: "rec"'s size and more
     # what two of the losses are worth (its last figures)
     "no-transferal": partial(with_all_losses, without="transferal"),
     "no-adversarial": partial(with_all_losses, without="adversarial"),
 }
+
+LIKE, *_ = LIKENESS
+CLAIMS = (
+    Claim("textures found in a reference help", "hard", "base", test=LIKE),
+    Claim("to weigh them by how well they match helps", "soft", "hard", test=LIKE),
+    Claim("to learn what is compared helps", "lte", "soft", test=LIKE),
+    Claim(
+        "exchange between the scales helps (the paper's figure: CUFED5)",
+        "rec", "lte", test=LIKE, paper=0.17,
+    ),
+    Claim("exchange between the scales is worth more than width", "rec", "lte-wide", test=LIKE),
+    Claim("with a critic it looks better", "ttsr", "no-adversarial", "lpips", -1, LIKE),
+    Claim("the transferal loss looks better", "ttsr", "no-transferal", "lpips", -1, LIKE),
+)  # fmt: skip

@@ -189,16 +189,21 @@ def plot(records: Iterable[Mapping], path: Path) -> None:
 
 
 def summary(records: Iterable[Mapping]) -> str:
-    """A line a run: what `srkit runs` prints."""
-    rows = [["run", "seed", "steps", "minutes", "test", "PSNR", "LPIPS"]]
+    """A line a variant, its seeds together: what `srkit runs` prints. Steps and minutes of one."""
+    groups: dict[str, list[Mapping]] = {}
     for record in records:
-        steps = sum(stage["steps"] for stage in record["stages"])
-        line = ["/".join(record[k] for k in ("recipe", "budget", "variant")), str(record["seed"])]
-        line += [f"{steps:,}", f"{record['minutes']:.1f}"]
-        name, scores = next(iter(record["metrics"].items()), ("", {}))
-        line += [name] + [
-            f"{scores[metric]:.{DIGITS[metric]}f}" if metric in scores else ""
-            for metric in ("psnr", "lpips")
-        ]
-        rows.append(line)
+        name = "/".join(record[k] for k in ("recipe", "budget", "variant"))
+        groups.setdefault(name, []).append(record)
+    rows = [["run", "seeds", "steps", "minutes", "test", "PSNR", "LPIPS"]]
+    for name, group in groups.items():
+        steps = round(mean(sum(stage["steps"] for stage in record["stages"]) for record in group))
+        minutes = mean(record["minutes"] for record in group)
+        seeds = ", ".join(str(seed) for seed in sorted(record["seed"] for record in group))
+        test = next((test for record in group for test in record["metrics"]), "")
+        cells = []
+        for metric in ("psnr", "lpips"):
+            found = [record["metrics"].get(test, {}).get(metric) for record in group]
+            found = [value for value in found if value is not None]
+            cells.append(spread(found, DIGITS[metric]) if found else "")
+        rows.append([name, seeds, f"{steps:,}", f"{minutes:.1f}", test, *cells])
     return tables.text(rows)

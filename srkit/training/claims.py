@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 # Differences that a run of minutes can show; between smaller ones chance decides. LPIPS of a run
-# against a critic moves by as much from one look at it to the next.
-TELLS = {"psnr": 0.1, "lpips": 0.02}
+# against a critic moves by as much from one look at it to the next. CIPLab learns from AlexNet's,
+# so its claims go by SqueezeNet's, too.
+TELLS = {"psnr": 0.1, "lpips": 0.02, "lpips-squeeze": 0.02}
 
 
 @dataclass(frozen=True)
 class Claim:
     """`of` differs from `against`, two variants of a recipe, in what a test set says of them.
 
+    against: may also be one of the `baselines` in the records of `of` ("bicubic"): what else made
+    the same pictures large.
     sign: which way the paper has it: +1, the metric of `of` is higher, -1, it is lower, or 0, it is
     not lower. paper: by how much, where it has a figure; None where both variants' figures are
     in the recipe's PAPER, or nowhere.
@@ -32,10 +35,12 @@ class Claim:
         """of - against, for each seed that both were run with, in the order of the seeds."""
         scores: dict[tuple[str, int], float] = {}
         for record in records:
-            if record["variant"] in (self.of, self.against) and self.test in record["metrics"]:
-                score = record["metrics"][self.test].get(self.metric)
-                if score is not None:
-                    scores[record["variant"], record["seed"]] = score
+            found = {record["variant"]: record["metrics"].get(self.test, {})}
+            if record["variant"] == self.of:
+                found |= record.get("baselines", {}).get(self.test, {})
+            for name, metrics in found.items():
+                if self.metric in metrics:
+                    scores[name, record["seed"]] = metrics[self.metric]
         seeds = sorted({seed for variant, seed in scores if variant == self.of})
         return [
             scores[self.of, seed] - scores[self.against, seed]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from srkit.images import to_y, with_y
 from srkit.inference import in_bfloat16
 from srkit.losses.terms import Sum, Term
+from srkit.processes import share_batch_norm
 from srkit.training.adversarial import average_gradients, critic_step, refuse_untrained
 from srkit.training.schedules import Schedule
 from srkit.training.state import State, stop_requests
@@ -93,23 +94,29 @@ def fit(
 
     Raises FloatingPointError at the first loss that is not finite; the batch is kept in `folder`.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
 
     if (steps is None) == (minutes is None):
         raise ValueError(f"a budget is steps or minutes: got steps={steps}, minutes={minutes}")
     # processes and devices are Accelerate's; precision is set below, where it can be seen
-    accelerator = Accelerator(cpu=device == "cpu" or not torch.cuda.is_available())
-    device, part = accelerator.device, (accelerator.process_index, accelerator.num_processes)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    idle = DistributedDataParallelKwargs(find_unused_parameters=getattr(model, "idle", False))
+    accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[idle])
+    part = accelerator.process_index, accelerator.num_processes
+    if accelerator.num_processes > 1:  # else the device may be any, such as cuda:1
+        device = accelerator.device
     layout = getattr(model, "memory_format", torch.contiguous_format)
-    model.to(device, memory_format=layout).train()
+    model.to(device, memory_format=layout)
     loss = (1.0 * loss).to(device)
     weighing = loss.balance if isinstance(loss.balance, nn.Module) else nn.Module()
     optimizer = optimizer or adam(nn.ModuleList([model, weighing]))
     critics = {label: term for label, term in loss.terms.items() if hasattr(term, "critic_loss")}
-    for term in critics.values():
-        term.critic.train()
+    for module in (model, *(term.critic for term in critics.values())):
+        share_batch_norm(module.train())
     turns = {label: critic_optimizer(term.critic) for label, term in critics.items()}
-    network = accelerator.prepare_model(torch.compile(model) if compiled else model)
+    network = accelerator.prepare_model(
+        torch.compile(model) if compiled else model, device_placement=False
+    )
     mixed = torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(precision, device))
     torch.manual_seed(seed + part[0])
     state = State(model, loss, optimizer, turns, seed, ema, folder)

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -51,7 +50,7 @@ class Run:
         self.asked = json.loads(json.dumps({**asked, "seed": seed}))  # as it will be read again
         self.stages: list[dict] = []
         self.facts: dict[str, object] = {}
-        self.began = time.process_time()
+        code_version()  # now: the files may change while it trains
         self.folder.mkdir(parents=True, exist_ok=True)
         path, several = self.folder / "asked.json", int(os.environ.get("WORLD_SIZE", 1)) > 1
         self.begun = path.exists()
@@ -123,6 +122,7 @@ class Run:
                 "processes": int(os.environ.get("WORLD_SIZE", 1)),
                 "steps": last["step"],
                 "minutes": last["minutes"],
+                "cpu_minutes": last["cpu_minutes"],
                 "steps_per_second": last["step"] / max(60 * last["minutes"], 1e-9),
                 "history": history,
             }
@@ -163,9 +163,9 @@ class Run:
             **facts,
             "stages": self.stages,
             "metrics": measure(model),
-            "minutes": sum(stage["minutes"] for stage in self.stages),
-            "cpu_minutes": (time.process_time() - self.began) / 60,
+            **{key: sum(stage[key] for stage in self.stages) for key in ("minutes", "cpu_minutes")},
             "peak_memory_mib": peak_memory(),
+            "peak_gpu_memory_mib": peak_gpu_memory(),
             "machine": machine(),
             "code": code_version(),
         }
@@ -258,6 +258,13 @@ def peak_memory() -> int | None:
         return None
     unit = 1 if platform.system() == "Darwin" else 2**10  # bytes there, KiB elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+
+
+def peak_gpu_memory() -> int | None:
+    """The most memory (MiB) that tensors took at once on the GPU; None without one."""
+    if not torch.cuda.is_available():
+        return None
+    return round(torch.cuda.max_memory_allocated() / 2**20)
 
 
 def write_json(value: object, path: Path) -> None:

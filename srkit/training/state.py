@@ -25,7 +25,8 @@ class State:
     """Everything that decides how a training goes on, and what is known of it so far.
 
     Made from the checkpoint in `folder` where there is one. `history` has a row a validation;
-    `seconds` counts training alone, not validation, over all the times it was resumed.
+    `seconds` counts training alone, not validation, over all the times it was resumed; so do the
+    processor's, `cpu_seconds`.
     """
 
     def __init__(
@@ -48,19 +49,21 @@ class State:
             self.average = AveragedModel(
                 model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True
             )
-        self.step, self.looked, self.saved, self.seconds = 0, 0, 0, 0.0
+        self.step = self.looked = self.saved = 0
+        self.seconds = self.cpu_seconds = 0.0
         self.history: list[dict] = []
         self.sums: dict[str, Tensor] = {}
         self.unread: tuple | None = None  # the last step's loss: read one step late, see `count`
         if folder and (saved := checkpoints.load_latest(folder)):
             self._restore(saved)
-        self.clock = time.perf_counter()
+        self._start()
 
     def done(self, accelerator, steps: int | None, minutes: float | None) -> float:
         """The share of the budget that is spent; the first process's clock counts for all."""
         if steps is not None:
             return self.step / steps
-        spent = torch.tensor((self.seconds + time.perf_counter() - self.clock) / 60 / minutes)
+        now = self.seconds + time.perf_counter() - self.clock
+        spent = torch.tensor(now / 60 / minutes)
         if accelerator.num_processes > 1:
             from accelerate.utils import broadcast
 
@@ -102,7 +105,8 @@ class State:
         self._tick()
         rate = self.optimizers["model"].param_groups[0]["lr"]
         steps = self.step - self.looked
-        row = {"step": self.step, "minutes": self.seconds / 60, "rate": rate}
+        spent = {"minutes": self.seconds / 60, "cpu_minutes": self.cpu_seconds / 60}
+        row = {"step": self.step, **spent, "rate": rate}
         row |= {name: value.item() / steps for name, value in self.sums.items()}
         factors = getattr(self.loss.balance, "weights", {})
         row |= {f"factor of {label}": factor for label, factor in factors.items()}
@@ -115,7 +119,7 @@ class State:
         self.looked, self.sums = self.step, {}
         if report and accelerator.is_main_process:
             report(self.history)
-        self.clock = time.perf_counter()
+        self._start()
 
     def save(self, accelerator) -> None:
         """A checkpoint, if there is a folder for it."""
@@ -124,7 +128,7 @@ class State:
         if self.folder and accelerator.is_main_process:
             checkpoints.save(self.folder, self.step, self._snapshot())
         self.saved = self.step
-        self.clock = time.perf_counter()
+        self._start()
 
     def end(self) -> None:
         """The network as it was validated, ready for use."""
@@ -133,9 +137,14 @@ class State:
         self.model.eval()
         self.bar.close()
 
+    def _start(self) -> None:
+        """The clocks go on: what comes is training."""
+        self.clock, self.cpu_clock = time.perf_counter(), time.process_time()
+
     def _tick(self) -> None:
-        now = time.perf_counter()
-        self.seconds, self.clock = self.seconds + now - self.clock, now
+        self.seconds += time.perf_counter() - self.clock
+        self.cpu_seconds += time.process_time() - self.cpu_clock
+        self._start()
 
     def _read(self) -> None:
         if self.unread is None:
@@ -164,6 +173,7 @@ class State:
             "step": self.step,
             "looked": self.looked,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "history": self.history,
             "sums": self.sums,
             "model": self.model.state_dict(),
@@ -175,7 +185,7 @@ class State:
         }
 
     def _restore(self, saved: dict) -> None:
-        for name in ("step", "looked", "seconds", "history", "sums"):
+        for name in ("step", "looked", "seconds", "cpu_seconds", "history", "sums"):
             setattr(self, name, saved[name])
         self.model.load_state_dict(saved["model"])
         if self.average is not None:
