@@ -91,6 +91,8 @@ def fit(
     - folder: for checkpoints, every `save_every` steps (when validated, unless told). Called again
       with it, `fit` goes on where it stopped, on a CPU bit for bit. The first Ctrl-C or SIGTERM
       ends with a checkpoint after the step at hand, the second at once.
+    - Several processes learn what one would: they share each batch, and batch norm looks at the
+      whole of it. A network of which a step leaves parameters out says so: `idle = True`.
 
     Raises FloatingPointError at the first loss that is not finite; the batch is kept in `folder`.
     """
