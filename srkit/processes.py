@@ -40,20 +40,25 @@ class _BatchNorm2d(nn.BatchNorm2d):
     """Mean and variance of the whole batch. (torch's SyncBatchNorm is for GPUs alone.)"""
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
-        count = part()[1] * x.numel() / x.shape[1]
-        if count == x.numel() / x.shape[1] or not self.training:
+        processes = part()[1]
+        if processes == 1 or not self.training:
             return super().forward(x)
+        count = processes * x.numel() / x.shape[1]
         wide = x.float()
-        middle = mean(wide.mean((0, 2, 3)))
-        off = wide - middle[:, None, None]
-        variance = mean(off.square().mean((0, 2, 3)))
+        middle = mean(wide.mean((0, 2, 3), keepdim=True))
+        off = wide - middle
+        variance = mean(off.square().mean((0, 2, 3), keepdim=True))
         if self.track_running_stats:
             self.num_batches_tracked += 1
-            unbiased = variance.detach() * count / (count - 1)
-            self.running_mean.lerp_(middle.detach(), self.momentum)
-            self.running_var.lerp_(unbiased, self.momentum)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return (off * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+            share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+            unbiased = variance * count / (count - 1)
+            with torch.no_grad():
+                self.running_mean.lerp_(middle.flatten(), share)
+                self.running_var.lerp_(unbiased.flatten(), share)
+        y = off * (variance + self.eps).rsqrt()
+        if self.affine:
+            y = y * self.weight[:, None, None] + self.bias[:, None, None]
+        return y.to(x.dtype)
 
 
 def share_batch_norm(module: nn.Module) -> None:
