@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate import Accelerator
-from test_checkpoints import ended
+from test_checkpoints import ended, steps_of
 from torch import nn
 from toy import Critic, Crops, Enlarger, train
 
@@ -399,14 +399,33 @@ print("processes:", PartialState().num_processes)
 """
 
 
-def launched(options: list[str], folder: Path, *arguments: object) -> subprocess.Popen:
-    program = folder / "worker.py"
-    program.write_text(WORKER)
+STOPPED = """
+import signal, sys, torch
+from pathlib import Path
+from accelerate import PartialState
+from toy import Crops, train
+
+torch.set_num_threads(1)
+folder, at, me = Path(sys.argv[1]), int(sys.argv[2]), PartialState(cpu=True).process_index
+crops = Crops({at: lambda: signal.raise_signal(signal.SIGTERM)} if me == 1 else None)
+try:
+    learned = train("pixel", folder / "run", crops, drop=0.0)
+except SystemExit as ended:
+    (folder / f"code-{me}").write_text(str(ended.code))
+    raise
+if me == 0:
+    torch.save(learned, folder / "learned.pt")
+"""
+
+
+def launched(options, folder: Path, *arguments: object, program: str = WORKER) -> subprocess.Popen:
+    path = folder / "worker.py"
+    path.write_text(program)
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     }
-    command = [*LAUNCHER, *options, str(program), str(folder), *map(str, arguments)]
+    command = [*LAUNCHER, *options, str(path), str(folder), *map(str, arguments)]
     return subprocess.Popen(command, env=environment)
 
 
@@ -444,6 +463,19 @@ def test_two_nodes_are_two_launchers(tmp_path):
         nodes.append(launched(options, tmp_path))
     assert [ended(node) for node in nodes] == [0, 0]
     assert_learned_the_same(tmp_path)
+
+
+def test_processes_stop_together_though_one_alone_is_asked_to(tmp_path):
+    """And go on from there as if nothing had been: a cluster's signals come when they come."""
+    two = ["--standalone", "--nproc-per-node", "2"]
+    assert ended(launched(two, tmp_path, 13, program=STOPPED)) != 0
+    codes = {path.name: path.read_text() for path in tmp_path.glob("code-*")}
+    assert codes == {"code-0": "143", "code-1": "143"}
+    assert steps_of(tmp_path / "run")[-1] == 20
+    assert ended(launched(two, tmp_path, 0, program=STOPPED)) == 0
+    for name, value in train("pixel", drop=0.0).items():
+        together = torch.load(tmp_path / "learned.pt", weights_only=True)[name]
+        torch.testing.assert_close(together, value, atol=1e-5, rtol=0, msg=name)
 
 
 def test_the_share_of_a_process_is_its_part_of_the_batch():

@@ -124,7 +124,7 @@ def fit(
     state = State(model, loss, optimizer, turns, seed, ema, folder)
     state.show_progress(steps, hidden=not accelerator.is_main_process)
 
-    with stop_requests(active=folder is not None) as requests:
+    with stop_requests(active=folder is not None) as heard:
         while (done := state.done(accelerator, steps, minutes)) < 1:
             data = _moved(crops.batch(batch, patch, state.rng, part), device, layout)
             state.set_rate(optimizer, rate(done))
@@ -153,6 +153,7 @@ def fit(
             state.count(total, parts, norm, data)
             if state.step % validate_every == 0 or state.step == steps:
                 state.look(validate, accelerator, report)
+            requests = state.agreed(heard, accelerator)
             if requests or state.step % (save_every or validate_every) == 0 or state.step == steps:
                 state.save(accelerator)
             if requests:
@@ -161,7 +162,7 @@ def fit(
             state.look(validate, accelerator, report)
         if state.saved < state.step:
             state.save(accelerator)
-        if requests:
+        if requests := state.agreed(heard, accelerator, every=1):
             raise requests[0]
     state.end()
     return state.history

@@ -70,6 +70,19 @@ class State:
             spent = broadcast(spent.to(accelerator.device))
         return spent.item()
 
+    def agreed(
+        self, heard: list[BaseException], accelerator, every: int = 10
+    ) -> list[BaseException]:
+        """The requests to stop that count. Several processes may hear of one at different steps,
+        or only some of them: they ask each other every tenth step, and stop together."""
+        if accelerator.num_processes == 1:
+            return heard
+        if self.step % every:
+            return []
+        count = torch.tensor(float(len(heard)), device=accelerator.device)
+        asked = accelerator.reduce(count, "sum").item() > 0
+        return (heard or [SystemExit(128 + signal.SIGTERM)]) if asked else []
+
     def show_progress(self, steps: int | None, *, hidden: bool) -> None:
         """A bar with loss and PSNR, where there is a terminal to show it in."""
         self.bar = tqdm(
@@ -213,7 +226,8 @@ class State:
 def stop_requests(active: bool) -> Iterator[list[BaseException]]:
     """A list that a first Ctrl-C or SIGTERM adds itself to, as the exception to end with.
 
-    The second one has its usual effect at once. Signals reach the main thread alone.
+    The second one of a kind has its usual effect at once. (torchrun, itself interrupted by Ctrl-C,
+    sends SIGTERM on top of it.) Signals reach the main thread alone.
     """
     requests: list[BaseException] = []
     if not active or threading.current_thread() is not threading.main_thread():
@@ -225,8 +239,7 @@ def stop_requests(active: bool) -> Iterator[list[BaseException]]:
         requests.append(
             KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
         )
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        signal.signal(number, before[number])
 
     try:
         for number in before:
