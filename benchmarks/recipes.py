@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from srkit.datasets.procedural import dead_leaves
 from srkit.files import find
 from srkit.images import write_image
 from srkit.recipes import RECIPES, recipe, train
-from srkit.training.runs import find_runs, machine, write_json
+from srkit.training.runs import find_runs, machine, peak_memory, write_json
 
 OUT = Path(__file__).parents[1] / "data/runs/budgets.json"
 SIDE = 321  # pixels, of a BSDS400 picture
@@ -42,7 +41,8 @@ def shortened(plan: dict) -> dict:
     short = {key: min(2, value) if key.endswith("steps") else value for key, value in plan.items()}
     short |= {key: new for (key, old), new in STAND_INS.items() if plan.get(key) == old}
     if "pictures" in plan:  # how many, and their side: SFTGAN makes its own
-        short["pictures"] = (20, plan["pictures"][1])
+        made = {"data": "textures", "pictures": (20, plan["pictures"][1])}
+        return short | made | {"tests": (), "from_scratch": True}
     if plan["data"] == "each picture":  # ZSSR trains on the test's own
         return short | {"tests": ("Set5",)}
     return short | {"data": "BSDS400", "tests": (), "from_scratch": True}
@@ -76,8 +76,8 @@ def child(name: str, budget: str) -> None:
             for record in find_runs(Path(out))
             for stage in record["stages"]
         ]  # fmt: skip
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    row = {"seconds": time.perf_counter() - began, "peak_memory_mib": round(peak), "stages": stages}
+    row = {"seconds": time.perf_counter() - began, "peak_memory_mib": peak_memory(),
+           "stages": stages}  # fmt: skip
     print(json.dumps(row))
 
 
@@ -113,7 +113,8 @@ def main() -> None:
                          and shortened(recipe(name).BUDGETS[b]) == plan
                          and "stages" in rows.get(f"{name}, {b}", {})), None)  # fmt: skip
             rows[key] = rows[f"{name}, {twin}"] if twin else measure(name, budget)
-            write_json({"machine": machine(), "threads": 1, "rows": rows}, arguments.out)
+            table = {"machine": machine(torch.device("cpu")), "threads": 1, "rows": rows}
+            write_json(table, arguments.out)
             print(key, {k: v for k, v in rows[key].items() if k != "stages"}, flush=True)
 
 

@@ -307,6 +307,7 @@ Data = Annotated[
 Out = Annotated[Path, typer.Option(help="The folder of all runs.")]
 Minutes = Annotated[float | None, typer.Option(help="Of each stage, instead of its steps.")]
 TrainingPrecision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; of one process.")]
 Compiled = Annotated[
     bool, typer.Option("--compile", help="By torch.compile: a slow start, then faster.")
 ]
@@ -326,6 +327,7 @@ def train(
     minutes: Minutes = None,
     precision: TrainingPrecision = "auto",
     compiled: Compiled = False,
+    device: Device = None,
     resume: Annotated[str, typer.Option(help="auto, or never: refuse a used folder.")] = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it, too.")] = False,
     devices: Devices = 1,
@@ -348,6 +350,7 @@ def train(
         minutes=minutes,
         precision=precision,
         compiled=compiled,
+        device=device,
         resume=resume,
         tensorboard=tensorboard,
     )
@@ -368,6 +371,7 @@ def reproduce(
     minutes: Minutes = None,
     precision: TrainingPrecision = "auto",
     compiled: Compiled = False,
+    device: Device = None,
     devices: Devices = 1,
     nodes: Nodes = 1,
     rendezvous: Rendezvous = "localhost:29400",
@@ -387,6 +391,7 @@ def reproduce(
         minutes=minutes,
         precision=precision,
         compiled=compiled,
+        device=device,
     )
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo("\n\n".join(map(str, cards)))
@@ -433,9 +438,10 @@ def _launch(devices: int, nodes: int, rendezvous: str) -> bool:
     if nodes > 1:
         where = ["--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", "--rdzv-id=srkit"]
     command = ["--nnodes", str(nodes), "--nproc-per-node", str(devices), *where, "-m", "srkit"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *command, *sys.argv[1:]], check=False
-    )
+    command = [sys.executable, "-m", "torch.distributed.run", *command, *sys.argv[1:]]
+    if os.name == "posix":  # in place of this process, so that it is torchrun that signals reach
+        os.execv(command[0], command)
+    ended = subprocess.run(command, check=False)
     if ended.returncode:
         raise typer.Exit(ended.returncode)
     return True

@@ -19,6 +19,13 @@ def part() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
+def spread(module: nn.Module) -> None:
+    """The first process's parameters and buffers, for all."""
+    if part()[1] > 1:
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, 0)
+
+
 class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:

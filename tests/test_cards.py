@@ -63,6 +63,23 @@ def test_a_later_stage_is_compared_with_its_own_sizes_in_the_plans():
     assert otherwise(record(**same, stages=[first])) == "nothing that the plan tells"
 
 
+def test_a_stage_says_which_sizes_of_the_plans_are_its_own():
+    """Also where another's steps are as many: a corner of a cube has a network of its own."""
+    plan = {"data": "D", "network": {"blocks": 4}, "ablation": {"blocks": 6}, "batch": 8,
+            "patch": 24, "steps": 100, "ablation_steps": 100}  # fmt: skip
+    paper = plan | {"network": {"blocks": 20}, "ablation": {"blocks": 24},
+                    "steps": 9000, "ablation_steps": 500}  # fmt: skip
+    how = {"plan": plan, "paper": {"metrics": {}, "plan": paper}}
+    stage = {"steps": 100, "batch": 8, "patch": 24}
+
+    def said(prefix):
+        return otherwise(record(**how, stages=[stage | {"plan": prefix}]))
+
+    assert said("") == "4 of 20 blocks; 100 of 9,000 steps"
+    assert said("ablation_") == "6 of 24 blocks; 100 of 500 steps"
+    assert said(None) == "4 of 20 blocks; 100 steps"  # it stands in no plan
+
+
 def test_a_card_is_shown_as_text_and_as_html():
     shown = card(record())
     assert "Set5, PSNR, dB   32.24   30.00  -2.24" in str(shown)
@@ -75,11 +92,17 @@ def test_records_of_two_variants_are_no_card():
 
 
 def test_a_summary_has_a_line_a_variant_with_the_spread_of_its_seeds():
+    """Runs on other data, or of other minutes, are not its seeds."""
     other = record(variant="cyclic", metrics={})
-    lines = summary([record(1, 30.4), other, record(0, 30.0, minutes=5.25)]).splitlines()
-    assert lines[1].split("  ")[0] == "rlfn/laptop/long"
-    assert lines[1].split()[1:] == ["0,", "1", "3,000", "4.8", "Set5", "30.20", "±", "0.28"]
-    assert lines[2].split() == ["rlfn/laptop/cyclic", "0", "3,000", "4.2"]  # measured on nothing
+    short, mine = record(0, 25.0, minutes_a_stage=1), record(0, 26.0, plan={"data": "mine"})
+    runs = [record(1, 30.4), other, record(0, 30.0, minutes=5.25), short, mine]
+    lines = [line.split() for line in summary(runs).splitlines()[1:]]
+    assert lines == [
+        ["rlfn/laptop/long", "BSDS400", "0,", "1", "3,000", "4.8", "Set5", "30.20", "±", "0.28"],
+        ["rlfn/laptop/cyclic", "BSDS400", "0", "3,000", "4.2"],  # measured on nothing
+        ["rlfn/laptop/long", "BSDS400", "0", "3,000", "4.2", "Set5", "25.00"],
+        ["rlfn/laptop/long", "mine", "0", "3,000", "4.2", "Set5", "26.00"],
+    ]
 
 
 def test_a_plot_is_a_png_and_needs_something_to_plot(tmp_path):

@@ -205,6 +205,8 @@ def test_train_by_minutes_ends_when_they_are_up(run, tmp_path):
     assert run("train", "rlfn", *SMOKE, "--out", tmp_path, "--minutes", minutes).exit_code == 0
     (record,) = json.loads(run("runs", tmp_path, "--json").stdout)
     assert record["minutes_a_stage"] == minutes
+    refused = run("runs", tmp_path, "--collect", tmp_path / "data").stderr
+    assert "run.json is of other minutes or other data than its budget's" in refused
     assert record["stages"][0]["minutes"] >= minutes
     assert record["stages"][0]["steps"] >= 1
 
@@ -215,7 +217,7 @@ def test_reproduce_runs_all_seeds_and_runs_lists_draws_and_gathers_them(run, tmp
     assert shown.stdout.startswith("rlfn, one-stage: budget smoke, seeds 0, 1")
     listed = run("runs", out, "--collect", data)
     (line,) = listed.stdout.splitlines()[1:]
-    assert line.split()[:3] == ["rlfn/smoke/one-stage", "0,", "1"]
+    assert line.split()[:4] == ["rlfn/smoke/one-stage", "procedural", "0,", "1"]
     assert [r["seed"] for r in json.loads((data / "runs/rlfn.json").read_text())] == [0, 1]
     unplotted = run("runs", out, "--plot", plot)
     assert "these runs were not validated" in unplotted.stderr  # smoke has no test set

@@ -68,7 +68,7 @@ def test_critics_of_features_differ_in_what_they_see_and_say(critic, layer, shap
 
 
 def test_plans_of_all_budgets_have_the_same_keys():
-    optional = {"validate_every", "lpips", "from_scratch"}
+    optional = {"validate_every", "lpips", "from_scratch", "drop_at"}
     assert len({frozenset(plan.keys() - optional) for plan in srfeat.BUDGETS.values()}) == 1
 
 

@@ -161,10 +161,11 @@ def toy_recipe(monkeypatch):
         trained.append("gan")
         model = run.trained("pixel", Enlarger())
         loss = L1() + 0.1 * Adversarial(run.build(Critic), Standard())
-        run.fit(model, loss, run.crops(2), rate=Halving(1e-3, 0.5), from_scratch=True)
+        how = {"stage": "gan", "rate": Halving(1e-3, 0.5), "from_scratch": True}
+        run.fit(model, loss, run.crops(2), **how)
         return model
 
-    plan = {"data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8}
+    plan = {"data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "gan_steps": 3}
     module = SimpleNamespace(
         VARIANTS={"pixel": pixel, "gan": gan},
         BUDGETS={"smoke": plan, "paper": plan | {"steps": 10**6}},
@@ -183,6 +184,8 @@ def test_a_variant_comes_after_those_it_builds_on(toy_recipe, tmp_path):
     assert record["paper"]["plan"]["steps"] == 10**6
     found = find_runs(tmp_path)
     assert [r["variant"] for r in found] == ["gan", "pixel"]
+    stages = [(r["stages"][0]["plan"], r["stages"][0]["steps"]) for r in found]
+    assert stages == [("gan_", 3), ("", 2)]  # each with its own sizes of the plan
     assert found[0] == record
 
 

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from test_checkpoints import ended, steps_of
 from torch import nn
-from toy import Critic, Crops, Enlarger, train
+from toy import Critic, Crops, Enlarger, gradients, train
 
 from srkit.datasets.patches import Patches
 from srkit.losses import L1, MSE
@@ -24,6 +24,7 @@ from srkit.losses.objectives import Standard, Wasserstein
 from srkit.losses.terms import Term
 from srkit.training.adversarial import critic_step
 from srkit.training.fit import adam, fit
+from srkit.training.runs import find_runs
 from srkit.training.schedules import Constant, Cosine, Halving, Multistep, Warmup
 
 
@@ -382,10 +383,12 @@ WORKER = """
 import sys, time, torch
 from pathlib import Path
 from accelerate import PartialState
-from toy import train
+from toy import gradients, train
 import srkit
 
 torch.set_num_threads(1)
+me = PartialState(cpu=True).process_index
+torch.save(gradients(me, PartialState().num_processes), Path(sys.argv[1]) / f"gradients-{me}.pt")
 for kind in ("pixel", "gan", "penalty", "batch"):
     learned = train(kind, drop=0.0, steps=4)
     if PartialState().is_main_process:
@@ -443,6 +446,10 @@ def test_two_processes_with_half_the_batch_learn_what_one_learns(tmp_path):
     runs = tmp_path / "runs"
     assert ended(launched(["--standalone", "--nproc-per-node", "2"], tmp_path, runs)) == 0
     assert_learned_the_same(tmp_path)
+    for name, whole in gradients().items():
+        for rank in (0, 1):
+            share = torch.load(tmp_path / f"gradients-{rank}.pt", weights_only=True)[name]
+            torch.testing.assert_close(share, whole[rank::2], msg=f"{name}, {rank}")
     folders = list(runs.glob("*/smoke/*"))
     assert {folder.parts[-3] for folder in folders} == {"rlfn", "memnet", "carn"}
     for folder in folders:
@@ -465,13 +472,28 @@ def test_two_nodes_are_two_launchers(tmp_path):
     assert_learned_the_same(tmp_path)
 
 
+def test_srkit_train_is_launched_on_each_of_two_nodes(tmp_path):
+    """By the command that README gives; they find each other, and leave one record."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"localhost:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "srkit", "train", "rlfn", "--variant", "one-stage",
+               "--budget", "smoke", "--device", "cpu", "--nodes", "2", "--rendezvous", where,
+               "--out", str(tmp_path)]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    nodes = [subprocess.Popen(command, env=environment) for _ in range(2)]
+    assert [ended(node) for node in nodes] == [0, 0]
+    (record,) = find_runs(tmp_path)
+    assert record["stages"][0]["processes"] == 2
+
+
 def test_processes_stop_together_though_one_alone_is_asked_to(tmp_path):
     """And go on from there as if nothing had been: a cluster's signals come when they come."""
     two = ["--standalone", "--nproc-per-node", "2"]
     assert ended(launched(two, tmp_path, 13, program=STOPPED)) != 0
     codes = {path.name: path.read_text() for path in tmp_path.glob("code-*")}
     assert codes == {"code-0": "143", "code-1": "143"}
-    assert steps_of(tmp_path / "run")[-1] == 20
+    assert steps_of(tmp_path / "run")[-1] == 13
     assert ended(launched(two, tmp_path, 0, program=STOPPED)) == 0
     for name, value in train("pixel", drop=0.0).items():
         together = torch.load(tmp_path / "learned.pt", weights_only=True)[name]

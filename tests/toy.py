@@ -18,8 +18,10 @@ from torch.nn import functional as F
 
 from srkit import files
 from srkit.datasets.patches import Patches
+from srkit.features import random_tanh
 from srkit.losses import L1, GradientBalance, RelativisticAverage, Uncertainty
-from srkit.losses.adversarial import Adversarial
+from srkit.losses.adversarial import Adversarial, class_loss
+from srkit.losses.contrastive import RANDOM_TANH, Contrastive
 from srkit.losses.objectives import Standard, Wasserstein
 from srkit.training.fit import adam, fit
 from srkit.training.schedules import Halving, Warmup
@@ -136,6 +138,17 @@ def train(
     fit(model, loss, crops or Crops(), folder=folder, **how)
     learned = {"model": model, "loss": 1.0 * loss}
     return {f"{k}.{n}": v for k, m in learned.items() for n, v in m.state_dict().items()}
+
+
+def gradients(i: int = 0, n: int = 1) -> dict[str, Tensor]:
+    """At SR and at logits, of losses that are no means over samples: from the i-th of n shares."""
+    rng = torch.Generator().manual_seed(3)
+    sr, hr, negative = torch.rand(3, 4, 3, 16, 16, generator=rng)[:, i::n]
+    said, category = torch.randn(4, 3, generator=rng)[i::n], torch.tensor([0, 1, 0, 2])[i::n]
+    sr, said = sr.clone().requires_grad_(), said.clone().requires_grad_()
+    contrast = Contrastive(random_tanh(), RANDOM_TANH)
+    (contrast(sr, hr, negative=negative) + class_loss(said, category)).backward()
+    return {"sr": sr.grad / n, "logits": said.grad / n}
 
 
 def die_while_writing(number: int) -> None:

@@ -226,10 +226,13 @@ def _size(source: Source) -> tuple[int, int]:
 
 
 def _check_room(nbytes: int, device: torch.device) -> None:
-    """In memory, where the store is filled; on a GPU in a half, for training needs the rest."""
+    """In memory, where the store is filled; on a GPU in a half, for training needs the rest.
+
+    Processes of one machine (torchrun's) fill a store each.
+    """
     import psutil
 
-    free = psutil.virtual_memory().available
+    free = psutil.virtual_memory().available // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     rooms = [(free, "of memory are free", "give store=, a file to keep it in")]
     if device.type == "cuda":
         half = torch.cuda.mem_get_info(device)[0] // 2

@@ -192,9 +192,13 @@ class ClassAdversarial(Adversarial):
 
 
 def class_loss(classes: Tensor, category: Tensor) -> Tensor:
-    """Mean cross entropy of logits (B, classes) where category (B,) isn't 0; of none it is 0."""
+    """Mean cross entropy of logits (B, classes) where category (B,) isn't 0; of none it is 0.
+
+    Of several processes each has a share of the batch, with more or fewer that count.
+    """
     total = F.cross_entropy(classes, category, ignore_index=0, reduction="sum")
-    return total / category.count_nonzero().clamp(min=1)
+    counted = processes.mean(category.count_nonzero().float())
+    return total / counted.clamp(min=1 / processes.part()[1])
 
 
 class CriticGate(nn.Module):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from srkit import processes
 from srkit.features import Extractor
 from srkit.losses.terms import Features, FeatureTerm, mean
 
@@ -47,5 +48,5 @@ class Contrastive(FeatureTerm):
         for layer, weight in self.weights.items():
             near = mean((sr[layer] - hr[layer]).abs())
             far = mean((sr[layer] - negative[layer]).abs())
-            total = total + weight * near / (far + 1e-7)
+            total = total + weight * processes.mean(near) / (processes.mean(far) + 1e-7)
         return total

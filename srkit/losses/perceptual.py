@@ -6,7 +6,7 @@
     Content(vgg19(), {"conv3_4": 0.5, "conv5_4": 1}, criterion="l1")     # your own
 
 Content loss: Johnson et al., ECCV 2016, and SRGAN, CVPR 2017. Transferal loss: TTSR, CVPR 2020.
-LPIPS: Zhang et al., CVPR 2018, as CIPLab trains with it (AIM 2020, x16).
+LPIPS: Zhang et al., CVPR 2018, as CIPLab trains with it (NTIRE 2020, x16).
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Charbonnier(Term):
 class Huber(Term):
     """mean of d²/2 where |d| <= delta, of delta (|d| - delta/2) beyond; d = sr - hr.
 
-    Far from hr it is delta times L1: weights are tied to delta. CIPLab (AIM 2020, x16) takes 0.01.
+    Far from hr it is delta times L1: weights are tied to delta. CIPLab (NTIRE 2020) takes 0.01.
     """
 
     label = "Huber"

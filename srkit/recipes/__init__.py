@@ -46,13 +46,14 @@ RECIPES = (
 )  # fmt: skip
 DEFAULT_BUDGET = "laptop"
 PROTOCOL = "classic"
+SIZES = ("steps", "batch", "patch")  # of a stage
 
 
 def budget() -> str:
     """The budget that the environment variable SRKIT_BUDGET names: smoke (default), laptop or gpu.
 
-    smoke takes seconds on any machine, laptop 10 to 20 minutes of a processor, gpu as long on one
-    GPU. Chapters ask here, so that one switch decides for all of them.
+    smoke takes seconds on any machine, laptop 10 to 20 minutes of a processor, gpu minutes to an
+    hour of one GPU. Chapters ask here, so that one switch decides for all of them.
     """
     chosen = os.environ.get("SRKIT_BUDGET", "smoke")
     if chosen not in ("smoke", "laptop", "gpu"):
@@ -133,16 +134,22 @@ def collect(
 
     DATA/runs/NAME.json gets their records, in the order of the recipe's variants and beside those
     of other runs that it holds. weights: variants whose network of seed 0 goes along in float16,
-    as `recorded` reads it.
+    as `recorded` reads it. Raises ValueError for a run with minutes or data of its own.
     """
     found: dict[str, dict[tuple, tuple[dict, Path]]] = {}
     for path in Path(out).rglob("run.json"):
         record = json.loads(path.read_text())
+        own = recipe(record["recipe"]).BUDGETS[record["budget"]]["data"]
+        if record["minutes_a_stage"] is not None or record["plan"]["data"] != own:
+            raise ValueError(
+                f"{path} is of other minutes or other data than its budget's: "
+                "such a run does not stand for the budget, keep it in a folder of its own"
+            )
         key = (record["variant"], record["budget"], record["seed"])
         found.setdefault(record["recipe"], {})[key] = record, path.parent
-    missing = set(weights) - {variant for runs in found.values() for variant, *_ in runs}
+    missing = set(weights) - {v for runs in found.values() for v, _, seed in runs if seed == 0}
     if missing:
-        raise ValueError(f"no finished run of {', '.join(sorted(missing))} under {out}")
+        raise ValueError(f"no finished run of {', '.join(sorted(missing))}, seed 0, under {out}")
     written = []
     for name, runs in found.items():
         target, order = Path(data) / f"runs/{name}.json", list(recipe(name).VARIANTS)
@@ -210,6 +217,8 @@ class RecipeRun(Run):
             budget=budget,
             plan=self.plan,
             minutes_a_stage=minutes,
+            **({} if precision == "auto" else {"precision": precision}),
+            **({"compiled": True} if compiled else {}),
         )
 
     def go(self) -> dict:
@@ -243,14 +252,22 @@ class RecipeRun(Run):
             self.facts["data"] = data_facts(name, [found.picture(k) for k in range(len(found.hr))])
         return found
 
-    def fit(self, model: nn.Module, loss, crops, **how) -> None:
-        """A stage; steps, batch, patch, and how often to validate are the plan's, unless given."""
-        how = {key: self.plan[key] for key in ("steps", "batch", "patch")} | how
+    def fit(self, model: nn.Module, loss, crops, *, stage: str = "", **how) -> None:
+        """A stage; steps, batch, patch, and how often to validate are the plan's, unless given.
+
+        stage: "gan" takes the plan's `gan_steps` before its `steps`, and the others alike. The
+        record has that prefix, so that a card compares the stage with the paper's own.
+        """
+        prefix = f"{stage}_" if stage else ""
+        named = {key: self.plan.get(f"{prefix}{key}", self.plan[key]) for key in SIZES}
+        counterpart = None if "steps" in how else prefix
+        how = named | how
         if self.common["minutes"] is not None:
             how.pop("steps")
         how.setdefault("validate", self.validate if self.plan["tests"] else None)
         how.setdefault("validate_every", self.plan.get("validate_every", 250))
         super().fit(model, loss, crops, **self.common, **how)
+        self.stages[-1]["plan"] = counterpart
 
     def measure(self, model: nn.Module, test: str) -> dict[str, float]:
         """PSNR and SSIM, and LPIPS where the plan asks for it, of one test set.
@@ -305,7 +322,8 @@ def _crops(
     pictures = [path for path, _ in files] or training_pictures(name)
     with suppress(MemoryError):
         if device != "cpu" and torch.cuda.is_available():
-            own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+            own = os.environ.get("LOCAL_RANK")  # of several processes each has a GPU
+            own = torch.device(f"cuda:{own}" if own else device or "cuda")
             return Patches(pictures, scale, device=own)
     with suppress(MemoryError):
         return Patches(pictures, scale)

@@ -84,7 +84,7 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     **{f"carn-m-groups-{g}": partial(train, mobile=True, groups=g) for g in (1, 2, 8)},
 }
 
-# The paper tests its cascades on Set14.
+# Cascades are tested on Set14, as far as remembered the paper's set for them.
 CLAIMS = (
     Claim("cascades on both levels beat none", "carn", "neither", test="Set14"),
     Claim("the cascade inside the blocks helps", "carn", "no-local", test="Set14"),

@@ -1,9 +1,10 @@
 """How the x16 network of CIPLab is trained: one generator, and what each loss makes of it.
 
-The paper (Jo et al., 2020): 1500 pictures of DIV8K; HR crops of 384, flipped and turned; Adam at
-1e-5. Huber alone for 50,000 steps of 3 crops, then for 60,000 of 2: Huber + 1e-3 LPIPS + matching
-of the critic's maps + 1e-3 adversarial, hinge, of a U-Net critic that learns with CutMix. (The
-authors' code: 75,000 steps of 2 each.) Gradients of both networks are clipped to a norm of 0.1.
+The paper (Jo et al., 2020): 1500 pictures of DIV8K; Adam at 1e-5; Huber alone for 50,000 steps of 3
+crops, then for 60,000 of 2 all losses. The rest by the authors' code, which takes 75,000 steps of 2
+each: HR crops of 384, flipped and turned; Huber + 1e-3 LPIPS + matching of the critic's maps + 1e-3
+adversarial, hinge, of a U-Net critic that learns with CutMix; gradients of both networks clipped to
+a norm of 0.1.
 
     srkit train ciplab --variant pretrained    Huber alone: the best PSNR
     srkit train ciplab                         all losses: the best LPIPS
@@ -12,7 +13,9 @@ authors' code: 75,000 steps of 2 each.) Gradients of both networks are clipped t
 
 Training with LPIPS of AlexNet makes that metric partial. The LPIPS of SqueezeNet, which none of
 them has seen, stands beside it.
-Differs: higher rates, for 1e-5 gets nowhere in so short a time. The critic of "adv-vgg", of which
+Differs: higher rates, for 1e-5 gets nowhere in so short a time. The last weights are kept, theirs
+were those of the best LPIPS; one batch serves generator and critic, in this order, where theirs has
+two and the critic first; LR is in 8 bits. The critic of "adv-vgg", of which
 nothing is known, is the same.
 """
 
@@ -65,7 +68,8 @@ BUDGETS = {
     },
     "paper": {
         "data": "DIV8K", "tests": ("Set14", "BSD100"), "validate_every": 1000,
-        "trunk": "torchvision", "network": {}, "critic": (64, 128, 192, 256, 320, 384),
+        "trunk": "torchvision", "network": {"channels": 64, "blocks": 23, "growth": 32},
+        "critic": (64, 128, 192, 256, 320, 384),
         "steps": 50_000, "batch": 3, "patch": 24, "rate": 1e-5, "halved_every": 1.0,
         "warmup": 0, "start": "random", "gan_steps": 60_000, "gan_batch": 2, "gan_rate": 1e-5,
     },
@@ -107,8 +111,7 @@ def fine_tuned(
         run.crops(SCALE),
         rate=Constant(plan["gan_rate"]),
         clip=CLIP,
-        steps=plan["gan_steps"],
-        batch=plan["gan_batch"],
+        stage="gan",
         validate_every=plan["gan_steps"] // 5 or 1,
         from_scratch=plan.get("from_scratch", False),
     )

@@ -48,7 +48,8 @@ BUDGETS = {
     },
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
-        "batch": 20, "patch": 32, "rate": 1e-4, "network": {},
+        "batch": 20, "patch": 32, "rate": 1e-4,
+        "network": {"channels": 64, "features": 256, "stages": 7},
         "ladder": {"channels": 32, "features": 128}, "stages": {"S": 2, "M": 4, "L": 6},
         "validate_every": 10_000,
     },

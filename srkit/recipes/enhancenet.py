@@ -109,8 +109,7 @@ def turn(run: RecipeRun, loss: str, patch: int | None = PATCH) -> nn.Module:
         Sum([(weight, term(run, name, patch)) for name, weight in weights.items()]),
         run.crops(SCALE),
         rate=Constant(plan["turn_rate"]),
-        steps=plan["turn_steps"],
-        patch=plan["turn_patch"],
+        stage="turn",
         validate_every=plan["turn_steps"] // 5 or 1,
         from_scratch=plan.get("from_scratch", False),
     )

@@ -135,8 +135,7 @@ def against_critic(
         loss,
         run.crops(SCALE),
         rate=Multistep(plan["gan_rate"], at=(0.125, 0.25, 0.5, 0.75)),
-        steps=plan["gan_steps"],
-        patch=plan["gan_patch"],
+        stage="gan",
         validate_every=plan["gan_steps"] // 8 or 1,
         from_scratch=plan.get("from_scratch", False),
     )
@@ -164,8 +163,9 @@ def beginning(run: RecipeRun, start: float, scaling: float) -> nn.Module:
             part.weight.data *= start / 0.1
         elif isinstance(part, RDB | RRDB):
             part.register_forward_hook(partial(rescale, scaling))
-    rate, steps = Constant(run.plan["rate"]), run.plan["start_steps"]
-    run.fit(model, L1(), run.crops(SCALE), rate=rate, steps=steps, validate_every=steps // 10 or 1)
+    often = {"validate_every": run.plan["start_steps"] // 10 or 1}
+    rate = Constant(run.plan["rate"])
+    run.fit(model, L1(), run.crops(SCALE), rate=rate, stage="start", **often)
     return model
 
 

@@ -4,9 +4,9 @@ The paper (Hui et al., 2018), x2: 291 pictures (T91 and 200 of Berkeley's), turn
 scaled to 0.6 ... 1; Y; LR crops of 29 pixels, batch 64; Adam at 1e-4, a tenth after each 250,000 of
 600,000 steps, biases and the transposed convolution at a tenth of the rate; L1; then about 20,000
 steps of MSE on crops of 39. x3 and x4 start from another scale's weights, which all fit.
-Differs: Berkeley's pictures alone, LR in 8 bits. The rate of the MSE stage is not known: here a
-tenth of the first. Weight decay 1e-4 stands beside a loss that their Caffe sums over the patch;
-beside a mean it would be 3e-8, and is left out.
+Differs: Berkeley's pictures alone and not scaled, LR in 8 bits. The rate of the MSE stage is not
+known: here a tenth of the first. Weight decay 1e-4 stands beside a loss that their Caffe sums over
+the patch; beside a mean it would be 3e-8, and is left out.
 
     srkit train idn                           L1, then MSE
     srkit train idn --variant plain           nothing set aside (compare with --variant L1)
@@ -49,7 +49,7 @@ BUDGETS = {
     "paper": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 600_000, "batch": 64,
         "patch": 29, "rate": 1e-4, "share": 0.1, "tune_steps": 20_000, "tune_patch": 39,
-        "network": {}, "validate_every": 5000,
+        "network": {"channels": 64, "keep": 16, "step": 16, "blocks": 4}, "validate_every": 5000,
     },
 }  # fmt: skip
 
@@ -65,9 +65,15 @@ PAPER = {
 def idn(run: RecipeRun) -> nn.Module:
     """Both stages."""
     model = run.trained("L1", IDN(SCALE, **run.plan["network"]))
-    how = {"steps": run.plan["tune_steps"], "patch": run.plan["tune_patch"]}
-    rate = Constant(run.plan["rate"] / 10)
-    run.fit(model, MSE(), run.crops(SCALE), rate=rate, forward=enlarge_y, **how)
+    run.fit(
+        model,
+        MSE(),
+        run.crops(SCALE),
+        stage="tune",
+        rate=Constant(run.plan["rate"] / 10),
+        forward=enlarge_y,
+        optimizer=adam(model, run.plan["share"]),
+    )
     return model
 
 

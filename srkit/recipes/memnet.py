@@ -3,10 +3,12 @@
 The paper (Tai et al., 2017): 291 pictures (T91 and 200 of Berkeley's), turned, flipped and scaled;
 Y; patches of 31 pixels of the enlarged pictures, x2, x3 and x4 mixed in a batch of 64; SGD with
 momentum 0.9 and weight decay 1e-4, biases at a tenth of the rate; rate 0.1, divided by 10 every 20
-epochs (200,000 steps), the gradient's norm clipped at 0.01 / rate. The loss is half the squared
-error, summed over the patch, of each memory's picture and of their weighted sum, all M + 1 alike.
+epochs (in their solver after 200,000 steps of 32), the gradient's norm clipped at 0.01 / rate. The
+loss is half the squared error, summed over the patch, of each memory's picture and of their
+weighted sum, all M + 1 alike.
 Differs: crops of 10 LR pixels are enlarged after they are cut, and all of a batch have one scale,
-so their sides are 20, 30 or 40; Berkeley's pictures alone; four rates (how many is not known).
+so their sides are 20, 30 or 40; Berkeley's pictures alone, not scaled; four rates (how many is not
+known).
 
     srkit train memnet                        80 layers in the paper, 23 here
     srkit train memnet --variant single       the last memory's picture alone
@@ -30,7 +32,7 @@ from srkit.training.schedules import Constant, Halving
 
 SCALES = (2, 3, 4)
 
-# Adam at `rate`; where there are `rates`, the paper's SGD, `steps` at each.
+# Adam at `rate`; where there are `rates`, the paper's SGD, an equal part of `steps` at each.
 BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
@@ -46,8 +48,9 @@ BUDGETS = {
         "patch": 10, "rate": 1e-3, "network": {}, "validate_every": 2000,
     },
     "paper": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 200_000, "batch": 64,
-        "patch": 10, "rates": (1e-1, 1e-2, 1e-3, 1e-4), "network": {}, "validate_every": 5000,
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 800_000, "batch": 64,
+        "patch": 10, "rates": (1e-1, 1e-2, 1e-3, 1e-4), "validate_every": 5000,
+        "network": {"channels": 64, "blocks": 6, "recursions": 6},
     },
 }  # fmt: skip
 
@@ -89,6 +92,7 @@ def train(run: RecipeRun, **ablation: int) -> nn.Module:
         optimizer = sgd(model)
         for rate in run.plan["rates"]:
             how = {"rate": Constant(rate), "clip": 0.01 / rate, "optimizer": optimizer}
+            how["steps"] = max(1, run.plan["steps"] // len(run.plan["rates"]))
             run.fit(model, 31**2 / 2 * loss, crops, forward=every_picture, **how)
     run.validate_at(model, SCALES)
     return model

@@ -1,8 +1,9 @@
 """How RDN is trained: contiguous memory, local residuals and global fusion, each on and off.
 
 The paper (Zhang et al., CVPR 2018), x2: DIV2K, flipped and turned; LR crops of 32 pixels, batch 16;
-Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. The ablation: 20 blocks of 6 layers,
-growth 32, for 2e5 steps. x3 and x4 start from x2's weights, all but the upsampler.
+Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. x3 and x4 start from x2's
+weights, all but the upsampler. The ablation, as remembered: 20 blocks of 6 layers, growth 32 (the
+configuration A of EDSR's PyTorch code), for 2e5 steps.
 Differs: their Torch code skips batches whose loss is three times the last epoch's mean.
 
     srkit train rdn
@@ -47,9 +48,10 @@ BUDGETS = {
     },
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
-        "batch": 16, "patch": 32, "rate": 1e-4, "network": {},
-        "ablation": {"growth": 32, "blocks": 20, "layers": 6}, "ablation_steps": 200_000,
-        "validate_every": 10_000,
+        "batch": 16, "patch": 32, "rate": 1e-4, "validate_every": 10_000,
+        "network": {"channels": 64, "growth": 64, "blocks": 16, "layers": 8},
+        "ablation": {"channels": 64, "growth": 32, "blocks": 20, "layers": 6},
+        "ablation_steps": 200_000,
     },
 }  # fmt: skip
 
@@ -63,7 +65,7 @@ PAPER = {
 
 
 def rdn(run: RecipeRun) -> nn.Module:
-    return train(run, run.plan["network"], run.plan["steps"])
+    return train(run, run.plan["network"])
 
 
 def corner(run: RecipeRun, parts: str) -> nn.Module:
@@ -73,13 +75,14 @@ def corner(run: RecipeRun, parts: str) -> nn.Module:
         "local_residual": "LRL" in parts,
         "global_fusion": "GFF" in parts,
     }
-    return train(run, run.plan["ablation"] | on, run.plan["ablation_steps"])
+    whole = run.plan["steps"] / run.plan["ablation_steps"]  # the rate falls as in a whole run
+    return train(run, run.plan["ablation"] | on, every=0.2 * whole, stage="ablation")
 
 
-def train(run: RecipeRun, network: dict, steps: int) -> nn.Module:
+def train(run: RecipeRun, network: dict, every: float = 0.2, stage: str = "") -> nn.Module:
     model = run.build(lambda: RDN(SCALE, **network))
-    rate = Halving(run.plan["rate"], every=0.2)
-    run.fit(model, L1(), run.crops(SCALE), rate=rate, steps=steps)
+    rate = Halving(run.plan["rate"], every)
+    run.fit(model, L1(), run.crops(SCALE), rate=rate, stage=stage)
     return model
 
 

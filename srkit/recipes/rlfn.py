@@ -165,7 +165,7 @@ def last_stage(run: RecipeRun, start: str, make: Make, contrast: str | None) -> 
     model = run.trained(start, make(run))
     if contrast is not None:
         return contrast_stage(run, model, *CONTRASTS[contrast])
-    pixel_stage(run, model, steps=run.plan["contrast_steps"], rate=run.plan["rate"] / 4)
+    pixel_stage(run, model, stage="contrast", rate=run.plan["rate"] / 4)
     return model
 
 
@@ -203,7 +203,7 @@ def contrast_stage(
         L1() + weight * contrast,
         crops,
         forward=forward,
-        steps=run.plan["contrast_steps"],
+        stage="contrast",
         rate=schedule(run, run.plan["rate"] / 4),
     )
     return model

@@ -15,6 +15,8 @@ the statistics, scales and shifts of the first stage: only convolutions learn.
 The critic of features of "places" judges each place, as the authors' other one; that of "lower"
 looks at a layer before content's.
 Differs: values outside [0, 1] are not clipped before VGG-19, which would leave them no gradient.
+Generators step before critics, Adam's epsilon is 1e-8 (theirs 1e-10), no crops of pictures at half
+their size; the small budgets halve the first stage's rate after each fifth.
 """
 
 from __future__ import annotations
@@ -66,8 +68,9 @@ BUDGETS = {
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford", "layer": "relu5_4", "unit": 12.75,
-        "network": {}, "critics": {}, "stages": (4, 4), "steps": 317_000, "batch": 9, "patch": 74,
-        "rate": 1e-4, "turn_steps": 75_500, "turn_patch": 74, "turn_rate": 1e-4,
+        "network": {"channels": 128, "blocks": 16}, "critics": {}, "stages": (4, 4),
+        "steps": 317_000, "batch": 9, "patch": 74,
+        "rate": 1e-4, "drop_at": 17 / 21, "turn_steps": 75_500, "turn_patch": 74, "turn_rate": 1e-4,
         "adversarial": 1e-3,
     },
 }  # fmt: skip
@@ -93,7 +96,10 @@ def network(run: RecipeRun, long_skips: bool = True) -> SRFeat:
 def mse(run: RecipeRun, long_skips: bool = True) -> nn.Module:
     """Squared error, from random weights."""
     model = run.build(partial(network, run, long_skips))
-    run.fit(model, MSE(), run.crops(SCALE), rate=Halving(run.plan["rate"], every=0.2))
+    rate = Halving(run.plan["rate"], every=0.2)
+    if "drop_at" in run.plan:
+        rate = Multistep(run.plan["rate"], at=(run.plan["drop_at"],), factor=0.1)
+    run.fit(model, MSE(), run.crops(SCALE), rate=rate)
     return model
 
 
@@ -107,8 +113,7 @@ def turn(run: RecipeRun, critics: tuple[str, ...], start: str = "mse") -> nn.Mod
         total(run, critics),
         run.crops(SCALE),
         rate=Multistep(plan["turn_rate"], at=(0.4, 0.8), factor=0.1),
-        steps=plan["turn_steps"],
-        patch=plan["turn_patch"],
+        stage="turn",
         forward=enlarge_as_tested,
         validate_every=plan["turn_steps"] // 5 or 1,
         from_scratch=plan.get("from_scratch", False),

@@ -159,8 +159,7 @@ def second(run: RecipeRun, model: nn.Module, loss: Sum, **how) -> None:
         loss,
         run.crops(SCALE),
         rate=Multistep(plan["turn_rate"], at=(0.5,), factor=0.1),
-        steps=plan["turn_steps"],
-        patch=plan["turn_patch"],
+        stage="turn",
         from_scratch=plan.get("from_scratch", False),
         **{"validate_every": plan["turn_steps"] // 5 or 1} | how,
     )

@@ -89,7 +89,8 @@ BUDGETS = {
     "paper": {
         "data": "CUFED", "level": "given",
         "tests": tuple(f"CUFED5 {which}" for which in (1, 2, 3, 4, 5, "self")),
-        "lpips": True, "validate_every": 13_190, "trunk": "torchvision", "network": {},
+        "lpips": True, "validate_every": 13_190, "trunk": "torchvision",
+        "network": {"channels": 64, "blocks": (16, 16, 8, 4)},
         "lte": "torchvision", "warmup": 0, "start": "random", "critic": 32,
         "steps": 263_800, "batch": 9, "patch": 40, "rate": 1e-4, "halved_every": 1.0,
         "weights": {"perceptual": 1e-2, "transferal": 1e-2, "adversarial": 1e-3},
@@ -158,8 +159,7 @@ def with_all_losses(run: RecipeRun, without: str | None = None) -> nn.Module:
         optimizer=optimizer(run, model),
         critic_optimizer=partial(adam, betas=(0.0, 0.9)),
         critic_rate=Constant(plan["critic_rate"]),
-        steps=plan["gan_steps"],
-        patch=plan["gan_patch"],
+        stage="gan",
         validate_every=plan["gan_steps"] // 4 or 1,
         from_scratch=plan.get("from_scratch", False),
     )
@@ -313,7 +313,7 @@ def samples(run: RecipeRun) -> dict[str, Callable[[nn.Module], Tensor]]:
 VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "ttsr": with_all_losses,
     "rec": partial(reconstruct, variant="full"),
-    # what each part is worth (the paper's Tables 3 and 4); "rec" is one step more, CSFI
+    # what each part is worth; "rec" is one step more, CSFI
     "base": partial(reconstruct, variant="base"),
     "hard": partial(reconstruct, variant="hard", keep_lte=True),
     "soft": partial(reconstruct, variant="soft", keep_lte=True),

@@ -23,6 +23,7 @@ Each run has its LR pictures, and what bicubic and a network trained for bicubic
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -243,6 +244,10 @@ def internal(
     plan = run.plan
     if run.common["minutes"] is not None:
         raise ValueError("ZSSR ends where a picture is learned, not after minutes: give none")
+    if run.common["compiled"] or run.common["precision"] not in ("auto", "float32"):
+        raise ValueError("ZSSR trains in float32, its small networks not compiled: give neither")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("ZSSR trains a network a picture, in one process: give no devices")
     tests = {test: degraded(run, test, kernel, noise) for test in plan["tests"] or (plan["data"],)}
     learned = [to_8bit(read_image(pair.lr)) for pairs in tests.values() for pair in pairs]
     run.facts["data"] = data_facts(plan["data"], learned)

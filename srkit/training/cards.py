@@ -101,39 +101,55 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 
 def otherwise(record: Mapping) -> str:
-    """What was done otherwise than in the paper, by the record's last stage and the two plans.
-
-    A plan names the sizes of a later stage with a prefix ("gan_steps"); the stage tells which.
-    """
+    """What was done otherwise than in the paper, by the record's last stage and the two plans."""
     plan, paper, stage = record["plan"], record["paper"]["plan"], record["stages"][-1]
     parts = []
     if plan["data"] != paper["data"]:
         parts += [f"trained on {plan['data']}, the paper on {paper['data']}"]
     if plan.get("generator") != paper.get("generator"):
         parts += [f"{plan['generator']} for {paper['generator']}"]
-    ours, theirs = (p.get("network", {}) for p in (plan, paper))
+    prefix = counterpart(record)
+    ours, theirs = (network_of(p, prefix) for p in (plan, paper))
     parts += [f"{ours[k]} of {theirs[k]} {k}" for k in ours if theirs.get(k, ours[k]) != ours[k]]
-    # "steps" comes first in a plan: a stage that builds on another has the last of equal ones
-    named = [key for key in plan if key.endswith("steps") and plan[key] == stage["steps"]]
-    prefix = named[-1 if "builds_on" in record else 0].removesuffix("steps") if named else "no "
-    full, after = paper.get(f"{prefix}steps"), " after ".join(["", *record.get("builds_on", ())])
+    full = None if prefix is None else paper.get(f"{prefix}steps")
+    after = " after ".join(["", *record.get("builds_on", ())])
     if after or full != stage["steps"]:
-        of = f" of {full:,}" if full not in (None, stage["steps"]) else ""
+        of = f" of {full:,}" if full and full != stage["steps"] else ""
         parts += [f"{stage['steps']:,}{of} steps{after}"]
     for key, what in SIZES.items():
-        full = paper.get(f"{prefix}{key}", paper.get(key))
+        full = paper.get(f"{prefix or ''}{key}", paper.get(key))
         if key in stage and full not in (None, stage[key]):
             parts += [f"{stage[key]:,} of {full:,} {what}"]
     return "; ".join(parts) or "nothing that the plan tells"
 
 
+def counterpart(record: Mapping) -> str | None:
+    """The prefix that a plan's names have for the last stage, as "gan_" of "gan_steps".
+
+    None for a stage that stands in no plan. Early records do not say; there the steps tell.
+    """
+    plan, stage = record["plan"], record["stages"][-1]
+    if "plan" in stage:
+        return stage["plan"]
+    # "steps" comes first in a plan: a stage that builds on another has the last of equal ones
+    named = [key for key in plan if key.endswith("steps") and plan[key] == stage["steps"]]
+    return named[-1 if "builds_on" in record else 0].removesuffix("steps") if named else None
+
+
+def network_of(plan: Mapping, prefix: str | None) -> Mapping:
+    """A network's sizes: the plan's `ablation` for a stage "ablation_", else its `network`."""
+    sizes = plan.get((prefix or "").removesuffix("_"), plan.get("network", {}))
+    return {key: plan[key] for key in ("channels",) if key in plan} | sizes
+
+
 def causes(record: Mapping) -> list[str]:
     """What was done otherwise than in the paper, and what it was done with."""
+    peak = record["peak_memory_mib"]
     return [
         f"{record['parameters']:,} parameters. Otherwise than the paper: {otherwise(record)}.",
         f"{record['minutes']:.1f} minutes of training on {where(record)}, "
-        f"torch {record['machine']['torch']}, "
-        f"{record['peak_memory_mib']:,} MiB at most. Protocol {record['protocol']}.",
+        f"torch {record['machine']['torch']}{f', {peak:,} MiB at most' if peak else ''}. "
+        f"Protocol {record['protocol']}.",
     ]
 
 
@@ -180,7 +196,8 @@ def plot(records: Iterable[Mapping], path: Path) -> None:
     lines: dict[str, list] = {}
     for record in records:
         if points := validated(record):
-            lines.setdefault(f"{record['recipe']}, {record['variant']}", []).append(points)
+            name = ", ".join(record[key] for key in ("recipe", "variant", "budget"))
+            lines.setdefault(name, []).append(points)
     if not lines:
         raise ValueError("these runs were not validated: there is nothing to plot")
     figure = curves(lines, xlabel="step", ylabel="PSNR (dB)", alt="PSNR over steps, a line a run")
@@ -189,13 +206,17 @@ def plot(records: Iterable[Mapping], path: Path) -> None:
 
 
 def summary(records: Iterable[Mapping]) -> str:
-    """A line a variant, its seeds together: what `srkit runs` prints. Steps and minutes of one."""
-    groups: dict[str, list[Mapping]] = {}
+    """A line a variant, its seeds together: what `srkit runs` prints. Steps and minutes of one.
+
+    Runs on other data, or of other minutes, have lines of their own.
+    """
+    groups: dict[tuple, list[Mapping]] = {}
     for record in records:
         name = "/".join(record[k] for k in ("recipe", "budget", "variant"))
-        groups.setdefault(name, []).append(record)
-    rows = [["run", "seeds", "steps", "minutes", "test", "PSNR", "LPIPS"]]
-    for name, group in groups.items():
+        key = name, record["plan"]["data"], record.get("minutes_a_stage")
+        groups.setdefault(key, []).append(record)
+    rows = [["run", "data", "seeds", "steps", "minutes", "test", "PSNR", "LPIPS"]]
+    for (name, data, _), group in groups.items():
         steps = round(mean(sum(stage["steps"] for stage in record["stages"]) for record in group))
         minutes = mean(record["minutes"] for record in group)
         seeds = ", ".join(str(seed) for seed in sorted(record["seed"] for record in group))
@@ -205,5 +226,5 @@ def summary(records: Iterable[Mapping]) -> str:
             found = [record["metrics"].get(test, {}).get(metric) for record in group]
             found = [value for value in found if value is not None]
             cells.append(spread(found, DIGITS[metric]) if found else "")
-        rows.append([name, seeds, f"{steps:,}", f"{minutes:.1f}", test, *cells])
+        rows.append([name, data, seeds, f"{steps:,}", f"{minutes:.1f}", test, *cells])
     return tables.text(rows)

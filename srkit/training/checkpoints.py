@@ -38,14 +38,14 @@ def load_latest(folder: Path) -> dict | None:
     One that is cut off or altered is passed over with a warning, and the one before it taken.
     Nothing in the file is run (`weights_only`).
     """
-    for path in reversed(found(folder)):
+    paths = found(folder)
+    for number, path in reversed(list(enumerate(paths))):
         data = path.read_bytes()
         if len(data) > DIGEST and hashlib.sha256(data[:-DIGEST]).digest() == data[-DIGEST:]:
             stream = io.BytesIO(data[:-DIGEST])
             return torch.load(stream, map_location="cpu", weights_only=True)
-        warnings.warn(
-            f"{path} is cut off or altered: the checkpoint before it is used", stacklevel=2
-        )
+        what = "the checkpoint before it is used" if number else "the training begins anew"
+        warnings.warn(f"{path} is cut off or altered: {what}", stacklevel=2)
     return None
 
 

@@ -3,6 +3,7 @@ many, a budget of steps or of minutes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from srkit.images import to_y, with_y
 from srkit.inference import in_bfloat16
 from srkit.losses.terms import Sum, Term
-from srkit.processes import share_batch_norm
+from srkit.processes import share_batch_norm, spread
 from srkit.training.adversarial import average_gradients, critic_step, refuse_untrained
 from srkit.training.schedules import Schedule
 from srkit.training.state import State, stop_requests
@@ -90,7 +91,8 @@ def fit(
     - precision: "auto" is bfloat16 where the hardware multiplies it, else float32.
     - folder: for checkpoints, every `save_every` steps (when validated, unless told). Called again
       with it, `fit` goes on where it stopped, on a CPU bit for bit. The first Ctrl-C or SIGTERM
-      ends with a checkpoint after the step at hand, the second at once.
+      ends with a checkpoint after the step at hand (of several GPUs: after ten steps at most), a
+      second of its kind at once.
     - Several processes learn what one would: they share each batch, and batch norm looks at the
       whole of it. A network of which a step leaves parameters out says so: `idle = True`.
 
@@ -103,16 +105,21 @@ def fit(
     # processes and devices are Accelerate's; precision is set below, where it can be seen
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     idle = DistributedDataParallelKwargs(find_unused_parameters=getattr(model, "idle", False))
-    accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[idle])
+    # one process has the device it wants, each time; of several each has the one it is given
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    accelerator = Accelerator(cpu=several and device.type == "cpu", kwargs_handlers=[idle])
     part = accelerator.process_index, accelerator.num_processes
-    if accelerator.num_processes > 1:  # else the device may be any, such as cuda:1
-        device = accelerator.device
+    device = accelerator.device if several else device
     layout = getattr(model, "memory_format", torch.contiguous_format)
     model.to(device, memory_format=layout)
     loss = (1.0 * loss).to(device)
     weighing = loss.balance if isinstance(loss.balance, nn.Module) else nn.Module()
     optimizer = optimizer or adam(nn.ModuleList([model, weighing]))
     critics = {label: term for label, term in loss.terms.items() if hasattr(term, "critic_loss")}
+    for term in critics.values():  # in all processes the same: what they draw, and what they are
+        if getattr(term, "rng", 0) is None:
+            term.rng = torch.Generator().manual_seed(seed)
+    spread(loss)
     for module in (model, *(term.critic for term in critics.values())):
         share_batch_norm(module.train())
     turns = {label: critic_optimizer(term.critic) for label, term in critics.items()}
@@ -162,7 +169,7 @@ def fit(
             state.look(validate, accelerator, report)
         if state.saved < state.step:
             state.save(accelerator)
-        if requests := state.agreed(heard, accelerator, every=1):
+        if requests := state.agreed(heard, accelerator, at_once=True):
             raise requests[0]
     state.end()
     return state.history

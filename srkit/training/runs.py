@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,11 +51,14 @@ class Run:
         self.asked = json.loads(json.dumps({**asked, "seed": seed}))  # as it will be read again
         self.stages: list[dict] = []
         self.facts: dict[str, object] = {}
-        code_version()  # now: the files may change while it trains
         self.folder.mkdir(parents=True, exist_ok=True)
         path, several = self.folder / "asked.json", int(os.environ.get("WORLD_SIZE", 1)) > 1
         self.begun = path.exists()
-        if self.begun and (before := json.loads(path.read_text())) != self.asked:
+        before = json.loads(path.read_text()) if self.begun else dict(self.asked)
+        self.code = before.pop("code", [])  # srkit's own when it began, and as it went on
+        if code_version() not in self.code:
+            self.code.append(code_version())
+        if before != self.asked:
             changed = sorted(k for k in before | self.asked if before.get(k) != self.asked.get(k))
             raise ValueError(
                 f"{self.folder} holds a run that was asked for otherwise (differs: "
@@ -62,8 +66,11 @@ class Run:
             )
         if several:  # or a slower process would see what the first one writes
             self._processes.wait_for_everyone()
+        if self.finished:
+            return
         if not several or self._processes.is_main_process:
-            write_json(self.asked, path)
+            write_json(self.asked | {"code": self.code}, path)
+        forget_peaks()
 
     @property
     def finished(self) -> bool:
@@ -151,11 +158,13 @@ class Run:
         """Those that train together, of which this is one."""
         from accelerate import PartialState
 
-        return PartialState(cpu=self.device == "cpu" or not torch.cuda.is_available())
+        on_cpu = self.device == "cpu" or not torch.cuda.is_available()
+        return PartialState(cpu=on_cpu and int(os.environ.get("WORLD_SIZE", 1)) > 1)
 
     def _finish(self, model, measure, samples, facts) -> None:
         for name, make in samples.items():
             write_image(make(model).clamp(0, 1), self.folder / "samples" / f"{name}.png")
+        device = next(model.parameters()).device
         record = {
             **self.asked,
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -165,10 +174,12 @@ class Run:
             "metrics": measure(model),
             **{key: sum(stage[key] for stage in self.stages) for key in ("minutes", "cpu_minutes")},
             "peak_memory_mib": peak_memory(),
-            "peak_gpu_memory_mib": peak_gpu_memory(),
-            "machine": machine(),
-            "code": code_version(),
+            "peak_gpu_memory_mib": peak_gpu_memory(device),
+            "machine": machine(device),
+            "code": self.code[0],
         }
+        if self.code[1:]:
+            record["code_after_stops"] = self.code[1:]
         origin = {key: self.asked.get(key) for key in ("recipe", "variant", "budget", "seed")}
         save_weights(model, self.folder / "model.safetensors", provenance=origin)
         write_json(record, self.folder / "run.json")
@@ -203,9 +214,11 @@ class Run:
                     file.write(json.dumps({"stage": number, **row}) + "\n")
 
 
-def machine() -> dict:
-    """The hardware and software that a figure depends on."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+def machine(device: torch.device | None = None) -> dict:
+    """The hardware and software that a figure depends on. device: where it was made; a GPU, if any,
+    unless given."""
+    on_gpu = torch.cuda.is_available() and (device is None or device.type == "cuda")
+    gpu = torch.cuda.get_device_name(device) if on_gpu else None
     return {
         "processor": platform.processor() or platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -247,7 +260,8 @@ def data_facts(name: str, pictures: Sequence[Tensor], **more: object) -> dict:
 
 
 def peak_memory() -> int | None:
-    """The most memory (MiB) that this process ever held; None where the system does not tell."""
+    """The most memory (MiB) that this process held, since `forget_peaks` where the system is Linux;
+    None where it does not tell."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux, whose getrusage also counts the process that started this one
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -260,11 +274,17 @@ def peak_memory() -> int | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
 
 
-def peak_gpu_memory() -> int | None:
-    """The most memory (MiB) that tensors took at once on the GPU; None without one."""
-    if not torch.cuda.is_available():
-        return None
-    return round(torch.cuda.max_memory_allocated() / 2**20)
+def peak_gpu_memory(device: torch.device) -> int | None:
+    """The most memory (MiB) that tensors took at once on the GPU; None on a processor."""
+    return round(torch.cuda.max_memory_allocated(device) / 2**20) if device.type == "cuda" else None
+
+
+def forget_peaks() -> None:
+    """The peaks are from now on; where the system can't forget, they remain the process's."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM falls to what is held now
+    for k in range(torch.cuda.device_count()):
+        torch.cuda.reset_peak_memory_stats(k)
 
 
 def write_json(value: object, path: Path) -> None:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from srkit.features import Extractor
 from srkit.files import write_whole
 from srkit.losses.terms import Sum
+from srkit.processes import mean, part
 from srkit.training import checkpoints
 
 
@@ -71,13 +72,14 @@ class State:
         return spent.item()
 
     def agreed(
-        self, heard: list[BaseException], accelerator, every: int = 10
+        self, heard: list[BaseException], accelerator, at_once: bool = False
     ) -> list[BaseException]:
         """The requests to stop that count. Several processes may hear of one at different steps,
-        or only some of them: they ask each other every tenth step, and stop together."""
+        or only some of them: they ask each other, and stop together. GPUs ask every tenth step,
+        for the answer has to be waited for."""
         if accelerator.num_processes == 1:
             return heard
-        if self.step % every:
+        if accelerator.device.type != "cpu" and self.step % 10 and not at_once:
             return []
         count = torch.tensor(float(len(heard)), device=accelerator.device)
         asked = accelerator.reduce(count, "sum").item() > 0
@@ -120,7 +122,7 @@ class State:
         steps = self.step - self.looked
         spent = {"minutes": self.seconds / 60, "cpu_minutes": self.cpu_seconds / 60}
         row = {"step": self.step, **spent, "rate": rate}
-        row |= {name: value.item() / steps for name, value in self.sums.items()}
+        row |= {name: mean(value).item() / steps for name, value in self.sums.items()}
         factors = getattr(self.loss.balance, "weights", {})
         row |= {f"factor of {label}": factor for label, factor in factors.items()}
         if validate and accelerator.is_main_process:
@@ -171,7 +173,9 @@ class State:
             return
         kept = ""
         if self.folder:
-            path = self.folder / f"not-finite-{step:08d}.pt"
+            this, several = part()
+            whose = f"-of-process-{this}" if several > 1 else ""
+            path = self.folder / f"not-finite-{step:08d}{whose}.pt"
             with write_whole(path) as file:
                 torch.save(data, file)
             kept = f"; the batch is in {path}"
