@@ -77,7 +77,7 @@ def test_collect_gathers_records_and_the_weights_that_are_named(out, tmp_path, m
         assert torch.equal(shipped[name], tensor.half().float())
     with safe_open(weights, "pt") as file:
         assert json.loads(file.metadata()["provenance"])["variant"] == "psnr"
-    with pytest.raises(ValueError, match="no finished run of espcn under"):
+    with pytest.raises(ValueError, match="no finished run of espcn, seed 0, under"):
         collect(runs, tmp_path, weights=["espcn"])
 
 
