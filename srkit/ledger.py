@@ -153,16 +153,16 @@ def claims(names: Iterable[str] = RECIPES) -> Ledger:
     """
     lines = []
     for name in names:
-        module = recipe(name)
-        groups = [[r for r in records(name) if r["budget"] == b] for b in module.BUDGETS]
+        module, runs = recipe(name), records(name)
+        groups = [[r for r in runs if r["budget"] == b] for b in module.BUDGETS]
         for claim in getattr(module, "CLAIMS", ()):
             digits, theirs = DIGITS[claim.metric], claim.paper
             if theirs is None:
                 theirs = _published(module.PAPER, claim.of, claim.against, claim.test, claim.metric)
             direction = {1: "higher", -1: "lower", 0: "not lower"}[claim.sign]
             says = f"{claim.says} ({claim.of} - {claim.against}, {claim.test}, "
-            for group in [group for group in groups if claim.differences(group)] or [[]]:
-                found = claim.differences(group)
+            tested = [(group, d) for group in groups if (d := claim.differences(group))]
+            for group, found in tested or [([], [])]:
                 ran = next((r for r in group if r["variant"] == claim.of), None)
                 known = theirs is not None and found
                 gap = f"{mean(found) - theirs:+.{digits}f}" if known else ""

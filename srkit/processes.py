@@ -70,6 +70,6 @@ class _BatchNorm2d(nn.BatchNorm2d):
 
 def share_batch_norm(module: nn.Module) -> None:
     """Let the batch norms of a network or a critic see the whole batch, if there are processes."""
-    for layer in module.modules():
-        if part()[1] > 1 and type(layer) is nn.BatchNorm2d:
+    for layer in module.modules() if part()[1] > 1 else ():
+        if type(layer) is nn.BatchNorm2d:
             layer.__class__ = _BatchNorm2d

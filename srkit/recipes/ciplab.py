@@ -15,8 +15,8 @@ Training with LPIPS of AlexNet makes that metric partial. The LPIPS of SqueezeNe
 them has seen, stands beside it.
 Differs: higher rates, for 1e-5 gets nowhere in so short a time. The last weights are kept, theirs
 were those of the best LPIPS; one batch serves generator and critic, in this order, where theirs has
-two and the critic first; LR is in 8 bits. The critic of "adv-vgg", of which
-nothing is known, is the same.
+two and the critic first; LR is in 8 bits. The critic of "adv-vgg", of which nothing is known, is
+the same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How RCAN is trained: long skip, short skips and channel attention, each on and off.
 
 The paper (Zhang et al., ECCV 2018), x2: DIV2K, flipped and turned; LR crops of 48 pixels, batch 16;
-Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. x3, x4 and x8 start from
-x2's weights. The ablation is that of the paper's table; its length, 5e4 steps, is as remembered.
+Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. x3, x4 and x8 start
+from x2's weights. The ablation is that of the paper's table; its 5e4 steps are as remembered.
 
     srkit train rcan
     srkit train rcan --variant CA+LSC+SSC     the cube's corners: none, CA, LSC, SSC, CA+LSC ...
