@@ -231,7 +231,7 @@ def test_networks_of_y_are_judged_by_y_alone(module, loss, factor, rng):
 
 def test_memnet_supervises_every_picture_and_its_answer(pictures, rng):
     model = MemNet(4, channels=4, blocks=3, recursions=1)
-    data = Patches(pictures, (2, 3)).batch(2, 8, rng)
+    data = memnet.Mixed(Patches(pictures, (2, 3, 4))).batch(2, 6, rng)
     sr, inputs = memnet.every_picture(model, data)
     pictures, truth = inputs["pictures"].double(), to_y(data["hr"]).double()
     assert pictures.shape == (2, 4, *data["hr"].shape[-2:])
@@ -242,6 +242,26 @@ def test_memnet_supervises_every_picture_and_its_answer(pictures, rng):
     loss.backward()
     assert all(bn.weight.grad.abs().max() > 0 for bn in model.out_bn)
     assert model.ensemble.grad.abs().min() > 0
+
+
+def test_memnets_batches_hold_all_scales_and_are_shared_like_any_other(pictures):
+    crops = memnet.Mixed(Patches(pictures, (2, 3, 4)))
+
+    def batch(part=(0, 1)):
+        return crops.batch(60, 6, torch.Generator().manual_seed(1), part)
+
+    whole, halves = batch(), [batch((i, 2)) for i in range(2)]
+    for name in ("lr", "hr"):
+        together = torch.cat([half[name] for half in halves])
+        assert together.shape == whole[name].shape == (60, 3, 24, 24)
+        sums = [batch.sum((1, 2, 3)).sort().values for batch in (together, whole[name])]
+        assert torch.equal(*sums)
+    error = (whole["lr"] - whole["hr"]).square().mean((1, 2, 3)).view(3, 20).mean(1)
+    assert error[0] < error[1] < error[2]  # as x2, x3 and x4 are
+    with pytest.raises(ValueError, match="crops of 8 px are 32 px at x4, not so at x3"):
+        crops.batch(6, 8, torch.Generator())
+    with pytest.raises(ValueError, match="6 crops cannot be shared by 4: take a multiple of 4"):
+        crops.batch(6, 6, torch.Generator(), (0, 4))
 
 
 def test_memnets_paper_clips_at_a_hundredth_of_one_over_the_rate():

@@ -92,24 +92,35 @@ class Patches:
         self.pixels = pixels if device.type == "cpu" else torch.from_numpy(pixels).to(device)
 
     def batch(
-        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
+        self,
+        count: int,
+        size: int,
+        rng: torch.Generator,
+        part: tuple[int, int] = (0, 1),
+        *,
+        scale: int | None = None,
     ) -> dict[str, Tensor | int]:
         """`count` crops: "lr" (B, 3, size, size) and "hr" r times that size in [0, 1], and "scale".
 
-        `part` (i, n): of the crops that `rng` decides on, the i-th of n equal shares.
+        `part` (i, n): of the crops that `rng` decides on, the i-th of n equal shares. scale: of
+        several this one, not drawn.
         """
-        scale, draws = self.draw(count, size, rng, part)
+        scale, draws = self.draw(count, size, rng, part, scale=scale)
         return self.cut(draws, size, scale)
 
     def draw(
-        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
+        self,
+        count: int,
+        size: int,
+        rng: torch.Generator,
+        part: tuple[int, int] = (0, 1),
+        *,
+        scale: int | None = None,
     ) -> tuple[int, list[Draw]]:
         """The scale, and the places, of a batch."""
-        i, n = part
-        if count % n:
-            raise ValueError(f"{count} crops cannot be shared by {n}: take a multiple of {n}")
-        scale = self.scales[0]
-        if len(self.scales) > 1:
+        if scale is None and len(self.scales) == 1:
+            scale = self.scales[0]
+        elif scale is None:
             scale = self.scales[int(torch.rand((), generator=rng) * len(self.scales))]
         planes = self.lr[scale]
         smallest = min(min(plane.height, plane.width) for plane in planes)
@@ -119,7 +130,7 @@ class Patches:
                 "take smaller crops or larger pictures"
             )
         draws = []
-        for which, u, v, turn in torch.rand(count, 4, generator=rng)[i::n].tolist():
+        for which, u, v, turn in share(torch.rand(count, 4, generator=rng).tolist(), part):
             k = int(which * len(planes))
             _, height, width = planes[k]
             top, left = int(u * (height - size + 1)), int(v * (width - size + 1))
@@ -186,6 +197,14 @@ class Patches:
                 file.write(key)
         # "c": pages of the file, of which a change would stay in memory; nothing changes them
         return np.memmap(path, np.uint8, "c", shape=self.nbytes)
+
+
+def share(drawn: Sequence, part: tuple[int, int]) -> Sequence:
+    """The i-th of n equal parts of what was drawn; part is (i, n)."""
+    i, n = part
+    if len(drawn) % n:
+        raise ValueError(f"{len(drawn)} crops cannot be shared by {n}: take a multiple of {n}")
+    return drawn[i::n]
 
 
 def _crop(

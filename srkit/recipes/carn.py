@@ -3,6 +3,8 @@
 The paper (Ahn et al., ECCV 2018, and the authors' README): DIV2K, flipped and turned; each step
 draws x2, x3 or x4 and trains the trunk and that scale's head on LR crops of 64 pixels, batch 64;
 Adam at 1e-4, halved after 400,000 of 600,000 steps; L1; gradients clipped to a norm of 10.
+The small budgets start "picture", see `srkit.training.starts`, warm up, and halve the rate after
+each fifth.
 
     srkit train carn                          three heads
     srkit train carn --variant x4-alone       one head
@@ -18,10 +20,11 @@ from functools import partial
 from torch import Tensor, nn
 
 from srkit.losses import L1
-from srkit.models.carn import CARN
+from srkit.models.carn import CARN, Residual
 from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
-from srkit.training.schedules import Multistep
+from srkit.training.schedules import Halving, Multistep, Warmup
+from srkit.training.starts import carry, hand_through, with_factors
 
 SCALES = (2, 3, 4)
 
@@ -29,18 +32,22 @@ BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
         "channels": 8,
+        "warmup": 0.03, "start": "picture",
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2000, "batch": 16,
         "patch": 24, "rate": 1e-3, "channels": 32,
+        "warmup": 0.03, "start": "picture",
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 64,
         "patch": 64, "rate": 2e-4, "channels": 64, "validate_every": 2000,
+        "drop_at": 2 / 3, "warmup": 0, "start": "random",
     },
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 600_000,
         "batch": 64, "patch": 64, "rate": 1e-4, "channels": 64, "validate_every": 10_000,
+        "drop_at": 2 / 3, "warmup": 0, "start": "random",
     },
 }  # fmt: skip
 
@@ -68,10 +75,25 @@ def train(run: RecipeRun, heads: Sequence[int] = SCALES, **network: object) -> n
     """x4 is what is validated; of the other heads Set5's PSNR goes into the record."""
     channels = run.plan["channels"]
     model = run.build(lambda: CARN(heads[-1], heads=heads, channels=channels, **network))
-    rate = Multistep(run.plan["rate"], at=(2 / 3,))
+    if run.plan["start"] == "picture":
+        begin_as_enlargement(model)
+    rate = Halving(run.plan["rate"], every=0.2)
+    if "drop_at" in run.plan:
+        rate = Multistep(run.plan["rate"], at=(run.plan["drop_at"],))
+    rate = Warmup(rate, run.plan["warmup"])
     run.fit(model, L1(), run.crops(heads), rate=rate, clip=10.0, forward=at_scale)
     run.validate_at(model, heads)
     return model
+
+
+def begin_as_enlargement(model: CARN) -> None:
+    """The start "picture", through the first input of each fuse."""
+    added = [layer.body[-1] for layer in model.modules() if isinstance(layer, Residual)]
+    for name, layer in model.named_modules():
+        if name[-2:] in ("c1", "c2", "c3"):
+            carry(layer.body[0], others=0.1)
+    tail = [*with_factors(model.upsample), (model.exit, 1)]
+    hand_through(model.entry, added, tail, lift=0.5)
 
 
 VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {

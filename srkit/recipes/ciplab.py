@@ -127,15 +127,11 @@ def seen_by(kind: str, trunk: str) -> Term:
     return content("esrgan", features.vgg19(trunk), unit="rms")
 
 
-@torch.no_grad()
 def begin_as_enlargement(model: RRDBNetx4x4) -> None:
     """Channels 0, 1, 2 carry the picture through both stages."""
     ups = [model.upconv1, model.upconv2, model.HRconv, model.upconv3, model.upconv4, model.HRconv2]
-    hand_through(
-        model.conv_first, model.trunk_conv, [(layer, 1) for layer in (*ups, model.conv_last)]
-    )
-    model.trunk_conv2.weight.mul_(0.1)
-    model.trunk_conv2.bias.zero_()
+    tail = [(layer, 1) for layer in (*ups, model.conv_last)]
+    hand_through(model.conv_first, [model.trunk_conv, model.trunk_conv2], tail)
 
 
 def measure(run: RecipeRun, model: nn.Module, test: str) -> dict[str, float]:

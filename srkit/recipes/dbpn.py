@@ -4,7 +4,8 @@ The paper (Haris et al., CVPR 2018), x4: DIV2K, Flickr and ImageNet (their code 
 crops of 32 pixels, batch 20; Adam at 1e-4, a tenth after half of 1e6 steps; L1. Its ablation: S, M
 and L, 2, 4 and 6 stages of 32 channels, plain, on Y; then D-DBPN, 7 dense stages of 64 on RGB.
 Differs: DIV2K alone. Weight decay 1e-4 stands beside a loss that their Caffe sums over all pixels;
-beside a mean it would be 2e-10, and is left out, as in their PyTorch code.
+beside a mean it would be 2e-10, and is left out, as in their PyTorch code. The small budgets start
+"picture", see `srkit.training.starts`, warm up, and halve the rate after each fifth.
 
     srkit train dbpn                          dense, RGB
     srkit train dbpn --variant no-feedback    the same layers, the error not subtracted
@@ -20,11 +21,12 @@ from functools import partial
 from torch import nn
 
 from srkit.losses import L1
-from srkit.models.dbpn import DBPN
+from srkit.models.dbpn import DBPN, Unit
 from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
 from srkit.training.fit import enlarge, enlarge_y
-from srkit.training.schedules import Multistep
+from srkit.training.schedules import Halving, Multistep, Warmup
+from srkit.training.starts import carry, hush
 
 SCALE = 4
 
@@ -34,17 +36,20 @@ BUDGETS = {
         "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 5e-4,
         "network": {"channels": 4, "features": 8, "stages": 3},
         "ladder": {"channels": 4, "features": 8}, "stages": {"S": 1, "M": 2, "L": 3},
+        "warmup": 0.03, "start": "picture",
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2500, "batch": 8,
         "patch": 16, "rate": 1e-3, "network": {"channels": 18, "features": 64, "stages": 3},
         "ladder": {"channels": 18, "features": 64}, "stages": {"S": 1, "M": 2, "L": 3},
+        "warmup": 0.03, "start": "picture",
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 30_000, "batch": 20,
         "patch": 32, "rate": 1e-4, "network": {},
         "ladder": {"channels": 32, "features": 128}, "stages": {"S": 2, "M": 4, "L": 6},
         "validate_every": 2000,
+        "drop_at": 0.5, "warmup": 0, "start": "random",
     },
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
@@ -52,6 +57,7 @@ BUDGETS = {
         "network": {"channels": 64, "features": 256, "stages": 7},
         "ladder": {"channels": 32, "features": 128}, "stages": {"S": 2, "M": 4, "L": 6},
         "validate_every": 10_000,
+        "drop_at": 0.5, "warmup": 0, "start": "random",
     },
 }  # fmt: skip
 
@@ -78,10 +84,29 @@ def ladder(run: RecipeRun, size: str, **ablation: bool) -> nn.Module:
 
 def train(run: RecipeRun, network: dict) -> nn.Module:
     model = run.build(lambda: DBPN(SCALE, **network))
+    if run.plan["start"] == "picture":
+        begin_as_enlargement(model)
     forward = enlarge if model.colours == 3 else enlarge_y
-    rate = Multistep(run.plan["rate"], at=(0.5,), factor=0.1)
+    rate = Halving(run.plan["rate"], every=0.2)
+    if "drop_at" in run.plan:
+        rate = Multistep(run.plan["rate"], at=(run.plan["drop_at"],), factor=0.1)
+    rate = Warmup(rate, run.plan["warmup"])
     run.fit(model, L1(), run.crops(SCALE), rate=rate, forward=forward)
     return model
+
+
+def begin_as_enlargement(model: DBPN) -> None:
+    """The start "picture": the first channels carry it through all units, whose errors are low."""
+    units = [layer for layer in model.modules() if isinstance(layer, Unit)]
+    output = model.output_conv.conv
+    hush(output)
+    ways = [model.feat0.conv, model.feat1.conv, output]
+    for unit in units:
+        there, _, again = (layer[0] for name, layer in unit.named_children() if name != "conv")
+        hush(again)
+        ways += [there, *([unit.conv.conv] if hasattr(unit, "conv") else [])]
+    for way in ways:
+        carry(way, channels=model.colours, others=float(way is output))
 
 
 VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {

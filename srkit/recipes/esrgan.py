@@ -109,11 +109,11 @@ def begin_as_enlargement(model: nn.Module) -> None:
     """The start "picture", for both networks."""
     if isinstance(model, RRDBNet):
         tail = (model.upconv1, model.upconv2, model.HRconv, model.conv_last)
-        hand_through(model.conv_first, model.trunk_conv, [(layer, 1) for layer in tail])
+        hand_through(model.conv_first, [model.trunk_conv], [(layer, 1) for layer in tail])
         return
     *doublings, last = (layer for layer in model.tail if isinstance(layer, nn.Conv2d))
     body, norm = model.body[-2:]
-    hand_through(model.head[0], body, [*((layer, 2) for layer in doublings), (last, 1)])
+    hand_through(model.head[0], [body], [*((layer, 2) for layer in doublings), (last, 1)])
     norm.weight.mul_(0.01)  # whatever comes in, it goes out with variance 1 times this
     last.weight.mul_(2)  # SRResNet's HR is in [-1, 1]
     last.bias.sub_(1)

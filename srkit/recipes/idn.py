@@ -6,7 +6,8 @@ scaled to 0.6 ... 1; Y; LR crops of 29 pixels, batch 64; Adam at 1e-4, a tenth a
 steps of MSE on crops of 39. x3 and x4 start from another scale's weights, which all fit.
 Differs: Berkeley's pictures alone and not scaled, LR in 8 bits. The rate of the MSE stage is not
 known: here a tenth of the first. Weight decay 1e-4 stands beside a loss that their Caffe sums over
-the patch; beside a mean it would be 3e-8, and is left out.
+the patch; beside a mean it would be 3e-8, and is left out. The small budgets start "picture", see
+`srkit.training.starts`, warm up, and halve the rate after each fifth.
 
     srkit train idn                           L1, then MSE
     srkit train idn --variant plain           nothing set aside (compare with --variant L1)
@@ -25,7 +26,8 @@ from srkit.models.idn import IDN
 from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
 from srkit.training.fit import enlarge_y
-from srkit.training.schedules import Constant, Multistep
+from srkit.training.schedules import Constant, Halving, Multistep, Warmup
+from srkit.training.starts import carry, hush
 
 SCALE = 2
 
@@ -35,21 +37,25 @@ BUDGETS = {
         "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
         "share": 1, "tune_steps": 2, "tune_patch": 10,
         "network": {"channels": 8, "keep": 2, "step": 2, "blocks": 1, "groups": 2},
+        "warmup": 0.03, "start": "picture",
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2500, "batch": 16,
         "patch": 29, "rate": 1e-3, "share": 1, "tune_steps": 300, "tune_patch": 39,
         "network": {"channels": 32, "keep": 8, "step": 8, "blocks": 3},
+        "warmup": 0.03, "start": "picture",
     },
     "gpu": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 60_000, "batch": 64,
         "patch": 29, "rate": 5e-4, "share": 1, "tune_steps": 3000, "tune_patch": 39,
         "network": {}, "validate_every": 2000,
+        "drop_at": (5 / 12, 10 / 12), "warmup": 0, "start": "random",
     },
     "paper": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 600_000, "batch": 64,
         "patch": 29, "rate": 1e-4, "share": 0.1, "tune_steps": 20_000, "tune_patch": 39,
         "network": {"channels": 64, "keep": 16, "step": 16, "blocks": 4}, "validate_every": 5000,
+        "drop_at": (5 / 12, 10 / 12), "warmup": 0, "start": "random",
     },
 }  # fmt: skip
 
@@ -78,17 +84,35 @@ def idn(run: RecipeRun) -> nn.Module:
 
 
 def first_stage(run: RecipeRun, **ablation: int) -> nn.Module:
-    """L1, for 5/12, 5/12 and 2/12 of the steps at a rate, its tenth and its hundredth."""
+    """L1."""
     model = run.build(lambda: IDN(SCALE, **run.plan["network"] | ablation))
+    if run.plan["start"] == "picture":
+        begin_as_enlargement(model)
+    rate = Halving(run.plan["rate"], every=0.2)
+    if "drop_at" in run.plan:
+        rate = Multistep(run.plan["rate"], at=run.plan["drop_at"], factor=0.1)
     run.fit(
         model,
         L1(),
         run.crops(SCALE),
-        rate=Multistep(run.plan["rate"], at=(5 / 12, 10 / 12), factor=0.1),
+        rate=Warmup(rate, run.plan["warmup"]),
         forward=enlarge_y,
         optimizer=adam(model, run.plan["share"]),
     )
     return model
+
+
+@torch.no_grad()
+def begin_as_enlargement(model: IDN) -> None:
+    """The start "picture": bicubic's, or repeated pixels where the network makes all of it."""
+    hush(model.upsample)
+    if model.bicubic:
+        return
+    hush(*(block.enhance.conv6 for block in model.blocks))
+    for way in (model.conv1, model.conv2, *(block.down for block in model.blocks)):
+        carry(way, channels=1)
+    last = model.upsample.padding[0] + 1
+    model.upsample.weight[0, 0, last - SCALE : last, last - SCALE : last] = 1
 
 
 def adam(model: IDN, share: float) -> torch.optim.Adam:

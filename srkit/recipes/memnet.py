@@ -6,9 +6,8 @@ momentum 0.9 and weight decay 1e-4, biases at a tenth of the rate; rate 0.1, div
 epochs (in their solver after 200,000 steps of 32), the gradient's norm clipped at 0.01 / rate. The
 loss is half the squared error, summed over the patch, of each memory's picture and of their
 weighted sum, all M + 1 alike.
-Differs: crops of 10 LR pixels are enlarged after they are cut, and all of a batch have one scale,
-so their sides are 20, 30 or 40; Berkeley's pictures alone, not scaled; four rates (how many is not
-known).
+Differs: crops are enlarged after they are cut, and are 36 pixels; Berkeley's pictures alone, not
+scaled; four rates (how many is not known). The small budgets start near bicubic, and warm up.
 
     srkit train memnet                        80 layers in the paper, 23 here
     srkit train memnet --variant single       the last memory's picture alone
@@ -23,34 +22,41 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from srkit.datasets.patches import Patches, share
 from srkit.images import to_y
 from srkit.losses import Term
 from srkit.models.memnet import MemNet
 from srkit.recipes import RecipeRun
+from srkit.resize import imresize
 from srkit.training.claims import Claim
-from srkit.training.schedules import Constant, Halving
+from srkit.training.schedules import Constant, Halving, Warmup
+from srkit.training.starts import hush
 
 SCALES = (2, 3, 4)
 
 # Adam at `rate`; where there are `rates`, the paper's SGD, an equal part of `steps` at each.
 BUDGETS = {
     "smoke": {
-        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
+        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 9, "rate": 1e-3,
         "network": {"channels": 4, "blocks": 2, "recursions": 2},
+        "warmup": 0.03, "start": "picture",
     },
     "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14"), "steps": 1600, "batch": 16, "patch": 10,
+        "data": "BSDS400", "tests": ("Set5", "Set14"), "steps": 1600, "batch": 16, "patch": 9,
         "rate": 1e-3, "network": {"channels": 32, "blocks": 3, "recursions": 3},
         "validate_every": 400,
+        "warmup": 0.03, "start": "picture",
     },
     "gpu": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 30_000, "batch": 64,
-        "patch": 10, "rate": 1e-3, "network": {}, "validate_every": 2000,
+        "patch": 9, "rate": 1e-3, "network": {}, "validate_every": 2000,
+        "warmup": 0, "start": "random",
     },
     "paper": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 800_000, "batch": 64,
-        "patch": 10, "rates": (1e-1, 1e-2, 1e-3, 1e-4), "validate_every": 5000,
+        "patch": 9, "rates": (1e-1, 1e-2, 1e-3, 1e-4), "validate_every": 5000,
         "network": {"channels": 64, "blocks": 6, "recursions": 6},
+        "warmup": 0, "start": "random",
     },
 }  # fmt: skip
 
@@ -75,18 +81,47 @@ class Supervision(Term):
         return (pictures - to_y(hr)).square().mean((0, 2, 3)).sum()
 
 
+class Mixed:
+    """Batches of all scales at once, as the paper's: batch norm is to see what it will be told.
+
+    Crops are x2, x3 and x4 in turn, enlarged by bicubic to one size, 4 times `size`; "lr" is what
+    comes of it.
+    """
+
+    def __init__(self, crops: Patches):
+        self.crops = crops
+
+    def batch(
+        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
+    ) -> dict[str, Tensor]:
+        side, cut = SCALES[-1] * size, []
+        if any(side % r for r in SCALES):
+            raise ValueError(
+                f"crops of {size} px are {side} px at x4, not so at x3: take a multiple of 3"
+            )
+        scales = [SCALES[k % len(SCALES)] for k in range(count)]
+        drawn = [(r, self.crops.draw(1, side // r, rng, scale=r)[1][0]) for r in scales]
+        for r in SCALES:
+            if own := [draw for scale, draw in share(drawn, part) if scale == r]:
+                cut.append(self.crops.cut(own, side // r, r))
+        enlarged = [imresize(data["lr"], data["scale"]) for data in cut]
+        return {"lr": torch.cat(enlarged), "hr": torch.cat([data["hr"] for data in cut])}
+
+
 def every_picture(network: nn.Module, data: dict) -> tuple[Tensor, dict[str, Tensor]]:
-    """The answer at the batch's scale, and all pictures for the loss."""
-    sr, pictures = network(data["lr"], data["scale"], return_pictures=True)
+    """The answer to enlarged pictures, and all pictures for the loss."""
+    sr, pictures = network(data["lr"], 1, return_pictures=True)
     return sr, {"pictures": torch.cat(pictures, 1)}
 
 
 def train(run: RecipeRun, **ablation: int) -> nn.Module:
     """One network for all scales."""
     model = run.build(lambda: MemNet(SCALES[-1], **run.plan["network"] | ablation))
-    crops, loss = run.crops(SCALES), Supervision()
+    crops, loss = Mixed(run.crops(SCALES)), Supervision()
     if "rates" not in run.plan:
-        rate = Halving(run.plan["rate"], every=0.2)
+        if run.plan["start"] == "picture":
+            hush(model.out)
+        rate = Warmup(Halving(run.plan["rate"], every=0.2), run.plan["warmup"])
         run.fit(model, loss, crops, rate=rate, clip=1.0, forward=every_picture)
     else:
         optimizer = sgd(model)

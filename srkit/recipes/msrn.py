@@ -3,6 +3,7 @@
 The authors' re-training of 2019 (Li et al., ECCV 2018, and their repository), x2: DIV2K, flipped
 and turned; RGB; LR crops of 48 pixels, batch 16; Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on
 0..255. The paper of 2018 learned Y, from HR crops of 64 and their copies at 0.7 and 0.5.
+The small budgets start "picture", see `srkit.training.starts`, and warm up.
 
     srkit train msrn
     srkit train msrn --variant two-3x3        both paths 3x3, wider: as many parameters
@@ -21,7 +22,8 @@ from srkit.models.edsr import EDSR
 from srkit.models.msrn import MSRN
 from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
-from srkit.training.schedules import Halving
+from srkit.training.schedules import Halving, Warmup
+from srkit.training.starts import hand_through, with_factors
 
 SCALE = 2
 
@@ -31,23 +33,27 @@ BUDGETS = {
         "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
         "network": {"channels": 4, "blocks": 2}, "two-3x3": {"channels": 5, "blocks": 2},
         "residual": {"channels": 8, "blocks": 2},
+        "warmup": 0.03, "start": "picture",
     },
     "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 3000, "batch": 16,
-        "patch": 24, "rate": 1e-3, "network": {"channels": 16, "blocks": 4},
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2000, "batch": 16,
+        "patch": 24, "rate": 2e-3, "network": {"channels": 16, "blocks": 4},
         "two-3x3": {"channels": 21, "blocks": 4}, "residual": {"channels": 32, "blocks": 8},
+        "warmup": 0.03, "start": "picture",
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 60_000, "batch": 16,
         "patch": 48, "rate": 1e-4, "network": {"channels": 64, "blocks": 8},
         "two-3x3": {"channels": 86, "blocks": 8}, "residual": {"channels": 64, "blocks": 78},
         "validate_every": 2000,
+        "warmup": 0, "start": "random",
     },
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
         "batch": 16, "patch": 48, "rate": 1e-4, "network": {"channels": 64, "blocks": 8},
         "two-3x3": {"channels": 86, "blocks": 8}, "residual": {"channels": 64, "blocks": 78},
         "validate_every": 10_000,
+        "warmup": 0, "start": "random",
     },
 }  # fmt: skip
 
@@ -63,9 +69,19 @@ PAPER = {
 
 def train(run: RecipeRun, make: Callable[[dict], nn.Module]) -> nn.Module:
     """`make` gets the plan."""
-    model = run.build(lambda: make(run.plan))
-    run.fit(model, L1(), run.crops(SCALE), rate=Halving(run.plan["rate"], every=0.2))
+    plan, model = run.plan, run.build(lambda: make(run.plan))
+    if plan["start"] == "picture":
+        begin_as_enlargement(model)
+    rate = Warmup(Halving(plan["rate"], every=0.2), plan["warmup"])
+    run.fit(model, L1(), run.crops(SCALE), rate=rate)
     return model
+
+
+def begin_as_enlargement(model: MSRN | EDSR) -> None:
+    """The start "picture", for both networks."""
+    body = model.body
+    added = [block.confusion for block in body] if isinstance(model, MSRN) else [body[-1]]
+    hand_through(model.head[0], added, with_factors(model.tail))
 
 
 NETWORKS: dict[str, Callable[[dict], nn.Module]] = {

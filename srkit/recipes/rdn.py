@@ -4,7 +4,8 @@ The paper (Zhang et al., CVPR 2018), x2: DIV2K, flipped and turned; LR crops of 
 Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. x3 and x4 start from x2's
 weights, all but the upsampler. The ablation, as remembered: 20 blocks of 6 layers, growth 32 (the
 configuration A of EDSR's PyTorch code), for 2e5 steps.
-Differs: their Torch code skips batches whose loss is three times the last epoch's mean.
+Differs: their Torch code skips batches whose loss is three times the last epoch's mean; the small
+budgets start "picture", see `srkit.training.starts`, and warm up.
 
     srkit train rdn
     srkit train rdn --variant CM+LRL+GFF      the cube's corners: none, CM, LRL, GFF, CM+LRL ...
@@ -21,7 +22,8 @@ from srkit.losses import L1
 from srkit.models.rdn import RDN
 from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
-from srkit.training.schedules import Halving
+from srkit.training.schedules import Halving, Warmup
+from srkit.training.starts import hand_through, with_factors
 
 SCALE = 2
 
@@ -32,6 +34,7 @@ BUDGETS = {
         "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
         "network": {"channels": 8, "growth": 4, "blocks": 2, "layers": 2},
         "ablation": {"channels": 4, "growth": 4, "blocks": 2, "layers": 2}, "ablation_steps": 2,
+        "warmup": 0.03, "start": "picture",
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 3500, "batch": 16,
@@ -39,12 +42,14 @@ BUDGETS = {
         "network": {"channels": 32, "growth": 16, "blocks": 4, "layers": 3},
         "ablation": {"channels": 16, "growth": 8, "blocks": 8, "layers": 3},
         "ablation_steps": 3500,
+        "warmup": 0.03, "start": "picture",
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 40_000, "batch": 16,
         "patch": 32, "rate": 1e-4, "network": {},
         "ablation": {"growth": 32, "blocks": 20, "layers": 6}, "ablation_steps": 40_000,
         "validate_every": 2000,
+        "warmup": 0, "start": "random",
     },
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
@@ -52,6 +57,7 @@ BUDGETS = {
         "network": {"channels": 64, "growth": 64, "blocks": 16, "layers": 8},
         "ablation": {"channels": 64, "growth": 32, "blocks": 20, "layers": 6},
         "ablation_steps": 200_000,
+        "warmup": 0, "start": "random",
     },
 }  # fmt: skip
 
@@ -81,7 +87,9 @@ def corner(run: RecipeRun, parts: str) -> nn.Module:
 
 def train(run: RecipeRun, network: dict, every: float = 0.2, stage: str = "") -> nn.Module:
     model = run.build(lambda: RDN(SCALE, **network))
-    rate = Halving(run.plan["rate"], every)
+    if run.plan["start"] == "picture":
+        hand_through(model.SFENet1, [model.GFF[1]], with_factors(model.UPNet))
+    rate = Warmup(Halving(run.plan["rate"], every), run.plan["warmup"])
     run.fit(model, L1(), run.crops(SCALE), rate=rate, stage=stage)
     return model
 

@@ -28,7 +28,7 @@ from srkit.resize import imresize
 from srkit.training.claims import Claim
 from srkit.training.fit import adam
 from srkit.training.schedules import Halving, Schedule, Warmup
-from srkit.training.starts import hand_through
+from srkit.training.starts import hand_through, with_factors
 
 SCALE = 4
 Make = Callable[[RecipeRun], nn.Module]  # a network of the sizes that the plan says
@@ -120,13 +120,11 @@ def fresh(run: RecipeRun, make: Make) -> nn.Module:
     model = run.build(partial(make, run))
     if run.plan["start"] == "picture":
         if isinstance(model, EDSR):
-            ups, last = model.tail
-            shuffled = [(layer, 2) for layer in ups if isinstance(layer, nn.Conv2d)]
-            hand_through(model.head[0], model.body[-1], [*shuffled, (last, 1)])
+            hand_through(model.head[0], [model.body[-1]], with_factors(model.tail))
         elif isinstance(model, RFDN):
-            hand_through(model.fea_conv, model.LR_conv, [(model.upsampler[0], SCALE)])
+            hand_through(model.fea_conv, [model.LR_conv], with_factors(model.upsampler))
         else:
-            hand_through(model.conv_1, model.conv_2, [(model.upsampler[0], SCALE)])
+            hand_through(model.conv_1, [model.conv_2], with_factors(model.upsampler))
     return model
 
 

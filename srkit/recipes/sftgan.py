@@ -100,7 +100,7 @@ def trunk(run: RecipeRun) -> nn.Module:
     model = run.build(partial(network, run, "none"))
     if run.plan["start"] == "picture":
         tail = [(layer, 1) for layer in model.HR_branch if isinstance(layer, nn.Conv2d)]
-        hand_through(model.conv0, model.sft_branch[-1], tail)
+        hand_through(model.conv0, [model.sft_branch[-1]], tail)
     rate = Warmup(Halving(run.plan["rate"], every=0.2), run.plan["warmup"])
     run.fit(model, L1(), crops(run), rate=rate, forward=partial(enlarge, by="none"))
     return model

@@ -16,7 +16,8 @@ The critic of features of "places" judges each place, as the authors' other one;
 looks at a layer before content's.
 Differs: values outside [0, 1] are not clipped before VGG-19, which would leave them no gradient.
 Generators step before critics, Adam's epsilon is 1e-8 (theirs 1e-10), no crops of pictures at half
-their size; the small budgets halve the first stage's rate after each fifth.
+their size. The small budgets start "picture", see `srkit.training.starts`, warm up, and halve the
+first stage's rate after each fifth.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from srkit.models.srfeat import FeatureDiscriminator, ImageDiscriminator, SRFeat
 from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
 from srkit.training.fit import enlarge
-from srkit.training.schedules import Halving, Multistep
+from srkit.training.schedules import Halving, Multistep, Warmup
+from srkit.training.starts import hand_through
 
 SCALE = 4
 
@@ -50,6 +52,7 @@ BUDGETS = {
         "stages": (4, 2), "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
         "turn_steps": 2, "turn_patch": 16, "turn_rate": 2e-4, "adversarial": 1.0,
         "from_scratch": True,
+        "warmup": 0.03, "start": "picture",
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
@@ -57,6 +60,7 @@ BUDGETS = {
         "network": {"channels": 32, "blocks": 6}, "critics": {"channels": 16, "hidden": 64},
         "stages": (4, 2), "steps": 2000, "batch": 8, "patch": 24, "rate": 1e-3,
         "turn_steps": 400, "turn_patch": 16, "turn_rate": 2e-4, "adversarial": 1.0,
+        "warmup": 0.03, "start": "picture",
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
@@ -64,6 +68,7 @@ BUDGETS = {
         "network": {}, "critics": {}, "stages": (4, 4), "steps": 50_000, "batch": 9, "patch": 24,
         "rate": 1e-4, "turn_steps": 20_000, "turn_patch": 32, "turn_rate": 1e-4,
         "adversarial": 1.0,
+        "warmup": 0, "start": "random",
     },
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
@@ -72,6 +77,7 @@ BUDGETS = {
         "steps": 317_000, "batch": 9, "patch": 74,
         "rate": 1e-4, "drop_at": 17 / 21, "turn_steps": 75_500, "turn_patch": 74, "turn_rate": 1e-4,
         "adversarial": 1e-3,
+        "warmup": 0, "start": "random",
     },
 }  # fmt: skip
 
@@ -99,8 +105,18 @@ def mse(run: RecipeRun, long_skips: bool = True) -> nn.Module:
     rate = Halving(run.plan["rate"], every=0.2)
     if "drop_at" in run.plan:
         rate = Multistep(run.plan["rate"], at=(run.plan["drop_at"],), factor=0.1)
+    if run.plan["start"] == "picture":
+        begin_as_enlargement(model)
+    rate = Warmup(rate, run.plan["warmup"])
     run.fit(model, MSE(), run.crops(SCALE), rate=rate)
     return model
+
+
+def begin_as_enlargement(model: SRFeat) -> None:
+    """The start "picture"; lifted, for inside its values are in [-1, 1]."""
+    added = [*model.skips, *(block.bn2 for block in model.blocks)]
+    tail = [(model.up1, 2), (model.up2, 2), (model.conv_out, 1)]
+    hand_through(model.conv_in, added, tail, lift=1.0)
 
 
 def turn(run: RecipeRun, critics: tuple[str, ...], start: str = "mse") -> nn.Module:

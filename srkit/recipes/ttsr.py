@@ -210,7 +210,6 @@ def begin_as_vgg(lte: LTE, lineage: str) -> None:
         before = units[name]
 
 
-@torch.no_grad()
 def begin_as_enlargement(net: MainNet | PlainNet) -> None:
     """Channels 0, 1, 2 carry the picture, from 0 to 2 instead of -1 to 1 because of the ReLUs."""
     last = net.merge_tail if isinstance(net, MainNet) else net
@@ -218,13 +217,12 @@ def begin_as_enlargement(net: MainNet | PlainNet) -> None:
     if isinstance(net, MainNet):
         ends.insert(0, last.conv_merge)
     tail = [(net.conv12, 2), (net.conv23, 2), *((end, 1) for end in ends)]
-    hand_through(net.SFE.conv_head, net.SFE.conv_tail, tail)
-    for name, layer in net.named_children():
-        if name.startswith("conv") and name.endswith(("_head", "_tail")):  # added on the way
-            layer.weight.mul_(0.1)
-            layer.bias.zero_()
-    net.SFE.conv_head.bias[:3] = 1
-    last.conv_tail2.bias.fill_(-1)
+    added = [
+        layer
+        for name, layer in net.named_children()
+        if name.startswith("conv") and name.endswith(("_head", "_tail"))
+    ]
+    hand_through(net.SFE.conv_head, [net.SFE.conv_tail, *added], tail, lift=1.0)
 
 
 def crops(run: RecipeRun) -> References:

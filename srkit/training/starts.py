@@ -15,29 +15,71 @@ from torch import nn
 
 @torch.no_grad()
 def hand_through(
-    head: nn.Conv2d, body: nn.Conv2d, tail: Iterable[tuple[nn.Conv2d, int]], *, quiet: float = 0.1
+    head: nn.Conv2d,
+    added: Iterable[nn.Module],
+    tail: Iterable[tuple[nn.Conv2d, int]],
+    *,
+    quiet: float = 0.1,
+    lift: float = 0.0,
 ) -> None:
     """Channels 0, 1, 2 carry red, green, blue from `head` to the end.
 
-    head: the convolution that reads the picture. body: the last of what is added to head's result.
-    tail: the convolutions behind that sum, each with the factor of the pixel shuffle behind it (1
-    where there is none). Weights of body and tail that carry nothing are made `quiet` times what
-    they were, so that a random body does not drown the picture.
+    head: the convolution that reads the picture. added: the last layers of what is added to it on
+    its way. tail: the convolutions on its way, each with the factor of the pixel shuffle behind it
+    (1 where there is none). Weights of both that carry nothing are made `quiet` times what they
+    were, so that a random trunk does not drown the picture. lift: what head adds to a picture with
+    negative values, lest an activation cut them off, and the last convolution takes away.
     """
-    _carry(head, 1)
-    body.weight.mul_(quiet)
-    body.bias.zero_()
+    tail = list(tail)
+    hush(*added, *(conv for conv, _ in tail), quiet=quiet)
+    carry(head, lift=lift)
     for conv, factor in tail:
-        conv.weight.mul_(quiet)
-        conv.bias.zero_()
-        _carry(conv, factor**2)
+        carry(conv, factor**2, others=1.0)
+    tail[-1][0].bias[:3] -= lift
 
 
-def _carry(conv: nn.Conv2d, copies: int) -> None:
-    """Output c * copies + k is input c, for three channels; a pixel shuffle spreads the copies."""
-    row, column = (side // 2 for side in conv.kernel_size)
-    for c in range(3):
+def with_factors(layers: nn.Module) -> list[tuple[nn.Conv2d, int]]:
+    """The convolutions in `layers`, each with the factor of the pixel shuffle behind it, or 1."""
+    found = []
+    for layer in layers.modules():
+        if isinstance(layer, nn.Conv2d):
+            found.append((layer, 1))
+        elif isinstance(layer, nn.PixelShuffle):
+            found[-1] = found[-1][0], layer.upscale_factor
+    return found
+
+
+@torch.no_grad()
+def hush(*layers: nn.Module, quiet: float = 0.1) -> None:
+    """Weights of convolutions, or slopes of batch norms, times `quiet`; biases 0."""
+    for layer in layers:
+        layer.weight.mul_(quiet)
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
+@torch.no_grad()
+def carry(
+    conv: nn.Conv2d | nn.ConvTranspose2d,
+    copies: int = 1,
+    *,
+    channels: int = 3,
+    others: float = 0.0,
+    lift: float = 0.0,
+) -> None:
+    """Output c * copies + k is input c, plus `lift`; a pixel shuffle spreads the copies.
+
+    A convolution of stride r takes the mean of r x r pixels, a transposed one repeats each so
+    often. Beside the picture these outputs get `others` times what they got of other inputs.
+    """
+    side, first = conv.stride[0], conv.padding[0]
+    weight, size = conv.weight, 1 / side**2
+    if isinstance(conv, nn.ConvTranspose2d):
+        weight, size = weight.transpose(0, 1), 1.0  # (out, in, kh, kw), as a convolution's
+    window = slice(first, first + side)
+    for c in range(channels):
         outputs = slice(c * copies, (c + 1) * copies)
-        conv.weight[outputs, :3] = 0
-        conv.weight[outputs, c, row, column] = 1
-        conv.bias[outputs] = 0
+        weight[outputs, :channels] = 0
+        weight[outputs, channels:] *= others
+        weight[outputs, c % weight.shape[1], window, window] = size  # of its group, if in groups
+    conv.bias[: channels * copies] = lift
