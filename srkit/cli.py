@@ -311,6 +311,7 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; of one 
 Compiled = Annotated[
     bool, typer.Option("--compile", help="By torch.compile: a slow start, then faster.")
 ]
+Resume = Annotated[str, typer.Option(help="auto, or never: refuse a used folder.")]
 Devices = Annotated[int, typer.Option(help="Processes on this machine, one a GPU.")]
 Nodes = Annotated[int, typer.Option(help="Machines; run the command on each.")]
 Rendezvous = Annotated[str, typer.Option(help="HOST:PORT of one of the machines.")]
@@ -328,7 +329,7 @@ def train(
     precision: TrainingPrecision = "auto",
     compiled: Compiled = False,
     device: Device = None,
-    resume: Annotated[str, typer.Option(help="auto, or never: refuse a used folder.")] = "auto",
+    resume: Resume = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it, too.")] = False,
     devices: Devices = 1,
     nodes: Nodes = 1,
@@ -372,6 +373,7 @@ def reproduce(
     precision: TrainingPrecision = "auto",
     compiled: Compiled = False,
     device: Device = None,
+    resume: Resume = "auto",
     devices: Devices = 1,
     nodes: Nodes = 1,
     rendezvous: Rendezvous = "localhost:29400",
@@ -392,6 +394,7 @@ def reproduce(
         precision=precision,
         compiled=compiled,
         device=device,
+        resume=resume,
     )
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo("\n\n".join(map(str, cards)))

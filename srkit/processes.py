@@ -7,6 +7,8 @@ over all processes here, and gradients flow back to all. With one process nothin
 
 from __future__ import annotations
 
+import os
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -17,6 +19,12 @@ def part() -> tuple[int, int]:
     if not (dist.is_available() and dist.is_initialized()):
         return 0, 1
     return dist.get_rank(), dist.get_world_size()
+
+
+def launched() -> int:
+    """How many processes torchrun launched together; 1 without it. Unlike `part` it tells before
+    they have found each other."""
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def spread(module: nn.Module) -> None:

@@ -215,6 +215,9 @@ def test_reproduce_runs_all_seeds_and_runs_lists_draws_and_gathers_them(run, tmp
     out, data, plot = tmp_path / "runs", tmp_path / "data", tmp_path / "psnr.png"
     shown = run("reproduce", "rlfn", *SMOKE, "--seeds", 2, "--out", out)
     assert shown.stdout.startswith("rlfn, one-stage: budget smoke, seeds 0, 1")
+    refused = run("reproduce", "rlfn", *SMOKE, "--out", out, "--resume", "never")
+    assert refused.exit_code == 1
+    assert "one-stage-seed0 holds a run already: resume auto goes on with it" in refused.stderr
     listed = run("runs", out, "--collect", data)
     (line,) = listed.stdout.splitlines()[1:]
     assert line.split()[:4] == ["rlfn/smoke/one-stage", "procedural", "0,", "1"]

@@ -208,7 +208,7 @@ def test_a_store_is_whole_or_not_there(paths, tmp_path):
     store = tmp_path / "new" / "pixels"
     with pytest.raises(ValueError, match=r"1\.png"):
         Patches(paths, 4, store=store)
-    assert not list(store.parent.iterdir())
+    assert [path.name for path in store.parent.iterdir()] == ["pixels.lock"]
 
 
 # what goes in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -136,6 +137,53 @@ def test_a_run_that_is_stopped_in_any_stage_ends_with_the_same_weights(stage, do
         assert spent == sorted(spent)  # before the stop and after it
 
 
+class Log:
+    """In TensorBoard's place: its writers, what they got, and whether they were closed."""
+
+    made: list[Log] = []
+
+    def __init__(self, folder: str):
+        self.folder, self.closed, self.got = folder, False, []
+        self.made.append(self)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        assert not self.closed
+        self.got.append((name, value, step))
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.closed = True
+
+
+def test_tensorboard_gets_each_row_and_is_closed_after_a_stop_too(tmp_path, monkeypatch):
+    """A log a stage; the steps of the second count on from the first's."""
+    monkeypatch.setattr(Log, "made", [])
+    module = SimpleNamespace(SummaryWriter=Log)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    stop = Crops({KILL_AT: lambda: signal.raise_signal(signal.SIGTERM)})
+    with pytest.raises(SystemExit):
+        two_stages(tmp_path, crops=(None, stop), tensorboard=True)
+    run, _ = two_stages(tmp_path, tensorboard=True)
+    first, second = run.record()["stages"]
+    assert {log.folder for log in Log.made} == {str(tmp_path / "tensorboard")}
+    assert all(log.closed for log in Log.made)
+    got = {(name, step): value for log in Log.made for name, value, step in log.got}
+    for before, stage in ((0, first), (STEPS, second)):
+        for row in stage["history"]:
+            assert got[("loss", before + row["step"])] == row["loss"]
+    assert len([name for name, _ in got if name == "loss"]) == 8
+
+
+def test_without_tensorboard_that_is_said_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    crops = Crops()
+    with pytest.raises(RuntimeError, match="TensorBoard is not here: pip install tensorboard, or"):
+        two_stages(tmp_path, crops=(crops, crops), tensorboard=True)
+    assert crops.asked == 0
+
+
 def test_what_was_asked_for_otherwise_is_refused(tmp_path):
     Run(tmp_path, seed=1, plan={"steps": 4, "tests": ("Set5",)})
     Run(tmp_path, seed=1, plan={"steps": 4, "tests": ("Set5",)})
@@ -208,6 +256,19 @@ def test_minutes_take_the_place_of_steps(toy_recipe, tmp_path):
     assert record["minutes_a_stage"] == 0.001
     with pytest.raises(ValueError, match="differs: minutes_a_stage"):
         srkit.train("toy", "pixel", budget="smoke", out=tmp_path)
+
+
+def test_reproduce_in_used_folders_is_refused_before_it_trains(toy_recipe, tmp_path):
+    """Not in those that it has itself begun: "gan" trains "pixel" on its way."""
+    how = {"budget": "smoke", "out": tmp_path, "resume": "never"}
+    cards = recipes.reproduce("toy", variants=("gan", "pixel"), **how)
+    assert len(cards) == 2
+    assert toy_recipe == ["gan", "pixel"]
+    with pytest.raises(ValueError, match="pixel-seed0 holds a run already: resume auto goes on"):
+        recipes.reproduce("toy", variants=("pixel",), seeds=(1, 0), **how)
+    assert toy_recipe == ["gan", "pixel"]
+    with pytest.raises(ValueError, match="resume 'sometimes': auto or never"):
+        recipes.reproduce("toy", budget="smoke", out=tmp_path, resume="sometimes")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from test_checkpoints import ended, steps_of
 from torch import nn
+from torch.nn import functional as F
 from toy import Critic, Crops, Enlarger, gradients, train
 
 from srkit.datasets.patches import Patches
@@ -85,13 +86,26 @@ def test_an_optimiser_that_is_handed_on_keeps_its_moments(flat):
 
 
 def test_a_share_multiplies_the_rate_of_its_group(flat):
-    """Plain gradient descent on the mean error of a flat picture: steps of rate * its value."""
-    model = Gain(0.0)
-    other = nn.Parameter(torch.tensor(0.5))
-    groups = [{"params": [model.gain], "share": 0.1}, {"params": [other]}]
+    """Plain gradient descent on the mean error of flat pictures: steps of rate * their grey."""
+
+    class Gains(Gain):
+        """The sum of two gains, of the same gradient."""
+
+        def __init__(self):
+            super().__init__()
+            self.other = nn.Parameter(torch.tensor(0.0))
+
+        def forward(self, x):
+            return super().forward(x) + self.other * F.interpolate(x, scale_factor=2)
+
+    model = Gains()
+    groups = [{"params": [model.gain], "share": 0.1}, {"params": [model.other]}]
     descent = torch.optim.SGD(groups, lr=math.nan)  # the rate is fit's
-    learn(model, flat, optimizer=descent, steps=1, rate=Constant(0.5))
-    assert [group["lr"] for group in descent.param_groups] == [0.05, 0.5]
+    learn(model, flat, optimizer=descent, steps=2, rate=Constant(0.5))
+    rng = torch.Generator().manual_seed(0)
+    grey = sum(flat.batch(2, 8, rng)["hr"].mean().item() for _ in range(2))
+    assert model.other.item() == pytest.approx(0.5 * grey)
+    assert model.gain.item() == pytest.approx(0.1 * 0.5 * grey)
 
 
 def test_the_average_of_the_weights_is_what_is_validated_and_kept(flat):
@@ -383,11 +397,20 @@ WORKER = """
 import sys, time, torch
 from pathlib import Path
 from accelerate import PartialState
-from toy import gradients, train
+from toy import gradients, noise, train
 import srkit
+from srkit.datasets.patches import Patches
+
+class LaidOut(Patches):
+    def _blocks(self, pictures):
+        (Path(sys.argv[1]) / f"laid-out-by-{me}").touch()
+        time.sleep(0.5)  # the other process comes meanwhile
+        return super()._blocks(pictures)
 
 torch.set_num_threads(1)
 me = PartialState(cpu=True).process_index
+PartialState().wait_for_everyone()
+LaidOut(noise(), 2, store=Path(sys.argv[1]) / "pixels")
 torch.save(gradients(me, PartialState().num_processes), Path(sys.argv[1]) / f"gradients-{me}.pt")
 for kind in ("pixel", "gan", "penalty", "batch"):
     learned = train(kind, drop=0.0, steps=4)
@@ -442,10 +465,12 @@ def assert_learned_the_same(folder: Path) -> None:
 
 
 def test_two_processes_with_half_the_batch_learn_what_one_learns(tmp_path):
-    """Network and critic; and whole recipes, of which one record each is left."""
+    """Network and critic; and whole recipes, of which one record each is left. A file of crops is
+    laid out by one of them."""
     runs = tmp_path / "runs"
     assert ended(launched(["--standalone", "--nproc-per-node", "2"], tmp_path, runs)) == 0
     assert_learned_the_same(tmp_path)
+    assert len(list(tmp_path.glob("laid-out-by-*"))) == 1
     for name, whole in gradients().items():
         for rank in (0, 1):
             share = torch.load(tmp_path / f"gradients-{rank}.pt", weights_only=True)[name]

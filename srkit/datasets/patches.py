@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from srkit.files import write_whole
@@ -56,8 +57,9 @@ class Patches:
 
     pictures: uint8 tensors (3, H, W), or files, of which one at a time is read.
     scale: one, or several: each batch then has one of them, drawn at random.
-    store: a file to keep the pixels in, mapped into memory as they are needed. Written whole; one
-        that holds the pixels of these very pictures is used as it is.
+    store: a file to keep the pixels in, mapped into memory as they are needed. Written whole, of
+        several processes by one, and the others wait (STORE.lock); one that holds the pixels of
+        these very pictures is used as it is.
     device: where the store lives, and the batches come from.
 
     Raises MemoryError where there is no room for the store.
@@ -190,11 +192,15 @@ class Patches:
     def _kept(self, path: Path, pictures: Sequence[Source]) -> np.ndarray:
         """The store as a file: the pixels, then the SHA-256 of what they were made from."""
         key = _key(pictures, self.scales)
-        if not (path.is_file() and _ends_with(path, self.nbytes, key)):
-            with write_whole(path) as file:
-                for block in self._blocks(pictures):
-                    file.write(block.data)
-                file.write(key)
+        if not _ends_with(path, self.nbytes, key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # no barrier: not all may come here, for each looks for room; and a barrier times out
+            with FileLock(f"{path}.lock"):
+                if not _ends_with(path, self.nbytes, key):  # not made meanwhile
+                    with write_whole(path) as file:
+                        for block in self._blocks(pictures):
+                            file.write(block.data)
+                        file.write(key)
         # "c": pages of the file, of which a change would stay in memory; nothing changes them
         return np.memmap(path, np.uint8, "c", shape=self.nbytes)
 
@@ -275,6 +281,8 @@ def _key(pictures: Sequence[Source], scales: tuple[int, ...]) -> bytes:
 
 
 def _ends_with(path: Path, nbytes: int, key: bytes) -> bool:
+    if not path.is_file():
+        return False
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - len(key)))
         return file.read() == key and file.tell() == nbytes + len(key)

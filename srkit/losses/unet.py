@@ -2,7 +2,7 @@
 
     adversarial = UNetAdversarial(critic, rng=rng)
     loss = Huber(0.01) + 1e-3 * adversarial + 1.0 * Matching(critic)   # one pass for both
-    adversarial.critic_loss(sr, hr, step)
+    adversarial.critic_loss(sr, hr)
 
 The critic gives `encoder` logits, `decoder` logits (B, 1, H, W), and `maps`, its features. From
 CIPLab (Jo et al., CVPRW 2020), after U-Net GAN (Schönfeld et al., CVPR 2020).
@@ -93,18 +93,17 @@ class UNetAdversarial(CriticTerm):
     def compare(self, sr: Mapping[str, Tensor], hr: Mapping[str, Tensor]) -> Tensor:
         return (HINGE.generator(sr["encoder"]) + HINGE.generator(sr["decoder"])) / 2
 
-    def critic_loss(self, sr: Tensor, hr: Tensor, step: int | None = None) -> Tensor:
+    def critic_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
         """What the critic minimises: the hinge of encoder and of decoder.
 
-        With probability p = min(step / 100000, 1/2) a `cutmix` of both pictures takes SR's place.
-        Of it, the decoder should say what it says of SR and HR, mixed alike: + MSE (consistency).
-        U-Net GAN leaves out HR's own terms in such a step. Steps count from the first of the
-        pretraining, 75000 long; without one p is 1/2, as it was from there on.
+        Every other time, at random, a `cutmix` of both pictures takes SR's place. Of it, the
+        decoder should say what it says of SR and HR, mixed alike: + MSE (consistency). U-Net GAN
+        leaves out HR's own terms in such a step. (CIPLab's probability min(step / 100000, 1/2)
+        counts the 75000 steps of the pretraining, too: it is 1/2 wherever there is a critic.)
         """
-        p = 0.5 if step is None else min(step / 100_000, 0.5)
         sr, hr = sr.detach(), hr.detach()
         fake, real = judge(self.critic, sr), judge(self.critic, hr)
-        if self.cutmix is None or uniform(self.rng) >= p:
+        if self.cutmix is None or uniform(self.rng) >= 0.5:
             encoder = HINGE.critic(fake.encoder, real.encoder)
             return encoder + HINGE.critic(fake.decoder, real.decoder)
         picture, mask = cutmix(sr, hr, self.rng)

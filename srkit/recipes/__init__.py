@@ -92,23 +92,44 @@ def train(
     `minutes` replaces each stage's number of steps. compiled: by torch.compile. tensorboard: log
     for it, too. resume: "auto", or "never", which refuses a folder that holds something.
     """
-    if resume not in ("auto", "never"):
-        raise ValueError(f"resume {resume!r}: auto or never")
-    run = RecipeRun(
+    variant = variant or next(iter(recipe(name).VARIANTS))
+    _check_resume(resume, [_folder(out, name, budget, variant, seed)])
+    return RecipeRun(
         name, variant, budget=budget, data=data, seed=seed, out=out, minutes=minutes,
         precision=precision, compiled=compiled, device=device, tensorboard=tensorboard,
-    )  # fmt: skip
-    if resume == "never" and run.begun:
-        raise ValueError(f"{run.folder} holds a run already: resume auto goes on with it")
-    return run.go()
+    ).go()  # fmt: skip
 
 
 def reproduce(
-    name: str, *, variants: Iterable[str] = (), seeds: Iterable[int] = (0,), **how
+    name: str,
+    *,
+    variants: Iterable[str] = (),
+    seeds: Iterable[int] = (0,),
+    budget: str = DEFAULT_BUDGET,
+    out: str | os.PathLike = "runs",
+    resume: str = "auto",
+    **how,
 ) -> list[Card]:
-    """Train variants (all, unless named) with each seed; a card each. `how` is `train`'s."""
-    chosen = list(variants) or list(recipe(name).VARIANTS)
+    """Train variants (all, unless named) with each seed; a card each. `how` is `train`'s.
+
+    resume "never" looks at all folders before the first training: one may build on another.
+    """
+    chosen, seeds = list(variants) or list(recipe(name).VARIANTS), list(seeds)
+    _check_resume(resume, [_folder(out, name, budget, v, seed) for v in chosen for seed in seeds])
+    how |= {"budget": budget, "out": out}
     return [card([train(name, v, seed=seed, **how) for seed in seeds]) for v in chosen]
+
+
+def _folder(out: str | os.PathLike, name: str, budget: str, variant: str, seed: int) -> Path:
+    return Path(out) / name / budget / f"{variant}-seed{seed}"
+
+
+def _check_resume(resume: str, folders: Iterable[Path]) -> None:
+    if resume not in ("auto", "never"):
+        raise ValueError(f"resume {resume!r}: auto or never")
+    for folder in folders if resume == "never" else ():
+        if (folder / "asked.json").exists():
+            raise ValueError(f"{folder} holds a run already: resume auto goes on with it")
 
 
 def recorded(name: str, variant: str, *, budget: str = "laptop") -> nn.Module:
@@ -208,7 +229,7 @@ class RecipeRun(Run):
         self.again = {"budget": budget, "data": data, "seed": seed, "out": out, "device": device,
                       "tensorboard": tensorboard, **self.common}  # fmt: skip
         super().__init__(
-            Path(out) / name / budget / f"{variant}-seed{seed}",
+            _folder(out, name, budget, variant, seed),
             seed=seed,
             device=device,
             tensorboard=tensorboard,

@@ -23,7 +23,6 @@ Each run has its LR pictures, and what bicubic and a network trained for bicubic
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from srkit.degrade import gaussian_kernel, make_lr
 from srkit.evaluation import evaluate
 from srkit.images import ImageLike, as_image, read_image, to_8bit, write_image
 from srkit.models.zssr import ZSSR
+from srkit.processes import launched
 from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
 from srkit.training.runs import data_facts, write_json
@@ -246,7 +246,7 @@ def internal(
         raise ValueError("ZSSR ends where a picture is learned, not after minutes: give none")
     if run.common["compiled"] or run.common["precision"] not in ("auto", "float32"):
         raise ValueError("ZSSR trains in float32, its small networks not compiled: give neither")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if launched() > 1:
         raise ValueError("ZSSR trains a network a picture, in one process: give no devices")
     tests = {test: degraded(run, test, kernel, noise) for test in plan["tests"] or (plan["data"],)}
     learned = [to_8bit(read_image(pair.lr)) for pairs in tests.values() for pair in pairs]

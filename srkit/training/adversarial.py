@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srkit.losses.terms import Term
+from srkit.processes import mean
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -46,19 +47,18 @@ def critic_step(
             value = term.critic_loss(sr, hr, **inputs)
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(value)
-        average_gradients(term.critic, accelerator)
+        average_gradients(term.critic)
         if clip:
             nn.utils.clip_grad_norm_(term.critic.parameters(), clip)
         optimizer.step()
     return value
 
 
-def average_gradients(module: nn.Module, accelerator: Accelerator) -> None:
+def average_gradients(module: nn.Module) -> None:
     """Over processes, for what is not wrapped to do so by itself (the generator is)."""
-    if accelerator.num_processes > 1:
-        for parameter in module.parameters():
-            if parameter.grad is not None:
-                parameter.grad = accelerator.reduce(parameter.grad, "mean")
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            parameter.grad.copy_(mean(parameter.grad))
 
 
 def refuse_untrained(sr: Tensor, hr: Tensor, lr: Tensor) -> None:

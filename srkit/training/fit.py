@@ -3,7 +3,6 @@ many, a budget of steps or of minutes."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from srkit.images import to_y, with_y
 from srkit.inference import in_bfloat16
 from srkit.losses.terms import Sum, Term
-from srkit.processes import share_batch_norm, spread
+from srkit.processes import launched, share_batch_norm, spread
 from srkit.training.adversarial import average_gradients, critic_step, refuse_untrained
 from srkit.training.schedules import Schedule
 from srkit.training.state import State, stop_requests
@@ -106,7 +105,7 @@ def fit(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     idle = DistributedDataParallelKwargs(find_unused_parameters=getattr(model, "idle", False))
     # one process has the device it wants, each time; of several each has the one it is given
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    several = launched() > 1
     accelerator = Accelerator(cpu=several and device.type == "cpu", kwargs_handlers=[idle])
     part = accelerator.process_index, accelerator.num_processes
     device = accelerator.device if several else device
@@ -143,7 +142,7 @@ def fit(
                 total = loss.combine(parts)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(total)
-            average_gradients(weighing, accelerator)
+            average_gradients(weighing)
             norm = nn.utils.get_total_norm(
                 [p.grad for p in model.parameters() if p.grad is not None]
             )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import cache, cached_property
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +20,14 @@ from srkit.files import data_path, write_whole
 from srkit.images import write_image
 from srkit.inference import in_bfloat16
 from srkit.losses.terms import Sum, Term
+from srkit.processes import launched
 from srkit.training.fit import Crops, fit
 from srkit.training.schedules import Schedule
 from srkit.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from accelerate import PartialState
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Run:
@@ -52,9 +53,8 @@ class Run:
         self.stages: list[dict] = []
         self.facts: dict[str, object] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
-        path, several = self.folder / "asked.json", int(os.environ.get("WORLD_SIZE", 1)) > 1
-        self.begun = path.exists()
-        before = json.loads(path.read_text()) if self.begun else dict(self.asked)
+        path, several = self.folder / "asked.json", launched() > 1
+        before = json.loads(path.read_text()) if path.exists() else dict(self.asked)
         self.code = before.pop("code", [])  # srkit's own when it began, and as it went on
         if code_version() not in self.code:
             self.code.append(code_version())
@@ -101,19 +101,20 @@ class Run:
         Each stage has crops of its own: the seed of stage k is 1000 seed + k.
         """
         k = len(self.stages)
-        history = fit(
-            model,
-            loss,
-            crops,
-            rate=rate,
-            batch=batch,
-            patch=patch,
-            seed=1000 * self.seed + k,
-            device=self.device,
-            folder=self.folder / f"stage-{k}",
-            report=self._report,
-            **how,
-        )
+        with self._log() as log:
+            history = fit(
+                model,
+                loss,
+                crops,
+                rate=rate,
+                batch=batch,
+                patch=patch,
+                seed=1000 * self.seed + k,
+                device=self.device,
+                folder=self.folder / f"stage-{k}",
+                report=partial(self._report, log),
+                **how,
+            )
         plain = {n: v for n, v in how.items() if isinstance(v, int | float | str | None)}
         last, where = history[-1], next(model.parameters()).device
         self.stages.append(
@@ -126,7 +127,7 @@ class Run:
                 "precision": "bfloat16"
                 if in_bfloat16(how.get("precision", "auto"), where)
                 else "float32",
-                "processes": int(os.environ.get("WORLD_SIZE", 1)),
+                "processes": launched(),
                 "steps": last["step"],
                 "minutes": last["minutes"],
                 "cpu_minutes": last["cpu_minutes"],
@@ -159,7 +160,7 @@ class Run:
         from accelerate import PartialState
 
         on_cpu = self.device == "cpu" or not torch.cuda.is_available()
-        return PartialState(cpu=on_cpu and int(os.environ.get("WORLD_SIZE", 1)) > 1)
+        return PartialState(cpu=on_cpu and launched() > 1)
 
     def _finish(self, model, measure, samples, facts) -> None:
         for name, make in samples.items():
@@ -191,20 +192,24 @@ class Run:
         load_weights(model, self.folder / "model.safetensors")
         return model
 
-    def _report(self, rows: Sequence[Mapping]) -> None:
+    def _report(self, log: SummaryWriter | None, rows: Sequence[Mapping]) -> None:
         """After each validation of a stage: the history so far, and TensorBoard's, if asked for."""
         self._write_history([*self.stages, {"history": rows}])
-        if self.tensorboard:
+        if log is not None:
             before = sum(stage["steps"] for stage in self.stages)
             for name, value in rows[-1].items():
-                self._writer.add_scalar(name, value, before + rows[-1]["step"])
+                log.add_scalar(name, value, before + rows[-1]["step"])
 
-    @cached_property
-    def _writer(self):
+    def _log(self) -> AbstractContextManager[SummaryWriter | None]:
+        """For TensorBoard, if asked for, a stage: the first process's, closed however it ends."""
+        if not (self.tensorboard and self._processes.is_main_process):
+            return nullcontext()
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise RuntimeError("TensorBoard is not here: pip install tensorboard") from error
+            raise RuntimeError(
+                "TensorBoard is not here: pip install tensorboard, or train without it"
+            ) from error
         return SummaryWriter(str(self.folder / "tensorboard"))
 
     def _write_history(self, stages: Sequence[Mapping]) -> None:
