@@ -36,11 +36,11 @@ BUDGETS = {
         "warmup": 0.03, "start": "picture",
     },
     "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2500, "batch": 16,
-        "patch": 24, "rate": 1e-3,
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1500, "batch": 16,
+        "patch": 24, "rate": 2e-3,
         "network": {"channels": 32, "groups": 2, "blocks": 4, "reduction": 8},
         "ablation": {"channels": 16, "groups": 5, "blocks": 6, "reduction": 4},
-        "ablation_steps": 2500,
+        "ablation_steps": 1500,
         "warmup": 0.03, "start": "picture",
     },
     "gpu": {

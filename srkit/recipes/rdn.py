@@ -37,11 +37,11 @@ BUDGETS = {
         "warmup": 0.03, "start": "picture",
     },
     "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 3500, "batch": 16,
-        "patch": 24, "rate": 1e-3,
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1500, "batch": 16,
+        "patch": 24, "rate": 2e-3,
         "network": {"channels": 32, "growth": 16, "blocks": 4, "layers": 3},
         "ablation": {"channels": 16, "growth": 8, "blocks": 8, "layers": 3},
-        "ablation_steps": 3500,
+        "ablation_steps": 1500,
         "warmup": 0.03, "start": "picture",
     },
     "gpu": {

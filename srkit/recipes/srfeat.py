@@ -58,7 +58,7 @@ BUDGETS = {
         "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
         "validate_every": 500, "trunk": "oxford", "layer": "relu4_4", "unit": "rms",
         "network": {"channels": 32, "blocks": 6}, "critics": {"channels": 16, "hidden": 64},
-        "stages": (4, 2), "steps": 2000, "batch": 8, "patch": 24, "rate": 1e-3,
+        "stages": (4, 2), "steps": 1500, "batch": 8, "patch": 24, "rate": 2e-3,
         "turn_steps": 400, "turn_patch": 16, "turn_rate": 2e-4, "adversarial": 1.0,
         "warmup": 0.03, "start": "picture",
     },
