@@ -181,10 +181,10 @@ def test_data_that_does_not_fit_is_told_so(name, data, words, tmp_path, monkeypa
         (rcan, "rcan", 216_827, 15_444_667),
         (rcan, "CA+LSC+SSC", 167_747, 15_444_667),
         (msrn, "msrn", 192_427, 5_930_331),
-        (carn, "carn", 399_707, 1_591_963),
+        (carn, "carn", 225_483, 1_591_963),
         (carn, "carn-m", None, 414_811),
         (carn, "neither", None, 1_443_739),
-        (carn, "x4-alone", 279_483, 1_111_899),
+        (carn, "x4-alone", 157_779, 1_111_899),
     ],
 )
 def test_networks_are_as_large_as_the_papers(module, variant, laptop, paper):

@@ -35,8 +35,8 @@ BUDGETS = {
         "warmup": 0.03, "start": "picture",
     },
     "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2000, "batch": 16,
-        "patch": 24, "rate": 1e-3, "channels": 32,
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1500, "batch": 8,
+        "patch": 24, "rate": 2e-3, "channels": 24,
         "warmup": 0.03, "start": "picture",
     },
     "gpu": {
@@ -87,11 +87,15 @@ def train(run: RecipeRun, heads: Sequence[int] = SCALES, **network: object) -> n
 
 
 def begin_as_enlargement(model: CARN) -> None:
-    """The start "picture", through the first input of each fuse."""
+    """The start "picture", through the first input of each fuse; the other weights are as large as
+    He's, for with PyTorch's own what the blocks find fades from fuse to fuse."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     added = [layer.body[-1] for layer in model.modules() if isinstance(layer, Residual)]
     for name, layer in model.named_modules():
         if name[-2:] in ("c1", "c2", "c3"):
-            carry(layer.body[0], others=0.1)
+            carry(layer.body[0])
     tail = [*with_factors(model.upsample), (model.exit, 1)]
     hand_through(model.entry, added, tail, lift=0.5)
 

@@ -42,8 +42,8 @@ BUDGETS = {
         "warmup": 0.03, "start": "picture",
     },
     "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14"), "steps": 1600, "batch": 16, "patch": 9,
-        "rate": 1e-3, "network": {"channels": 32, "blocks": 3, "recursions": 3},
+        "data": "BSDS400", "tests": ("Set5", "Set14"), "steps": 800, "batch": 8, "patch": 9,
+        "rate": 4e-3, "network": {"channels": 32, "blocks": 3, "recursions": 3},
         "validate_every": 400,
         "warmup": 0.03, "start": "picture",
     },

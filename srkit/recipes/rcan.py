@@ -40,7 +40,7 @@ BUDGETS = {
         "patch": 24, "rate": 2e-3,
         "network": {"channels": 32, "groups": 2, "blocks": 4, "reduction": 8},
         "ablation": {"channels": 16, "groups": 5, "blocks": 6, "reduction": 4},
-        "ablation_steps": 1500,
+        "ablation_steps": 1000,
         "warmup": 0.03, "start": "picture",
     },
     "gpu": {

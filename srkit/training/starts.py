@@ -64,10 +64,11 @@ def carry(
     copies: int = 1,
     *,
     channels: int = 3,
+    source: int = 0,
     others: float = 0.0,
     lift: float = 0.0,
 ) -> None:
-    """Output c * copies + k is input c, plus `lift`; a pixel shuffle spreads the copies.
+    """Output c * copies + k is input source + c, plus `lift`; a pixel shuffle spreads the copies.
 
     A convolution of stride r takes the mean of r x r pixels, a transposed one repeats each so
     often. Beside the picture these outputs get `others` times what they got of other inputs.
@@ -79,7 +80,8 @@ def carry(
     window = slice(first, first + side)
     for c in range(channels):
         outputs = slice(c * copies, (c + 1) * copies)
-        weight[outputs, :channels] = 0
-        weight[outputs, channels:] *= others
-        weight[outputs, c % weight.shape[1], window, window] = size  # of its group, if in groups
+        kept = weight[outputs] * others
+        kept[:, source : source + channels] = 0
+        kept[:, (source + c) % weight.shape[1], window, window] = size  # of its group, if in groups
+        weight[outputs] = kept
     conv.bias[: channels * copies] = lift
