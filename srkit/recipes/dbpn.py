@@ -39,7 +39,7 @@ BUDGETS = {
         "warmup": 0.03, "start": "picture",
     },
     "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2500, "batch": 8,
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1200, "batch": 8,
         "patch": 16, "rate": 1e-3, "network": {"channels": 18, "features": 64, "stages": 3},
         "ladder": {"channels": 18, "features": 64}, "stages": {"S": 1, "M": 2, "L": 3},
         "warmup": 0.03, "start": "picture",

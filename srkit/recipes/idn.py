@@ -40,7 +40,7 @@ BUDGETS = {
         "warmup": 0.03, "start": "picture",
     },
     "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2500, "batch": 16,
+        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2000, "batch": 8,
         "patch": 29, "rate": 1e-3, "share": 1, "tune_steps": 300, "tune_patch": 39,
         "network": {"channels": 32, "keep": 8, "step": 8, "blocks": 3},
         "warmup": 0.03, "start": "picture",
