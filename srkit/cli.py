@@ -312,6 +312,7 @@ Compiled = Annotated[
     bool, typer.Option("--compile", help="By torch.compile: a slow start, then faster.")
 ]
 Resume = Annotated[str, typer.Option(help="auto, or never: refuse a used folder.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Log for it, too.")]
 Devices = Annotated[int, typer.Option(help="Processes on this machine, one a GPU.")]
 Nodes = Annotated[int, typer.Option(help="Machines; run the command on each.")]
 Rendezvous = Annotated[str, typer.Option(help="HOST:PORT of one of the machines.")]
@@ -330,7 +331,7 @@ def train(
     compiled: Compiled = False,
     device: Device = None,
     resume: Resume = "auto",
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it, too.")] = False,
+    tensorboard: TensorBoard = False,
     devices: Devices = 1,
     nodes: Nodes = 1,
     rendezvous: Rendezvous = "localhost:29400",
@@ -374,6 +375,7 @@ def reproduce(
     compiled: Compiled = False,
     device: Device = None,
     resume: Resume = "auto",
+    tensorboard: TensorBoard = False,
     devices: Devices = 1,
     nodes: Nodes = 1,
     rendezvous: Rendezvous = "localhost:29400",
@@ -395,6 +397,7 @@ def reproduce(
         compiled=compiled,
         device=device,
         resume=resume,
+        tensorboard=tensorboard,
     )
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo("\n\n".join(map(str, cards)))

@@ -218,3 +218,8 @@ def test_a_picture_that_is_finished_is_not_done_again(tmp_path):
 def test_minutes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not after minutes"):
         train("zssr", budget="smoke", minutes=1, out=tmp_path, device="cpu")
+
+
+def test_tensorboard_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="one a picture, in its record: leave out tensorboard"):
+        train("zssr", budget="smoke", tensorboard=True, out=tmp_path, device="cpu")

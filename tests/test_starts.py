@@ -5,13 +5,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from srkit.models.edsr import EDSR
-from srkit.models.esrgan import RRDBNet
-from srkit.models.rlfn import RLFN
 from srkit.models.carn import CARN
 from srkit.models.dbpn import DBPN
+from srkit.models.edsr import EDSR
+from srkit.models.esrgan import RRDBNet
 from srkit.models.idn import IDN
 from srkit.models.msrn import MSRN
+from srkit.models.rlfn import RLFN
 from srkit.models.srfeat import SRFeat
 from srkit.recipes import carn, dbpn, idn, msrn, srfeat
 from srkit.training.starts import carry, hand_through, with_factors

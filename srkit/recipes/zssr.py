@@ -246,6 +246,10 @@ def internal(
         raise ValueError("ZSSR ends where a picture is learned, not after minutes: give none")
     if run.common["compiled"] or run.common["precision"] not in ("auto", "float32"):
         raise ValueError("ZSSR trains in float32, its small networks not compiled: give neither")
+    if run.tensorboard:
+        raise ValueError(
+            "ZSSR keeps its histories, one a picture, in its record: leave out tensorboard"
+        )
     if launched() > 1:
         raise ValueError("ZSSR trains a network a picture, in one process: give no devices")
     tests = {test: degraded(run, test, kernel, noise) for test in plan["tests"] or (plan["data"],)}
