@@ -37,7 +37,7 @@ from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
 from srkit.training.fit import enlarge
 from srkit.training.schedules import Halving, Multistep, Warmup
-from srkit.training.starts import hand_through
+from srkit.training.starts import hand_through, hush
 
 SCALE = 4
 
@@ -115,9 +115,10 @@ def mse(run: RecipeRun, long_skips: bool = True) -> nn.Module:
 
 def begin_as_enlargement(model: SRFeat) -> None:
     """The start "picture"; lifted, for inside its values are in [-1, 1]."""
-    added = [*model.skips, *(block.bn2 for block in model.blocks)]
+    norms = [block.bn2 for block in model.blocks]
+    hush(*norms, quiet=0.01)  # whatever comes in, it goes out with variance 1 times the slope's
     tail = [(model.up1, 2), (model.up2, 2), (model.conv_out, 1)]
-    hand_through(model.conv_in, added, tail, lift=1.0)
+    hand_through(model.conv_in, model.skips, tail, lift=1.0)
 
 
 def turn(run: RecipeRun, critics: tuple[str, ...], start: str = "mse") -> nn.Module:

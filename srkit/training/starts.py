@@ -1,8 +1,10 @@
-"""Where a short training begins: no paper's idea, but a way to spend few minutes well.
+"""Where a short training begins: no part of the papers here, but a way to spend few minutes well.
 
 A network without a shortcut for the picture must first learn to hand it through, which takes a
 small one a thousand steps. With three of its channels told to, it starts as an enlargement by
-repeated pixels, and every step goes into what is missing there.
+repeated pixels, and every step goes into what is missing there. Convolutions that start as the
+identity are Dirac initialisation (Zagoruyko and Komodakis, 2017), repeated pixels before a shuffle
+are ICNR (Aitken et al., 2017).
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def hand_through(
     carry(head, lift=lift)
     for conv, factor in tail:
         carry(conv, factor**2, others=1.0)
-    tail[-1][0].bias[:3] -= lift
+    tail[-1][0].bias -= lift
 
 
 def with_factors(layers: nn.Module) -> list[tuple[nn.Conv2d, int]]:
@@ -64,11 +66,10 @@ def carry(
     copies: int = 1,
     *,
     channels: int = 3,
-    source: int = 0,
     others: float = 0.0,
     lift: float = 0.0,
 ) -> None:
-    """Output c * copies + k is input source + c, plus `lift`; a pixel shuffle spreads the copies.
+    """Output c * copies + k is input c, plus `lift`; a pixel shuffle spreads the copies.
 
     A convolution of stride r takes the mean of r x r pixels, a transposed one repeats each so
     often. Beside the picture these outputs get `others` times what they got of other inputs.
@@ -80,8 +81,7 @@ def carry(
     window = slice(first, first + side)
     for c in range(channels):
         outputs = slice(c * copies, (c + 1) * copies)
-        kept = weight[outputs] * others
-        kept[:, source : source + channels] = 0
-        kept[:, (source + c) % weight.shape[1], window, window] = size  # of its group, if in groups
-        weight[outputs] = kept
+        weight[outputs, :channels] = 0
+        weight[outputs, channels:] *= others
+        weight[outputs, c % weight.shape[1], window, window] = size  # of its group, if in groups
     conv.bias[: channels * copies] = lift
