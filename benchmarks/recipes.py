@@ -6,7 +6,7 @@ Each recipe's first variant runs with the plan of that budget, but a step or two
 for pictures that may not be at hand (larger ones, train/hires or drawn, where crops are larger),
 Oxford's VGG-19 for torchvision's, made references for given ones, and no test sets; in a process of
 its own, whose peak resident size is taken. Budgets with one plan are run once.
-Rows that the file holds already are kept.
+Rows that the file holds already are kept, if their plan is still the recipe's.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ STAND_INS = {("trunk", "torchvision"): "oxford", ("lte", "torchvision"): "oxford
 def shortened(plan: dict) -> dict:
     """The plan with a step or two a stage, on what is at hand."""
     short = {key: min(2, value) if key.endswith("steps") else value for key, value in plan.items()}
+    short.pop("validate_every", None)  # there is nothing to validate on
     short |= {key: new for (key, old), new in STAND_INS.items() if plan.get(key) == old}
     if "pictures" in plan:  # how many, and their side: SFTGAN makes its own
         made = {"data": "textures", "pictures": (20, plan["pictures"][1])}
@@ -106,16 +107,15 @@ def main() -> None:
     for budget in arguments.budgets:
         for name in arguments.only:
             key = f"{name}, {budget}"
-            if "stages" in rows.get(key, {}):
-                continue
-            plan = shortened(recipe(name).BUDGETS[budget])
-            twin = next((b for b in ("gpu", "paper") if b != budget
-                         and shortened(recipe(name).BUDGETS[b]) == plan
-                         and "stages" in rows.get(f"{name}, {b}", {})), None)  # fmt: skip
-            rows[key] = rows[f"{name}, {twin}"] if twin else measure(name, budget)
+            plan = json.loads(json.dumps(shortened(recipe(name).BUDGETS[budget])))
+            same = (row for k, row in rows.items() if k.startswith(f"{name}, "))
+            row = next((r for r in same if "stages" in r and r.get("plan") == plan), None)
+            rows[key] = row or measure(name, budget) | {"plan": plan}
             table = {"machine": machine(torch.device("cpu")), "threads": 1, "rows": rows}
             write_json(table, arguments.out)
-            print(key, {k: v for k, v in rows[key].items() if k != "stages"}, flush=True)
+            print(
+                key, {k: v for k, v in rows[key].items() if k not in ("stages", "plan")}, flush=True
+            )
 
 
 if __name__ == "__main__":

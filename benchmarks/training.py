@@ -103,15 +103,16 @@ class FileReader:
 
 
 class Watched:
-    """Crops that note when each batch is asked for, and how long it takes."""
+    """Crops that note when each batch is asked for and, if `closely`, how long it takes."""
 
-    def __init__(self, crops: Patches):
-        self.crops, self.asked, self.loading = crops, [], 0.0
+    def __init__(self, crops: Patches, closely: bool):
+        self.crops, self.closely, self.asked, self.loading = crops, closely, [], 0.0
 
     def batch(self, *args) -> dict:
         self.asked.append(now())
         data = self.crops.batch(*args)
-        self.loading += now() - self.asked[-1]
+        if self.closely:
+            self.loading += now() - self.asked[-1]
         return data
 
 
@@ -149,18 +150,25 @@ def bare_steps(model: nn.Module, data: dict[str, Tensor]) -> list[float]:
 
 
 def fit_steps(model: nn.Module, crops: Patches, shares: dict[str, list[float]]) -> list[float]:
-    watched, spent = Watched(crops), {"around": 0.0}
+    """Its steps, and then once more for the shares: a GPU stands still wherever it is timed."""
+
+    def run(closely: bool) -> Watched:
+        watched = Watched(crops, closely)
+        fit(
+            model, L1(), watched, batch=BATCH, patch=PATCH, rate=Constant(1e-4), steps=STEPS + 1,
+            ema=0.999, clip=1.0, validate_every=STEPS + 1,
+        )  # fmt: skip
+        return watched
+
+    times, spent = differences(run(closely=False).asked), {"around": 0.0}
     with (
         added_up(State, "count", spent),  # average, history
         added_up(engine.nn.utils, "get_total_norm", spent),
         added_up(engine.nn.utils, "clip_grads_with_norm_", spent),
     ):
-        fit(
-            model, L1(), watched, batch=BATCH, patch=PATCH, rate=Constant(1e-4), steps=STEPS + 1,
-            ema=0.999, clip=1.0, validate_every=STEPS + 1,
-        )  # fmt: skip
-    times = differences(watched.asked)
-    whole = sum(times) / len(times) * (STEPS + 1)
+        watched = run(closely=True)
+    steps = differences(watched.asked)
+    whole = sum(steps) / len(steps) * (STEPS + 1)
     shares["loader"].append(watched.loading / whole)
     shares["average, clipping, history"].append(spent["around"] / whole)
     return times

@@ -63,6 +63,16 @@ def test_a_later_stage_is_compared_with_its_own_sizes_in_the_plans():
     assert otherwise(record(**same, stages=[first])) == "nothing that the plan tells"
 
 
+def test_a_card_tells_of_another_rate_and_of_a_start_that_is_not_the_papers():
+    plan = {"data": "D", "steps": 9, "rate": 2e-3, "start": "picture", "gan_rate": 1e-4}
+    paper = {"data": "D", "steps": 9, "rate": 1e-4, "gan_rate": 1e-4, "gan_steps": 9}
+    how = {"plan": plan, "paper": {"metrics": {}, "plan": paper}}
+    first = otherwise(record(**how, stages=[{"steps": 9, "plan": ""}]))
+    assert first == "learning rate 0.002 for 0.0001; starts as an enlargement"
+    second = record(**how, stages=[{"steps": 9, "plan": "gan_"}], builds_on=["psnr"])
+    assert otherwise(second) == "9 steps after psnr"
+
+
 def test_a_stage_says_which_sizes_of_the_plans_are_its_own():
     """Also where another's steps are as many: a corner of a cube has a network of its own."""
     plan = {"data": "D", "network": {"blocks": 4}, "ablation": {"blocks": 6}, "batch": 8,

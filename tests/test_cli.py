@@ -206,7 +206,7 @@ def test_train_by_minutes_ends_when_they_are_up(run, tmp_path):
     (record,) = json.loads(run("runs", tmp_path, "--json").stdout)
     assert record["minutes_a_stage"] == minutes
     refused = run("runs", tmp_path, "--collect", tmp_path / "data").stderr
-    assert "run.json is of other minutes or other data than its budget's" in refused
+    assert "run.json is of other minutes, data or sizes than its budget's" in refused
     assert record["stages"][0]["minutes"] >= minutes
     assert record["stages"][0]["steps"] >= 1
 

@@ -56,7 +56,9 @@ def test_all_second_stages_go_on_from_one_start_on_the_same_crops(name, out):
 def test_collect_gathers_records_and_the_weights_that_are_named(out, tmp_path, monkeypatch):
     """What srkit ships of a run: its record beside those from before, its network in float16."""
     first = train("esrgan", "psnr", budget="smoke", out=out)
-    older = [first | {"variant": "after", "budget": "laptop"}, first | {"minutes": -1}]
+    plan = json.loads(json.dumps(esrgan.BUDGETS["laptop"]))
+    other = {"variant": "after", "budget": "laptop", "plan": plan}
+    older = [first | other, first | {"minutes": -1}]
     write_json(older, tmp_path / "runs/esrgan.json")
     runs = Path(shutil.copytree(out / "esrgan" / "smoke", tmp_path / "runs-of-mine"))
     network = create_model("rlfn_tiny_x4")  # smoke's own networks are too small for the zoo
@@ -84,7 +86,7 @@ def test_collect_gathers_records_and_the_weights_that_are_named(out, tmp_path, m
 @pytest.mark.parametrize("name", NAMES)
 def test_plans_of_all_budgets_have_the_same_keys(name):
     """The recipe reads a plan by key; what a budget may lack has a default."""
-    optional = {"validate_every", "lpips", "from_scratch", "losses"}
+    optional = {"validate_every", "lpips", "from_scratch", "losses", "halved_every"}
     plans = recipe(name).BUDGETS.values()
     assert len({frozenset(plan.keys() - optional) for plan in plans}) == 1
 

@@ -11,19 +11,28 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors import safe_open
 from test_checkpoints import KILL_AT, assert_same
 from torch import nn
 from toy import STEPS, Critic, Crops, Enlarger
 
 import srkit
-from srkit import recipes
+from srkit import ledger, recipes
 from srkit.files import sha256
 from srkit.losses import L1
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.objectives import Standard
 from srkit.recipes import rlfn
-from srkit.training.runs import Run, code_version, find_runs, pictures_hash, read_runs, write_json
+from srkit.training.runs import (
+    Run,
+    code_version,
+    find_runs,
+    forget_peaks,
+    pictures_hash,
+    read_runs,
+    write_json,
+)
 from srkit.training.schedules import Halving
 
 
@@ -189,6 +198,22 @@ def test_what_was_asked_for_otherwise_is_refused(tmp_path):
     Run(tmp_path, seed=1, plan={"steps": 4, "tests": ("Set5",)})
     with pytest.raises(ValueError, match=r"asked for otherwise \(differs: plan, seed\): take an"):
         Run(tmp_path, seed=2, plan={"steps": 5, "tests": ("Set5",)})
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    """A lock of the system: it is gone with the process, however that ends."""
+    with (
+        FileLock(tmp_path / "run/lock"),
+        pytest.raises(RuntimeError, match=r"another process trains in .*run: wait for it, or take"),
+    ):
+        two_stages(tmp_path / "run")
+    two_stages(tmp_path / "run")
+
+
+def test_on_a_machine_with_an_idle_gpu_the_peaks_are_forgotten_without_an_error(monkeypatch):
+    """CUDA is asked for its peaks only once it is in use; before that it raises."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    forget_peaks()
 
 
 # recipes
@@ -360,7 +385,7 @@ def test_large_budgets_are_proven_with_what_is_at_hand(name, budget):
     spec.loader.exec_module(benchmark := importlib.util.module_from_spec(spec))
     plan = recipes.recipe(name).BUDGETS[budget]
     short = benchmark.shortened(plan)
-    assert short.keys() >= plan.keys()
+    assert short.keys() >= plan.keys() - {"validate_every"}
     assert not {"torchvision", "given"} & {v for v in short.values() if isinstance(v, str)}
     for key, steps in plan.items():
         if key.endswith("steps"):
@@ -393,6 +418,22 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
         write_json({"a": object()}, path)
     assert json.loads(path.read_text()) == {"a": [1.5, None]}
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_the_recorded_runs_followed_the_plan_that_their_budget_has_now(name):
+    """Or the ledger would compare runs of two plans as one experiment."""
+    assert [r["variant"] for r in ledger.records(name) if not recipes.follows_plan(r)] == []
+
+
+def test_gathering_runs_leaves_those_of_an_older_plan_behind(toy_recipe, tmp_path):
+    recipes.train("toy", budget="smoke", out=tmp_path / "runs", device="cpu")
+    recipes.collect(tmp_path / "runs", tmp_path / "data")
+    path = tmp_path / "data/runs/toy.json"
+    records = json.loads(path.read_text())
+    write_json([r | {"seed": 1, "plan": r["plan"] | {"steps": 99}} for r in records], path)
+    recipes.collect(tmp_path / "runs", tmp_path / "data")
+    assert json.loads(path.read_text()) == records
 
 
 def test_recorded_runs_that_are_not_shipped_are_told():

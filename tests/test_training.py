@@ -18,11 +18,14 @@ from torch import nn
 from torch.nn import functional as F
 from toy import Critic, Crops, Enlarger, gradients, train
 
+from srkit.datasets import procedural
 from srkit.datasets.patches import Patches
+from srkit.images import to_8bit
 from srkit.losses import L1, MSE
 from srkit.losses.adversarial import Adversarial, CriticGate
 from srkit.losses.objectives import Standard, Wasserstein
 from srkit.losses.terms import Term
+from srkit.models.srresnet import MSRResNet
 from srkit.training.adversarial import critic_step
 from srkit.training.fit import adam, fit
 from srkit.training.runs import find_runs
@@ -330,10 +333,16 @@ def test_an_untrained_generator_is_refused():
     learn(black, Crops(), adversarial(), steps=2, from_scratch=True)
 
 
+def test_a_generator_that_begins_as_a_bilinear_enlargement_is_refused_too():
+    crops = Patches([to_8bit(image) for image in procedural.pictures(2, 64, seed=0)], 2)
+    with pytest.raises(ValueError, match=r"dB on its first batch, where bicubic gives"):
+        learn(MSRResNet(2, channels=8, blocks=1), crops, adversarial(), steps=2)
+
+
 def test_a_trained_generator_may_meet_a_critic(flat):
     torch.manual_seed(0)
     model = Enlarger()
-    learn(model, Crops(), steps=60, rate=Constant(5e-3), batch=4)
+    learn(model, Crops(), steps=400, rate=Constant(1e-2), batch=4)
     learn(model, Crops(), adversarial(), steps=2)
 
 

@@ -81,6 +81,7 @@ class Patches:
             self.hr.append(self._plane(height, width))
             for r, planes in self.lr.items():
                 planes.append(self._plane(height // r, width // r))
+        self.smallest = {r: min(min(p[1:]) for p in planes) for r, planes in self.lr.items()}
         device = torch.device(device)
         if store is None:
             _check_room(self.nbytes, device)
@@ -125,10 +126,10 @@ class Patches:
         elif scale is None:
             scale = self.scales[int(torch.rand((), generator=rng) * len(self.scales))]
         planes = self.lr[scale]
-        smallest = min(min(plane.height, plane.width) for plane in planes)
-        if size > smallest:
+        if size > self.smallest[scale]:
             raise ValueError(
-                f"crops of {size} px are larger than the smallest LR picture ({smallest} px): "
+                f"crops of {size} px are larger than the smallest LR picture "
+                f"({self.smallest[scale]} px): "
                 "take smaller crops or larger pictures"
             )
         draws = []

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from importlib import import_module
@@ -154,16 +154,16 @@ def collect(
     """Gather finished runs under `out` for srkit's own data folder; returns what was written.
 
     DATA/runs/NAME.json gets their records, in the order of the recipe's variants and beside those
-    of other runs that it holds. weights: variants whose network of seed 0 goes along in float16,
-    as `recorded` reads it. Raises ValueError for a run with minutes or data of its own.
+    of other runs that it holds; of these it loses what another plan was followed in than the
+    budget's is now. weights: variants whose network of seed 0 goes along in float16, as `recorded`
+    reads it. Raises ValueError for a run with minutes, data or a plan of its own.
     """
     found: dict[str, dict[tuple, tuple[dict, Path]]] = {}
     for path in Path(out).rglob("run.json"):
         record = json.loads(path.read_text())
-        own = recipe(record["recipe"]).BUDGETS[record["budget"]]["data"]
-        if record["minutes_a_stage"] is not None or record["plan"]["data"] != own:
+        if record["minutes_a_stage"] is not None or not follows_plan(record):
             raise ValueError(
-                f"{path} is of other minutes or other data than its budget's: "
+                f"{path} is of other minutes, data or sizes than its budget's: "
                 "such a run does not stand for the budget, keep it in a folder of its own"
             )
         key = (record["variant"], record["budget"], record["seed"])
@@ -175,7 +175,8 @@ def collect(
     for name, runs in found.items():
         target, order = Path(data) / f"runs/{name}.json", list(recipe(name).VARIANTS)
         before = json.loads(target.read_text()) if target.exists() else []
-        records = {(r["variant"], r["budget"], r["seed"]): r for r in before}
+        kept = filter(follows_plan, before)
+        records = {(r["variant"], r["budget"], r["seed"]): r for r in kept}
         records |= {key: record for key, (record, _) in runs.items()}
         write_json(
             [records[k] for k in sorted(records, key=lambda k: (order.index(k[0]), k))], target
@@ -189,6 +190,12 @@ def collect(
                 provenance = {key: record[key] for key in said}
                 save_weights(model, written[-1], provenance=provenance, dtype=torch.float16)
     return written
+
+
+def follows_plan(record: Mapping) -> bool:
+    """Whether a run had the plan that its recipe has for that budget now."""
+    plan = recipe(record["recipe"]).BUDGETS[record["budget"]]
+    return record["plan"] == json.loads(json.dumps(plan))
 
 
 def _weights_file(name: str, variant: str, budget: str) -> str:

@@ -10,8 +10,9 @@ loss: E squared error, P perceptual, A adversarial, T texture, and what their le
     srkit reproduce enhancenet                everything below, and the cards
 
 Differs: all others start from the weights of E, as the adversarial ones do in the paper, because
-losses of features are slow to teach what squared error teaches fast; E's rate is halved after each
-fifth. The paper's critic pauses when it gets too good (`losses.adversarial.CriticGate`); here not.
+losses of features are slow to teach what squared error teaches fast; but for `paper`, E's rate is
+halved after each fifth. The paper's critic pauses when it gets too good
+(`losses.adversarial.CriticGate`); here not.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ BUDGETS = {
         "data": "MSCOCO", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford",
         "network": {"channels": 64, "blocks": 10}, "critic": (32, 64, 128, 256, 512),
-        "steps": 500_000, "batch": 16, "patch": 32, "rate": 1e-4,
+        "steps": 500_000, "batch": 16, "patch": 32, "rate": 1e-4, "halved_every": 1.0,
         "turn_steps": 500_000, "turn_patch": 32, "turn_rate": 1e-4,
         "losses": {  # the supplement's Table 2
             "pat": {"perceptual": 1, "adversarial": 2, "texture": 1},
@@ -96,7 +97,8 @@ def network(run: RecipeRun) -> EnhanceNet:
 def e(run: RecipeRun) -> nn.Module:
     """Squared error, from random weights."""
     model = run.build(partial(network, run))
-    run.fit(model, MSE(), run.crops(SCALE), rate=Halving(run.plan["rate"], every=0.2))
+    rate = Halving(run.plan["rate"], every=run.plan.get("halved_every", 0.2))
+    run.fit(model, MSE(), run.crops(SCALE), rate=rate)
     return model
 
 

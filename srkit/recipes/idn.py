@@ -7,7 +7,8 @@ steps of MSE on crops of 39. x3 and x4 start from another scale's weights, which
 Differs: Berkeley's pictures alone and not scaled, LR in 8 bits. The rate of the MSE stage is not
 known: here a tenth of the first. Weight decay 1e-4 stands beside a loss that their Caffe sums over
 the patch; beside a mean it would be 3e-8, and is left out. The small budgets start "picture", see
-`srkit.training.starts`, warm up, and halve the rate after each fifth.
+`srkit.training.starts`, warm up, and halve the rate after each fifth; but for `paper`, all
+parameters learn at one rate.
 
     srkit train idn                           L1, then MSE
     srkit train idn --variant plain           nothing set aside (compare with --variant L1)

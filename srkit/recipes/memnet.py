@@ -120,7 +120,7 @@ def train(run: RecipeRun, **ablation: int) -> nn.Module:
     crops, loss = Mixed(run.crops(SCALES)), Supervision()
     if "rates" not in run.plan:
         if run.plan["start"] == "picture":
-            hush(model.out, quiet=0.01)  # what comes in has variance 1, by its batch norm
+            begin_as_bicubic(model)
         rate = Warmup(Halving(run.plan["rate"], every=0.2), run.plan["warmup"])
         run.fit(model, loss, crops, rate=rate, clip=1.0, forward=every_picture)
     else:
@@ -131,6 +131,11 @@ def train(run: RecipeRun, **ablation: int) -> nn.Module:
             run.fit(model, 31**2 / 2 * loss, crops, forward=every_picture, **how)
     run.validate_at(model, SCALES)
     return model
+
+
+def begin_as_bicubic(model: MemNet) -> None:
+    """The start "picture": little is added. What `out` reads has variance 1, by its batch norm."""
+    hush(model.out, quiet=0.01)
 
 
 def sgd(model: nn.Module) -> torch.optim.SGD:

@@ -94,10 +94,15 @@ def train(
 ) -> nn.Module:
     model = run.build(lambda: RCAN(SCALE, **network))
     if start == "picture":
-        hand_through(model.head[0], [model.body[-1]], with_factors(model.tail))
+        begin_as_enlargement(model)
     rate = Warmup(Halving(run.plan["rate"], every), run.plan["warmup"])
     run.fit(model, L1(), run.crops(SCALE), rate=rate, stage=stage)
     return model
+
+
+def begin_as_enlargement(model: RCAN) -> None:
+    """The start "picture", through the long skip."""
+    hand_through(model.head[0], [model.body[-1]], with_factors(model.tail))
 
 
 CORNERS = ("none", "LSC", "SSC", "LSC+SSC", "CA", "CA+LSC", "CA+SSC", "CA+LSC+SSC")

@@ -88,10 +88,15 @@ def corner(run: RecipeRun, parts: str) -> nn.Module:
 def train(run: RecipeRun, network: dict, every: float = 0.2, stage: str = "") -> nn.Module:
     model = run.build(lambda: RDN(SCALE, **network))
     if run.plan["start"] == "picture":
-        hand_through(model.SFENet1, [model.GFF[1]], with_factors(model.UPNet))
+        begin_as_enlargement(model)
     rate = Warmup(Halving(run.plan["rate"], every), run.plan["warmup"])
     run.fit(model, L1(), run.crops(SCALE), rate=rate, stage=stage)
     return model
+
+
+def begin_as_enlargement(model: RDN) -> None:
+    """The start "picture", through the sum with the first features."""
+    hand_through(model.SFENet1, [model.GFF[1]], with_factors(model.UPNet))
 
 
 CORNERS = ("none", "CM", "LRL", "GFF", "CM+LRL", "CM+GFF", "LRL+GFF", "CM+LRL+GFF")

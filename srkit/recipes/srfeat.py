@@ -16,8 +16,8 @@ The critic of features of "places" judges each place, as the authors' other one;
 looks at a layer before content's.
 Differs: values outside [0, 1] are not clipped before VGG-19, which would leave them no gradient.
 Generators step before critics, Adam's epsilon is 1e-8 (theirs 1e-10), no crops of pictures at half
-their size. The small budgets start "picture", see `srkit.training.starts`, warm up, and halve the
-first stage's rate after each fifth.
+their size. But for `paper`, the first stage's rate is halved after each fifth; the small budgets
+start "picture", see `srkit.training.starts`, and warm up.
 """
 
 from __future__ import annotations

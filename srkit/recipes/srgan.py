@@ -12,7 +12,8 @@ First squared error at 1e-4, 1e6 updates; from there squared error of VGG-19's f
 Every other variant goes on from the weights of "mse", on the same crops, with another loss;
 "mse-on" keeps to squared error. The small budgets train MSRResNet, which is SRResNet without batch
 norm and with a bilinear shortcut: in minutes the paper's network gets less far ("srresnet").
-Differs: the rate of the first stage is halved after each fifth; short runs need that.
+Differs: but for `paper`, the rate of the first stage is halved after each fifth; short runs need
+that.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ BUDGETS = {
         "validate_every": 5000, "trunk": "oxford", "unit": 12.75,
         "generator": "srresnet", "network": {"channels": 64, "blocks": 16},
         "critic": {"channels": 64, "hidden": 1024},
-        "steps": 1_000_000, "batch": 16, "patch": 24, "rate": 1e-4,
+        "steps": 1_000_000, "batch": 16, "patch": 24, "rate": 1e-4, "halved_every": 1.0,
         "turn_steps": 200_000, "turn_patch": 24, "turn_rate": 1e-4,
         # of the loss as published: squared error 4 times that of [0, 1], TV from sum to mean
         "losses": {
@@ -140,7 +141,8 @@ def srresnet(run: RecipeRun) -> SRResNet:
 def first(run: RecipeRun, make: Callable[[RecipeRun], nn.Module]) -> nn.Module:
     """Squared error, from random weights."""
     model = run.build(partial(make, run))
-    run.fit(model, MSE(), run.crops(SCALE), rate=Halving(run.plan["rate"], every=0.2))
+    rate = Halving(run.plan["rate"], every=run.plan.get("halved_every", 0.2))
+    run.fit(model, MSE(), run.crops(SCALE), rate=rate)
     return model
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from srkit.losses.terms import Term
 from srkit.processes import mean
+from srkit.resize import imresize
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -63,11 +63,10 @@ def average_gradients(module: nn.Module) -> None:
 
 def refuse_untrained(sr: Tensor, hr: Tensor, lr: Tensor) -> None:
     """An adversarial stage starts from a trained generator: better, at least, than no network."""
-    plain = F.interpolate(lr.float(), size=hr.shape[-2:], mode="nearest")
+    plain = imresize(lr.float(), size=hr.shape[-2:])
     own, bar = (-10 * (x.detach().float() - hr).square().mean().log10() for x in (sr, plain))
     if not own > bar:
         raise ValueError(
-            f"this generator is not trained: {own:.1f} dB on its first batch, where repeating "
-            f"pixels gives {bar:.1f}. Train it with a pixel loss first; from_scratch=True does "
-            "without"
+            f"this generator is not trained: {own:.1f} dB on its first batch, where bicubic gives "
+            f"{bar:.1f}. Train it with a pixel loss first; from_scratch=True does without"
         )

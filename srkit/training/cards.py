@@ -120,6 +120,11 @@ def otherwise(record: Mapping) -> str:
         full = paper.get(f"{prefix or ''}{key}", paper.get(key))
         if key in stage and full not in (None, stage[key]):
             parts += [f"{stage[key]:,} of {full:,} {what}"]
+    own, full = (p.get(f"{prefix or ''}rate") for p in (plan, paper))
+    if own and full and own != full:
+        parts += [f"learning rate {own:g} for {full:g}"]
+    if plan.get("start", "random") != paper.get("start", "random") and not after:
+        parts += ["starts as an enlargement"]
     return "; ".join(parts) or "nothing that the plan tells"
 
 

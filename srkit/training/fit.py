@@ -115,9 +115,9 @@ def fit(
     weighing = loss.balance if isinstance(loss.balance, nn.Module) else nn.Module()
     optimizer = optimizer or adam(nn.ModuleList([model, weighing]))
     critics = {label: term for label, term in loss.terms.items() if hasattr(term, "critic_loss")}
-    for term in critics.values():  # in all processes the same: what they draw, and what they are
-        if getattr(term, "rng", 0) is None:
-            term.rng = torch.Generator().manual_seed(seed)
+    for module in loss.modules():  # in all processes the same: what they draw, and what they are
+        if getattr(module, "rng", 0) is None:
+            module.rng = torch.Generator().manual_seed(seed)
     spread(loss)
     for module in (model, *(term.critic for term in critics.values())):
         share_batch_norm(module.train())

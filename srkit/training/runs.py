@@ -6,13 +6,14 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 import srkit
@@ -101,7 +102,7 @@ class Run:
         Each stage has crops of its own: the seed of stage k is 1000 seed + k.
         """
         k = len(self.stages)
-        with self._log() as log:
+        with self._alone(), self._log() as log:
             history = fit(
                 model,
                 loss,
@@ -186,6 +187,7 @@ class Run:
         write_json(record, self.folder / "run.json")
         for stage in self.folder.glob("stage-*"):
             shutil.rmtree(stage)
+        (self.folder / "lock").unlink(missing_ok=True)
 
     def load(self, model: nn.Module) -> nn.Module:
         """The finished run's weights, into a network of its kind."""
@@ -199,6 +201,24 @@ class Run:
             before = sum(stage["steps"] for stage in self.stages)
             for name, value in rows[-1].items():
                 log.add_scalar(name, value, before + rows[-1]["step"])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two trainings in one folder would spoil each other's checkpoints."""
+        if not self._processes.is_main_process:
+            yield
+            return
+        lock = FileLock(self.folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RuntimeError(
+                f"another process trains in {self.folder}: wait for it, or take another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _log(self) -> AbstractContextManager[SummaryWriter | None]:
         """For TensorBoard, if asked for, a stage: the first process's, closed however it ends."""
@@ -288,8 +308,9 @@ def forget_peaks() -> None:
     """The peaks are from now on; where the system can't forget, they remain the process's."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM falls to what is held now
-    for k in range(torch.cuda.device_count()):
-        torch.cuda.reset_peak_memory_stats(k)
+    if torch.cuda.is_initialized():  # or there is nothing to forget yet, and CUDA says so loudly
+        for k in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(k)
 
 
 def write_json(value: object, path: Path) -> None:

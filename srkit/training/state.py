@@ -140,6 +140,7 @@ class State:
         """A checkpoint, if there is a folder for it."""
         self._read()
         self._tick()
+        self.sums = {name: mean(value) for name, value in self.sums.items()}  # of all processes
         if self.folder and accelerator.is_main_process:
             checkpoints.save(self.folder, self.step, self._snapshot())
         self.saved = self.step
@@ -213,7 +214,8 @@ class State:
         self.saved = self.step
         for generator, state in zip(self.generators, saved["rng"], strict=True):
             generator.set_state(state)
-        torch.set_rng_state(saved["torch_rng"])
+        if part()[0] == 0:  # whose state it is; others have their own seed
+            torch.set_rng_state(saved["torch_rng"])
 
     def _loss_state(self) -> dict[str, Tensor]:
         """Its critics, and what its balance has learned; the extractors never change (80 MB)."""
