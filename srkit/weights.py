@@ -167,11 +167,13 @@ def _signature(entry: Entry) -> dict[str, torch.Size]:
 def _chosen(fits: list[Entry], metadata: dict[str, str], path: str | PathLike) -> Entry:
     """Of networks that share all names and shapes, the one that the file is for.
 
-    srkit's files say it in the header, the authors' are known by their hash; else the first is
-    taken with a warning (IDN's weights for x4 would fit its network for x2).
+    srkit's files say it in the header (those of a training the scale alone), the authors' are
+    known by their hash; else the first is taken with a warning (IDN's weights for x4 would fit its
+    network for x2).
     """
     named = [entry for entry in fits if entry.name == metadata.get("name")]
-    if named or len(fits) == 1:
+    named = named or [entry for entry in fits if str(entry.scale) == metadata.get("scale")]
+    if len(named) == 1 or len(fits) == 1:
         return (named or fits)[0]
     seen = files.sha256(path)
     known = [e for e in fits if "official" in e.weights and e.weights["official"].sha256 == seen]

@@ -18,6 +18,7 @@ from torch import nn
 import srkit
 from srkit import files, weights
 from srkit.models.esrgan import rename_keys
+from srkit.models.memnet import MemNet
 from srkit.models.zoo import ZOO, Weights, model_info
 from srkit.weights import create_model, load_checkpoint, load_weights, save_weights
 
@@ -259,6 +260,14 @@ def test_the_statistics_of_memnet_s_caffe_layers_are_divided_by_their_factor(rng
     broken = memnet_caffe(state, 4) | {"conv02_03_a.weight": torch.zeros(32, 32, 3, 3)}
     with pytest.raises(ValueError, match="conv02_01_a and its recursions should share one weight"):
         model.from_authors(broken, 4)
+
+
+def test_a_trained_network_for_several_scales_has_the_one_of_its_header(tmp_path, recwarn):
+    path = tmp_path / "a.safetensors"
+    for scale in (2, 3, 4):
+        save_weights(MemNet(scale, channels=32, blocks=3, recursions=3), path)
+        assert load_checkpoint(path).scale == scale
+    assert not recwarn.list
 
 
 def test_batch_norms_without_counters_start_at_zero(tmp_path):

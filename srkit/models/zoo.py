@@ -227,6 +227,7 @@ def msrn_weights(name: str, psnr: dict[str, float]) -> dict[str, Weights]:
 
 
 MEMNET_TINY = {"channels": 32, "blocks": 3, "recursions": 3}
+DBPN_TINY = {"channels": 18, "features": 64, "stages": 3}
 DBPN_SS = {"channels": 18, "features": 64, "stages": 2, "dense": False, "colours": 1}
 DBPN_S = {"channels": 32, "features": 128, "stages": 2, "dense": False, "colours": 1}
 RDN_A = {"growth": 32, "blocks": 20, "layers": 6}
@@ -335,6 +336,7 @@ ZOO: tuple[Entry, ...] = (
     Entry("dbpn_s", 2, DBPN, 337_548, DBPN_PAPER, DBPN_S),
     Entry("dbpn_s", 4, DBPN, 595_596, DBPN_PAPER, DBPN_S),
     Entry("dbpn_s", 8, DBPN, 1_332_876, DBPN_PAPER, DBPN_S),
+    Entry("ddbpn_tiny", 4, DBPN, 317_084, DBPN_PAPER, DBPN_TINY),
     Entry("ddbpn", 2, DBPN, 5_953_526, DBPN_PAPER),
     Entry("ddbpn", 4, DBPN, 10_426_358, DBPN_PAPER),
     Entry("ddbpn", 8, DBPN, 23_205_878, DBPN_PAPER),
@@ -426,6 +428,9 @@ ZOO: tuple[Entry, ...] = (
     Entry("carn_m", 2, CARN, 257_051, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 37.68})),
     Entry("carn_m", 3, CARN, 303_451, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 34.06})),
     Entry("carn_m", 4, CARN, 294_171, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 31.88})),
+    Entry("carn_tiny", 2, CARN, 136_947, CARN_PAPER, {"channels": 24}),
+    Entry("carn_tiny", 3, CARN, 162_987, CARN_PAPER, {"channels": 24}),
+    Entry("carn_tiny", 4, CARN, 157_779, CARN_PAPER, {"channels": 24}),
     Entry("carn_small", 2, CARN, 242_491, CARN_PAPER, {"channels": 32}),
     Entry("carn_small", 4, CARN, 279_483, CARN_PAPER, {"channels": 32}),
     Entry("carn_m_small", 2, CARN, 65_563, CARN_PAPER, {"channels": 32, **CARN_M}),

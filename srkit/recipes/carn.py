@@ -27,6 +27,7 @@ from srkit.training.schedules import Halving, Multistep, Warmup
 from srkit.training.starts import carry, hand_through, with_factors
 
 SCALES = (2, 3, 4)
+SCALE = SCALES[-1]  # what is validated
 
 BUDGETS = {
     "smoke": {

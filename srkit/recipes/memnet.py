@@ -33,6 +33,7 @@ from srkit.training.schedules import Constant, Halving, Warmup
 from srkit.training.starts import hush
 
 SCALES = (2, 3, 4)
+SCALE = SCALES[-1]  # what is validated
 
 # Adam at `rate`; where there are `rates`, the paper's SGD, an equal part of `steps` at each.
 BUDGETS = {
@@ -94,7 +95,7 @@ class Mixed:
     def batch(
         self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
     ) -> dict[str, Tensor]:
-        side, cut = SCALES[-1] * size, []
+        side, cut = SCALE * size, []
         if any(side % r for r in SCALES):
             raise ValueError(
                 f"crops of {size} px are {side} px at x4, not so at x3: take a multiple of 3"
@@ -116,7 +117,7 @@ def every_picture(network: nn.Module, data: dict) -> tuple[Tensor, dict[str, Ten
 
 def train(run: RecipeRun, **ablation: int) -> nn.Module:
     """One network for all scales."""
-    model = run.build(lambda: MemNet(SCALES[-1], **run.plan["network"] | ablation))
+    model = run.build(lambda: MemNet(SCALE, **run.plan["network"] | ablation))
     crops, loss = Mixed(run.crops(SCALES)), Supervision()
     if "rates" not in run.plan:
         if run.plan["start"] == "picture":
