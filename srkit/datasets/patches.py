@@ -95,20 +95,13 @@ class Patches:
         self.pixels = pixels if device.type == "cpu" else torch.from_numpy(pixels).to(device)
 
     def batch(
-        self,
-        count: int,
-        size: int,
-        rng: torch.Generator,
-        part: tuple[int, int] = (0, 1),
-        *,
-        scale: int | None = None,
+        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
     ) -> dict[str, Tensor | int]:
         """`count` crops: "lr" (B, 3, size, size) and "hr" r times that size in [0, 1], and "scale".
 
-        `part` (i, n): of the crops that `rng` decides on, the i-th of n equal shares. scale: of
-        several this one, not drawn.
+        `part` (i, n): of the crops that `rng` decides on, the i-th of n equal shares.
         """
-        scale, draws = self.draw(count, size, rng, part, scale=scale)
+        scale, draws = self.draw(count, size, rng, part)
         return self.cut(draws, size, scale)
 
     def draw(
@@ -120,7 +113,7 @@ class Patches:
         *,
         scale: int | None = None,
     ) -> tuple[int, list[Draw]]:
-        """The scale, and the places, of a batch."""
+        """The scale, drawn unless it is given, and the places of a batch."""
         if scale is None and len(self.scales) == 1:
             scale = self.scales[0]
         elif scale is None:

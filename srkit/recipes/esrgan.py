@@ -32,7 +32,7 @@ from srkit.models.srresnet import SRResNet
 from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
 from srkit.training.schedules import Constant, Halving, Multistep, Warmup
-from srkit.training.starts import hand_through
+from srkit.training.starts import hand_through, hush, with_factors
 
 SCALE = 4
 
@@ -111,10 +111,10 @@ def begin_as_enlargement(model: nn.Module) -> None:
         tail = (model.upconv1, model.upconv2, model.HRconv, model.conv_last)
         hand_through(model.conv_first, [model.trunk_conv], [(layer, 1) for layer in tail])
         return
-    *doublings, last = (layer for layer in model.tail if isinstance(layer, nn.Conv2d))
     body, norm = model.body[-2:]
-    hand_through(model.head[0], [body], [*((layer, 2) for layer in doublings), (last, 1)])
-    norm.weight.mul_(0.01)  # whatever comes in, it goes out with variance 1 times this
+    hand_through(model.head[0], [body], with_factors(model.tail))
+    hush(norm, quiet=0.01)  # whatever comes in, it goes out with variance 1 times the slope's
+    last = model.tail[-1]
     last.weight.mul_(2)  # SRResNet's HR is in [-1, 1]
     last.bias.sub_(1)
 
