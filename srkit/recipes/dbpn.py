@@ -96,15 +96,19 @@ def train(run: RecipeRun, network: dict) -> nn.Module:
 
 
 def begin_as_enlargement(model: DBPN) -> None:
-    """The start "picture": the first channels carry it through all units, whose errors are low."""
+    """The start "picture": the first channels carry it through all units.
+
+    Their way back carries it too, so that the error which is fed back begins as one (the picture's
+    detail, or nothing), not as noise as large as the picture.
+    """
     units = [layer for layer in model.modules() if isinstance(layer, Unit)]
     output = model.output_conv.conv
     hush(output)
     ways = [model.feat0.conv, model.feat1.conv, output]
     for unit in units:
-        there, _, again = (layer[0] for name, layer in unit.named_children() if name != "conv")
-        hush(again)
-        ways += [there, *([unit.conv.conv] if hasattr(unit, "conv") else [])]
+        there, back, again = (layer[0] for name, layer in unit.named_children() if name != "conv")
+        hush(again, quiet=0.03)
+        ways += [there, back, *([unit.conv.conv] if hasattr(unit, "conv") else [])]
     for way in ways:
         carry(way, channels=model.colours, others=float(way is output))
 
