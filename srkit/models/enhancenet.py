@@ -119,7 +119,9 @@ class Discriminator(nn.Module):
     """HR or SR crop (B, 3, size, size) in [0, 1] -> logits (B, 1); positive means "real".
 
     For each width two 3x3 convolutions, the second of stride 2; then 1024 and 1 units. LeakyReLU
-    0.2, no batch norm. The paper's: size 128, widths 32 to 512.
+    0.2, no batch norm. The paper's: size 128, widths 32 to 512. Weights start as He et al.'s, which
+    keep the size of what comes through; PyTorch's own leave of it, after so many layers without a
+    norm, a ten-thousandth, and such a critic takes a training to wake up.
     """
 
     def __init__(self, size: int = 128, channels: tuple[int, ...] = (32, 64, 128, 256, 512)):
@@ -139,6 +141,10 @@ class Discriminator(nn.Module):
         self.classifier = nn.Sequential(
             nn.Flatten(), nn.Linear(cin * grid**2, 1024), nn.LeakyReLU(0.2), nn.Linear(1024, 1)
         )
+        for layer in self.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(layer.weight, 0.2)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         check_judged(image, "EnhanceNet's discriminator", size=self.size)

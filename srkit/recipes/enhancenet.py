@@ -79,13 +79,13 @@ PAPER = {
 }
 
 # Weights of the terms; those of layers are the paper's, in srkit.losses. The adversarial ones let a
-# young critic pull half as hard at E's weights as the rest of the loss does; the paper's, ten times
-# as large, are for trainings a thousand times as long.
+# critic that has learned nothing yet pull at E's weights about a fifth as hard as the rest of
+# the loss; the paper's, at least three times as large, are for trainings a thousand times as long.
 LOSSES: dict[str, dict[str, float]] = {
-    "pat": {"perceptual": 1, "adversarial": 0.2, "texture": 1},
+    "pat": {"perceptual": 1, "adversarial": 0.6, "texture": 1},
     "p": {"perceptual": 1},
-    "ea": {"squared error": 1, "adversarial": 4e-4},
-    "pa": {"perceptual": 1, "adversarial": 0.1},
+    "ea": {"squared error": 1, "adversarial": 2e-3},
+    "pa": {"perceptual": 1, "adversarial": 0.3},
 }
 PATCH = 16  # of texture, in pixels of a layer's features
 

@@ -65,7 +65,8 @@ BUDGETS = {
         "lte": "random", "warmup": 0.03, "start": "picture", "critic": 2,
         "steps": 2, "batch": 2, "patch": 16, "rate": 1e-3, "halved_every": 0.2,
         "weights": {"perceptual": 1e-2, "transferal": 1e-2, "adversarial": 1e-3},
-        "gan_steps": 2, "gan_patch": 16, "gan_rate": 1e-4, "critic_rate": 1e-4,
+        "gan_steps": 2, "gan_patch": 16, "gan_rate": 1e-4, "gan_halved_every": 0.2,
+        "critic_rate": 1e-4,
         "from_scratch": True,
     },
     "laptop": {
@@ -76,7 +77,8 @@ BUDGETS = {
         "lte": "random", "warmup": 0.03, "start": "picture", "critic": 8,
         "steps": 900, "batch": 4, "patch": 24, "rate": 1e-3, "halved_every": 0.2,
         "weights": {"perceptual": 0.1, "transferal": 1.0, "adversarial": 2.5e-3},
-        "gan_steps": 400, "gan_patch": 16, "gan_rate": 2e-4, "critic_rate": 2e-4,
+        "gan_steps": 400, "gan_patch": 16, "gan_rate": 2e-4, "gan_halved_every": 0.2,
+        "critic_rate": 2e-4,
     },
     "gpu": {
         "data": "DIV2K_train", "level": "L1", "tests": (*LIKENESS, *PHOTOGRAPHS),
@@ -84,7 +86,8 @@ BUDGETS = {
         "lte": "oxford", "warmup": 0, "start": "random", "critic": 32,
         "steps": 20_000, "batch": 9, "patch": 40, "rate": 1e-4, "halved_every": 0.5,
         "weights": {"perceptual": 0.1, "transferal": 0.1, "adversarial": 1e-3},
-        "gan_steps": 8000, "gan_patch": 40, "gan_rate": 1e-4, "critic_rate": 1e-4,
+        "gan_steps": 8000, "gan_patch": 40, "gan_rate": 1e-4, "gan_halved_every": 1.0,
+        "critic_rate": 1e-4,
     },
     "paper": {
         "data": "CUFED", "level": "given",
@@ -94,7 +97,8 @@ BUDGETS = {
         "lte": "torchvision", "warmup": 0, "start": "random", "critic": 32,
         "steps": 263_800, "batch": 9, "patch": 40, "rate": 1e-4, "halved_every": 1.0,
         "weights": {"perceptual": 1e-2, "transferal": 1e-2, "adversarial": 1e-3},
-        "gan_steps": 65_950, "gan_patch": 40, "gan_rate": 1e-4, "critic_rate": 1e-4,
+        "gan_steps": 65_950, "gan_patch": 40, "gan_rate": 1e-4, "gan_halved_every": 1.0,
+        "critic_rate": 1e-4,
     },
 }  # fmt: skip
 
@@ -154,7 +158,7 @@ def with_all_losses(run: RecipeRun, without: str | None = None) -> nn.Module:
         model,
         2 * L1() + Sum(weighed),
         crops(run),
-        rate=Constant(plan["gan_rate"]),
+        rate=Halving(plan["gan_rate"], every=plan["gan_halved_every"]),
         forward=by_reference if without == "transferal" else with_textures,
         optimizer=optimizer(run, model),
         critic_optimizer=partial(adam, betas=(0.0, 0.9)),
