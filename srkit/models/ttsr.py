@@ -409,7 +409,8 @@ class Discriminator(nn.Module):
     """Picture (B, 3, size, size) -> how real (B, 1), no sigmoid: a WGAN-GP critic.
 
     Ten 3x3 convolutions, every second of stride 2, and two linear layers; LeakyReLU 0.2. Fed
-    [0, 1] here, [-1, 1] inside.
+    [0, 1] here, [-1, 1] inside. Weights start as He et al.'s: by PyTorch's own a millionth of a
+    picture would come through.
     """
 
     def __init__(self, *, size: int = 160, width: int = 32):
@@ -424,6 +425,9 @@ class Discriminator(nn.Module):
             cin = cout
         self.fc1 = nn.Linear(cin * (size // 32) ** 2, 1024)
         self.fc2 = nn.Linear(1024, 1)
+        for layer in self.children():
+            nn.init.kaiming_normal_(layer.weight, 0.2)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         check_judged(x, "TTSR's discriminator", size=self.size)

@@ -56,8 +56,9 @@ PHOTOGRAPHS = tuple(f"CUFED5/001 {which}" for which in (1, 2, 3, 4, 5, "self"))
 # starts from. start "picture": see `srkit.training.starts`. The second phase (`gan_`) has a length
 # and crops of its own, for VGG-19 and the critic cost as much again. weights, beside L1 of weight
 # 2: where Oxford's VGG-19 stands in for torchvision's, features are in units in which they have an
-# rms of 1, and perceptual pulls a third as hard at the weights of "rec" as L1; adversarial keeps
-# its proportion to L1, whose gradient at a pixel shrinks with the crop and the critic's does not.
+# rms of 1, and a perceptual weight of 0.1 pulls a third as hard at the weights of "rec" as L1. The
+# small critic gets more to say than in proportion, and perceptual less: in so few steps the latter
+# would draw its own grid, the poolings', over whatever is flat.
 BUDGETS = {
     "smoke": {
         "data": "procedural", "level": "L1", "tests": (), "trunk": "random",
@@ -76,8 +77,8 @@ BUDGETS = {
         "network": {"channels": 24, "blocks": (2, 2, 1, 1), "textures": (16, 32, 64)},
         "lte": "random", "warmup": 0.03, "start": "picture", "critic": 8,
         "steps": 900, "batch": 4, "patch": 24, "rate": 1e-3, "halved_every": 0.2,
-        "weights": {"perceptual": 0.1, "transferal": 1.0, "adversarial": 2.5e-3},
-        "gan_steps": 400, "gan_patch": 16, "gan_rate": 2e-4, "gan_halved_every": 0.2,
+        "weights": {"perceptual": 0.03, "transferal": 1.0, "adversarial": 1e-2},
+        "gan_steps": 400, "gan_patch": 16, "gan_rate": 4e-4, "gan_halved_every": 0.2,
         "critic_rate": 2e-4,
     },
     "gpu": {
