@@ -5,7 +5,8 @@
 Each recipe's first variant runs with the plan of that budget, but a step or two a stage, BSDS400
 for pictures that may not be at hand (larger ones, train/hires or drawn, where crops are larger),
 Oxford's VGG-19 for torchvision's, made references for given ones, and no test sets; in a process of
-its own, whose peak resident size is taken. Budgets with one plan are run once.
+its own, whose peak resident size is taken, on one thread, by whose own time a step is told: other
+programs beside it hardly change that. Budgets with one plan are run once.
 Rows that the file holds already are kept, if their plan is still the recipe's.
 """
 
@@ -72,7 +73,8 @@ def child(name: str, budget: str) -> None:
             {
                 "run": record["variant"], "loss": stage.get("loss", ["its own"])[0],
                 "batch": stage.get("batch", 1), "patch": stage.get("patch"),
-                "seconds_a_step": 60 * stage["minutes"] / stage["steps"],
+                "precision": stage.get("precision", "float32"),
+                "processor_seconds_a_step": 60 * stage["cpu_minutes"] / stage["steps"],
             }
             for record in find_runs(Path(out))
             for stage in record["stages"]
