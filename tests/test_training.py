@@ -89,7 +89,10 @@ def test_an_optimiser_that_is_handed_on_keeps_its_moments(flat):
 
 
 def test_a_share_multiplies_the_rate_of_its_group(flat):
-    """Plain gradient descent on the mean error of flat pictures: steps of rate * their grey."""
+    """Plain gradient descent on the mean error of flat pictures: steps of rate * their grey.
+
+    The history tells the schedule's rate, not the first group's.
+    """
 
     class Gains(Gain):
         """The sum of two gains, of the same gradient."""
@@ -104,7 +107,8 @@ def test_a_share_multiplies_the_rate_of_its_group(flat):
     model = Gains()
     groups = [{"params": [model.gain], "share": 0.1}, {"params": [model.other]}]
     descent = torch.optim.SGD(groups, lr=math.nan)  # the rate is fit's
-    learn(model, flat, optimizer=descent, steps=2, rate=Constant(0.5))
+    history = learn(model, flat, optimizer=descent, steps=2, rate=Constant(0.5))
+    assert [row["rate"] for row in history] == [0.5]
     rng = torch.Generator().manual_seed(0)
     grey = sum(flat.batch(2, 8, rng)["hr"].mean().item() for _ in range(2))
     assert model.other.item() == pytest.approx(0.5 * grey)

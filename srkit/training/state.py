@@ -95,6 +95,12 @@ class State:
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("share", 1)
 
+    @property
+    def rate(self) -> float:
+        """The schedule's, of which a group of parameters may have a share."""
+        group = self.optimizers["model"].param_groups[0]
+        return group["lr"] / group.get("share", 1)
+
     def count(self, total: Tensor, parts: Mapping[str, Tensor], norm: Tensor, data: dict) -> None:
         """One step more. Its loss is read when the next has been queued: a GPU never waits."""
         if self.average is not None:
@@ -104,10 +110,9 @@ class State:
         self.bar.update()
         for name, value in {"loss": total, **parts}.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()
-        rate = self.optimizers["model"].param_groups[0]["lr"]
         values = {"loss": total, "gradient norm": norm, **parts}
         together = torch.stack([value.detach().to(total) for value in values.values()])
-        self.unread = (self.step, rate, list(values), together, data)
+        self.unread = (self.step, self.rate, list(values), together, data)
 
     def look(
         self,
@@ -118,10 +123,9 @@ class State:
         """Validate, and add a row: the mean of each part of the loss since the last one."""
         self._read()
         self._tick()
-        rate = self.optimizers["model"].param_groups[0]["lr"]
         steps = self.step - self.looked
         spent = {"minutes": self.seconds / 60, "cpu_minutes": self.cpu_seconds / 60}
-        row = {"step": self.step, **spent, "rate": rate}
+        row = {"step": self.step, **spent, "rate": self.rate}
         row |= {name: mean(value).item() / steps for name, value in self.sums.items()}
         factors = getattr(self.loss.balance, "weights", {})
         row |= {f"factor of {label}": factor for label, factor in factors.items()}
