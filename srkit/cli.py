@@ -302,7 +302,7 @@ def _check_free(target: Path, overwrite: bool) -> None:
 Recipe = Annotated[str, typer.Argument(help="A recipe: the name of a chapter's paper.")]
 Budget = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper.")]
 Data = Annotated[
-    str | None, typer.Option(help="A folder of pictures, or a set's name, for the budget's.")
+    str | None, typer.Option(help="A folder of pictures or a set's name, or some joined by +.")
 ]
 Out = Annotated[Path, typer.Option(help="The folder of all runs.")]
 Minutes = Annotated[float | None, typer.Option(help="Of each stage, instead of its steps.")]

@@ -109,6 +109,17 @@ def test_a_recipe_learns_from_a_folder_as_from_the_same_pictures_in_memory(
         recipes.train("rlfn", "warm-start", budget="smoke", device="cpu")
 
 
+def test_sets_and_folders_are_joined_by_plus(folder, tmp_path, monkeypatch):
+    """In their order; a folder that has a plus in its name is that folder."""
+    monkeypatch.chdir(tmp_path)
+    a, b = sorted((tmp_path / "mine").rglob("*.png"))
+    assert recipes.training_pictures(f"{b.parent}+{a.parent}") == [b, a]
+    with pytest.raises(ValueError, match="unknown data set 'ours'"):
+        recipes.training_pictures("mine+ours")
+    (tmp_path / "mine").rename("mine+yours")
+    assert len(recipes.training_pictures("mine+yours")) == 2
+
+
 def test_pictures_larger_than_memory_are_laid_out_in_a_file(
     folder, pictures, tmp_path, monkeypatch
 ):

@@ -87,8 +87,8 @@ def train(
 
     It goes to OUT/NAME/BUDGET/VARIANT-seedN. What is finished there is not done again, what was
     stopped goes on; runs that it builds on (a PSNR stage before an adversarial one) come first.
-    data: pictures to learn from in place of the budget's, a name of the catalogue or a folder; more
-    than memory holds are laid out in a file of srkit's cache.
+    data: pictures to learn from in place of the budget's, a name of the catalogue or a folder, or
+    several joined by "+"; more than memory holds are laid out in a file of srkit's cache.
     `minutes` replaces each stage's number of steps. compiled: by torch.compile. tensorboard: log
     for it, too. resume: "auto", or "never", which refuses a folder that holds something.
     """
@@ -330,10 +330,17 @@ class RecipeRun(Run):
 
 
 def training_pictures(name: str) -> list[Tensor] | list[Path]:
-    """For `Patches`: a name of the catalogue, a folder, or "procedural" (needs no file at all)."""
+    """For `Patches`: a name of the catalogue, a folder, or "procedural" (needs no file at all).
+
+    Names and folders may be joined by "+", as in "BSDS400+General100".
+    """
     if name == "procedural":
         return [to_8bit(image) for image in procedural.pictures(8, 128, seed=0)]
-    return catalog.in_folder(name) if Path(name).is_dir() else catalog.pictures(name)
+    if Path(name).is_dir():
+        return catalog.in_folder(name)
+    if "+" in name:
+        return [path for part in name.split("+") for path in training_pictures(part)]
+    return catalog.pictures(name)
 
 
 @lru_cache(maxsize=4)
