@@ -78,14 +78,14 @@ PAPER = {
     "pat": {"Set5": {"psnr": 28.56}, "Set14": {"psnr": 25.67}, "BSD100": {"psnr": 24.93}},
 }
 
-# Weights of the terms; those of layers are the paper's, in srkit.losses. The adversarial ones let a
-# critic that has learned nothing yet pull at E's weights about a fifth as hard as the rest of
-# the loss; the paper's, at least three times as large, are for trainings a thousand times as long.
+# Weights of the terms; those of layers are the paper's, in srkit.losses. By the adversarial ones a
+# critic that has learned nothing yet pulls at E's weights not a tenth as hard as features do, and a
+# fifth as hard as squared error; at the paper's, ten times as large, it would lead all the way.
 LOSSES: dict[str, dict[str, float]] = {
-    "pat": {"perceptual": 1, "adversarial": 0.6, "texture": 1},
+    "pat": {"perceptual": 1, "adversarial": 0.2, "texture": 1},
     "p": {"perceptual": 1},
     "ea": {"squared error": 1, "adversarial": 2e-3},
-    "pa": {"perceptual": 1, "adversarial": 0.3},
+    "pa": {"perceptual": 1, "adversarial": 0.1},
 }
 PATCH = 16  # of texture, in pixels of a layer's features
 
