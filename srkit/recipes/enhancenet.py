@@ -11,7 +11,8 @@ loss: E squared error, P perceptual, A adversarial, T texture, and what their le
 
 Differs: all others start from the weights of E, as the adversarial ones do in the paper, because
 losses of features are slow to teach what squared error teaches fast; but for `paper`, E's rate is
-halved after each fifth. The paper's critic pauses when it gets too good
+halved after each fifth, and in the small budgets that of the others, too: at a steady one a critic
+would send the network now here, now there. The paper's critic pauses when it gets too good
 (`losses.adversarial.CriticGate`); here not.
 """
 
@@ -31,7 +32,7 @@ from srkit.losses.texture import SETUPS
 from srkit.models.enhancenet import Discriminator, EnhanceNet
 from srkit.recipes import RecipeRun
 from srkit.training.claims import Claim
-from srkit.training.schedules import Constant, Halving
+from srkit.training.schedules import Halving
 
 SCALE = 4
 
@@ -42,28 +43,29 @@ BUDGETS = {
         "data": "procedural", "tests": (), "trunk": "random",
         "network": {"channels": 8, "blocks": 1}, "critic": (4, 8),
         "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
-        "turn_steps": 2, "turn_patch": 16, "turn_rate": 2e-4, "from_scratch": True,
+        "turn_steps": 2, "turn_patch": 16, "turn_rate": 2e-4, "turn_halved_every": 0.2,
+        "from_scratch": True,
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
         "validate_every": 500, "trunk": "oxford",
         "network": {"channels": 32, "blocks": 4}, "critic": (16, 32, 64, 128),
         "steps": 3000, "batch": 8, "patch": 24, "rate": 1e-3,
-        "turn_steps": 500, "turn_patch": 16, "turn_rate": 2e-4,
+        "turn_steps": 500, "turn_patch": 16, "turn_rate": 2e-4, "turn_halved_every": 0.2,
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford",
         "network": {"channels": 64, "blocks": 10}, "critic": (32, 64, 128, 256, 512),
         "steps": 100_000, "batch": 16, "patch": 32, "rate": 1e-4,
-        "turn_steps": 50_000, "turn_patch": 32, "turn_rate": 1e-4,
+        "turn_steps": 50_000, "turn_patch": 32, "turn_rate": 1e-4, "turn_halved_every": 1.0,
     },
     "paper": {
         "data": "MSCOCO", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford",
         "network": {"channels": 64, "blocks": 10}, "critic": (32, 64, 128, 256, 512),
         "steps": 500_000, "batch": 16, "patch": 32, "rate": 1e-4, "halved_every": 1.0,
-        "turn_steps": 500_000, "turn_patch": 32, "turn_rate": 1e-4,
+        "turn_steps": 500_000, "turn_patch": 32, "turn_rate": 1e-4, "turn_halved_every": 1.0,
         "losses": {  # the supplement's Table 2
             "pat": {"perceptual": 1, "adversarial": 2, "texture": 1},
             "ea": {"squared error": 1, "adversarial": 1},
@@ -110,7 +112,7 @@ def turn(run: RecipeRun, loss: str, patch: int | None = PATCH) -> nn.Module:
         model,
         Sum([(weight, term(run, name, patch)) for name, weight in weights.items()]),
         run.crops(SCALE),
-        rate=Constant(plan["turn_rate"]),
+        rate=Halving(plan["turn_rate"], every=plan["turn_halved_every"]),
         stage="turn",
         validate_every=plan["turn_steps"] // 5 or 1,
         from_scratch=plan.get("from_scratch", False),
