@@ -185,11 +185,16 @@ def collect(
         for (variant, budget, seed), (record, folder) in runs.items():
             if variant in weights and seed == 0:
                 written.append(Path(data) / _weights_file(name, variant, budget))
-                model = load_checkpoint(folder / "model.safetensors")
-                said = ("recipe", "variant", "budget", "seed", "code", "metrics")
-                provenance = {key: record[key] for key in said}
-                save_weights(model, written[-1], provenance=provenance, dtype=torch.float16)
+                keep_weights(record, folder, written[-1])
     return written
+
+
+def keep_weights(record: Mapping, folder: Path, path: Path) -> None:
+    """The network of a run in `folder`, in float16; the file's header says what run it was."""
+    said = ("recipe", "variant", "budget", "minutes_a_stage", "seed", "code", "metrics")
+    provenance = {key: record[key] for key in said}
+    model = load_checkpoint(folder / "model.safetensors")
+    save_weights(model, path, provenance=provenance, dtype=torch.float16)
 
 
 def follows_plan(record: Mapping) -> bool:
