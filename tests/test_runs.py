@@ -23,6 +23,7 @@ from srkit.files import sha256
 from srkit.losses import L1
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.objectives import Standard
+from srkit.models.zoo import model_info
 from srkit.recipes import rlfn
 from srkit.training.runs import (
     Run,
@@ -424,6 +425,17 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
 def test_the_recorded_runs_followed_the_plan_that_their_budget_has_now(name):
     """Or the ledger would compare runs of two plans as one experiment."""
     assert [r["variant"] for r in ledger.records(name) if not recipes.follows_plan(r)] == []
+
+
+def test_minutes_of_two_cores_reach_what_they_should():
+    """RLFN-tiny on Set5, by the protocol classic; the later record's network is the zoo's."""
+    few, more = read_runs("minutes")
+    assert (few["minutes_a_stage"], more["minutes_a_stage"]) == (5, 15)
+    assert [few["machine"]["threads"], more["machine"]["threads"]] == [2, 2]
+    assert few["metrics"]["Set5"]["psnr"] > 31.15
+    assert more["metrics"]["Set5"]["psnr"] > 31.4
+    said = model_info("rlfn_tiny_x4").weights["srkit"].psnr
+    assert said == {test: round(m["psnr"], 2) for test, m in more["metrics"].items()}
 
 
 def test_gathering_runs_leaves_those_of_an_older_plan_behind(toy_recipe, tmp_path):

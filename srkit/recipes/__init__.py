@@ -2,7 +2,7 @@
 
 A recipe is a module with
 
-- BUDGETS: a plan for each budget: smoke (seconds, any machine, no files), laptop (5 to 15 minutes
+- BUDGETS: a plan for each budget: smoke (seconds, any machine, no files), laptop (1 to 15 minutes
   of a processor), gpu (minutes to an hour of one GPU) and paper, which says what the authors did;
 - VARIANTS: what can be trained, by name: functions of a `RecipeRun` that build a network, train it
   stage by stage, and return it. The first is the paper's own;
@@ -52,7 +52,7 @@ SIZES = ("steps", "batch", "patch")  # of a stage
 def budget() -> str:
     """The budget that the environment variable SRKIT_BUDGET names: smoke (default), laptop or gpu.
 
-    smoke takes seconds on any machine, laptop 5 to 15 minutes of a processor, gpu minutes to an
+    smoke takes seconds on any machine, laptop 1 to 15 minutes of a processor, gpu minutes to an
     hour of one GPU. Chapters ask here, so that one switch decides for all of them.
     """
     chosen = os.environ.get("SRKIT_BUDGET", "smoke")
