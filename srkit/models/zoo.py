@@ -400,8 +400,8 @@ ZOO: tuple[Entry, ...] = (
     # Without a prior all is background; without a reference the picture is its own.
     Entry("sftgan", 4, SFTGAN, 1_612_195, SFTGAN_PAPER),
     Entry("sftgan_retrained", 4, SFTGAN, 1_833_763, SFTGAN_PAPER, {"retrained": True}),
-    Entry("sftgan_tiny", 4, SFTGAN, 135_251, SFTGAN_PAPER,
-        {"channels": 32, "blocks": 4, "conditions": 16, "width": 32}),
+    Entry("sftgan_tiny", 4, SFTGAN, 133_715, SFTGAN_PAPER,
+        {"channels": 32, "blocks": 4, "conditions": 16, "width": 32, "classes": 5}),
 
     Entry("ttsr", 4, TTSR, 6_729_615, TTSR_PAPER),
     Entry("ttsr_tiny", 4, TTSR, 362_887, TTSR_PAPER,
