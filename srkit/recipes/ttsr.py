@@ -14,7 +14,8 @@ of the generator. Pictures there go from -1 to 1: their L1 is twice the one here
 Each is measured with references of five degrees of likeness, "BSD100 L1" to "BSD100 L4" and "LR",
 the picture itself (`srkit.datasets.references`), and with real ones, "CUFED5/001 1" to "5" and
 "self", where they are at hand.
-Differs: all losses start from the weights of "rec". References are made from the pictures, where
+Differs: all losses start from the weights of "rec", in the small budgets at a rate that is halved
+after each fifth. References are made from the pictures, where
 the paper's are other photographs. The small LTE starts from random weights, so it has no knowledge
 to keep, and learns at the whole rate.
 """
@@ -67,8 +68,7 @@ BUDGETS = {
         "steps": 2, "batch": 2, "patch": 16, "rate": 1e-3, "halved_every": 0.2,
         "weights": {"perceptual": 1e-2, "transferal": 1e-2, "adversarial": 1e-3},
         "gan_steps": 2, "gan_patch": 16, "gan_rate": 1e-4, "gan_halved_every": 0.2,
-        "critic_rate": 1e-4,
-        "from_scratch": True,
+        "critic_rate": 1e-4, "from_scratch": True,
     },
     "laptop": {
         "data": "BSDS400", "level": "L1",
