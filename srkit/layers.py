@@ -16,6 +16,19 @@ def conv(cin: int, cout: int, kernel: int = 3, *, bias: bool = True) -> nn.Conv2
     return nn.Conv2d(cin, cout, kernel, padding=kernel // 2, bias=bias)
 
 
+def he_init(module: nn.Module, *, slope: float = 0.0, times: float = 1.0) -> None:
+    """First weights as He et al. (ICCV 2015) have them, normal of variance 2 / inputs; biases 0.
+
+    Of all convolutions and linear layers in `module`. slope: of the leaky ReLUs behind them, which
+    divides the variance by 1 + slope². times: a factor of the weights, for residual blocks.
+    """
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, slope)
+            layer.weight.data *= times
+            nn.init.zeros_(layer.bias)
+
+
 def check_input(x: Tensor, name: str, *, channels: int = 3, min_size: int = 1) -> None:
     """Refuse what is not a (B, 3 or 1, h, w) float batch in about [0, 1], `min_size` on each side.
 

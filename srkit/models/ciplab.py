@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import RRDB, check_input, check_judged, conv
+from srkit.layers import RRDB, check_input, check_judged, conv, he_init
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -110,10 +110,7 @@ class UNetDiscriminator(nn.Module):
             self.add_module(f"dec_b{k}", Block(cin + joined, cout, up=True))
             cin = cout
         self.dec_out = conv(cin, 1, 1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        he_init(self)
 
     def forward(self, image: Tensor) -> Verdict:
         check_judged(image, "CIPLab's discriminator", multiple=2**self.levels)

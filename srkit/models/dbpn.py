@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from srkit.images import to_y, with_y
-from srkit.layers import check_input
+from srkit.layers import check_input, he_init
 from srkit.resize import imresize
 
 # r: kernel, stride, padding; a transposed one gives (n - 1) stride - 2 padding + kernel = r n
@@ -126,10 +126,7 @@ class DBPN(nn.Module):
         kernel = 3 if colours == 3 else 1
         output = nn.Conv2d(read * channels, colours, kernel, padding=kernel // 2)
         self.output_conv = nn.Sequential(OrderedDict(conv=output))
-        for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-                nn.init.kaiming_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        he_init(self)
 
     def project(self, low: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """All units in turn: (B, C, h, w) -> the maps of full and of LR size, newest first."""

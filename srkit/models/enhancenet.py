@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, check_judged, conv
+from srkit.layers import check_input, check_judged, conv, he_init
 from srkit.resize import imresize
 
 MEAN = (0.47614917, 0.45001204, 0.40904046)  # RGB, of the authors' training pictures
@@ -141,10 +141,7 @@ class Discriminator(nn.Module):
         self.classifier = nn.Sequential(
             nn.Flatten(), nn.Linear(cin * grid**2, 1024), nn.LeakyReLU(0.2), nn.Linear(1024, 1)
         )
-        for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                nn.init.kaiming_normal_(layer.weight, 0.2)
-                nn.init.zeros_(layer.bias)
+        he_init(self, slope=0.2)
 
     def forward(self, image: Tensor) -> Tensor:
         check_judged(image, "EnhanceNet's discriminator", size=self.size)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import spectral_norm  # its tensor names are those of the authors' files
 
-from srkit.layers import RRDB, check_input, check_judged, conv
+from srkit.layers import RRDB, check_input, check_judged, conv, he_init
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -55,11 +55,7 @@ class RRDBNet(nn.Module):
         self.upconv2 = conv(channels, channels)
         self.HRconv = conv(channels, channels)
         self.conv_last = conv(channels, 3)
-        for layer in self.RRDB_trunk.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight)
-                layer.weight.data *= 0.1
-                nn.init.zeros_(layer.bias)
+        he_init(self.RRDB_trunk, times=0.1)
 
     def forward(self, lr: Tensor) -> Tensor:
         check_input(lr, self.name)

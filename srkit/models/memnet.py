@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srkit.images import to_y, with_y
-from srkit.layers import check_input, conv
+from srkit.layers import check_input, conv, he_init
 from srkit.resize import imresize
 
 
@@ -100,10 +100,7 @@ class MemNet(nn.Module):
         self.out = conv(channels, 1)  # one for all pictures
         if supervised:
             self.ensemble = nn.Parameter(torch.full((blocks,), 1 / blocks))
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        he_init(self)
 
     def luma(self, y: Tensor) -> list[Tensor]:
         """Enlarged Y (B, 1, H, W) -> [y_1, ..., y_M] and last their weighted sum, the answer.

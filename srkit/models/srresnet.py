@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, check_judged, conv
+from srkit.layers import check_input, check_judged, conv, he_init
 
 
 class ResBlock(nn.Module):
@@ -111,11 +111,7 @@ class MSRResNet(nn.Module):
             self.add_module(f"upconv{i}", conv(channels, s * s * channels))
         self.conv_hr = conv(channels, channels)
         self.conv_last = conv(channels, 3)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight)
-                layer.weight.data *= 0.1
-                nn.init.zeros_(layer.bias)
+        he_init(self, times=0.1)
 
     def forward(self, lr: Tensor) -> Tensor:
         check_input(lr, self.name)

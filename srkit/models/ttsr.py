@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, check_judged, conv
+from srkit.layers import check_input, check_judged, conv, he_init
 from srkit.resize import imresize
 
 # On features, torch's bicubic (a = -3/4), as the weights were trained: a layer, not a resizing.
@@ -425,9 +425,7 @@ class Discriminator(nn.Module):
             cin = cout
         self.fc1 = nn.Linear(cin * (size // 32) ** 2, 1024)
         self.fc2 = nn.Linear(1024, 1)
-        for layer in self.children():
-            nn.init.kaiming_normal_(layer.weight, 0.2)
-            nn.init.zeros_(layer.bias)
+        he_init(self, slope=0.2)
 
     def forward(self, x: Tensor) -> Tensor:
         check_judged(x, "TTSR's discriminator", size=self.size)

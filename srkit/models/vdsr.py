@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srkit.images import to_y, with_y
-from srkit.layers import check_input, conv
+from srkit.layers import check_input, conv, he_init
 from srkit.resize import imresize
 
 
@@ -34,9 +34,7 @@ class VDSR(nn.Module):
         self.name, self.scale = "vdsr", scale
         widths = [1, *[channels] * (depth - 1), 1]
         self.convs = nn.ModuleList(conv(cin, cout) for cin, cout in pairwise(widths))
-        for layer in self.convs:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+        he_init(self)
 
     def luma(self, y: Tensor) -> Tensor:
         """Y of BT.601 (B, 1, h, w), in [16/255, 235/255] -> (B, 1, rh, rw)."""
