@@ -160,7 +160,10 @@ def claims(names: Iterable[str] = RECIPES) -> Ledger:
             if theirs is None:
                 theirs = _published(module.PAPER, claim.of, claim.against, claim.test, claim.metric)
             direction = {1: "higher", -1: "lower", 0: "not lower"}[claim.sign]
-            says = f"{claim.says} ({claim.of} - {claim.against}, {claim.test}, "
+            pair = f"{claim.of} - {claim.against}, {claim.test}"
+            if claim.against_test:
+                pair = f"{claim.of}, {claim.test} - {claim.against}, {claim.against_test}"
+            says = f"{claim.says} ({pair}, "
             tested = [(group, d) for group in groups if (d := claim.differences(group))]
             for group, found in tested or [([], [])]:
                 ran = next((r for r in group if r["variant"] == claim.of), None)

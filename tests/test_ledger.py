@@ -59,6 +59,25 @@ def test_a_claim_may_be_about_what_stands_in_the_record_itself():
     assert claim.differences(runs((30.0, 29.0))) == []
 
 
+def test_a_claim_may_compare_two_tests_of_one_variant(monkeypatch):
+    """TTSR's: references that are alike against others; a baseline is the other test's, too."""
+    records = runs((30.0, 29.0), (31.0, 29.0))
+    for record, psnr in zip(records, (29.5, 1.0, 30.75, 1.0), strict=True):
+        record |= {"budget": "laptop", "machine": {"gpu": None, "threads": 1, "capability": ""}}
+        record["metrics"]["Set14"] = {"psnr": psnr}
+        record["baselines"] = {"Set14": {"bicubic": {"psnr": psnr - 1}}}
+    claim = Claim("Set5 is easier", "a", "a", test="Set5", against_test="Set14")
+    assert claim.differences(records) == [0.5, 0.25]
+    assert Claim("than b's", "a", "b", against_test="Set14").differences(records) == [29.0, 30.0]
+    than = Claim("than bicubic's", "a", "bicubic", against_test="Set14")
+    assert than.differences(records) == [1.5, 1.25]
+    monkeypatch.setattr(ledger, "read_runs", lambda name: records)
+    monkeypatch.setattr(ledger.recipe("ttsr"), "CLAIMS", (claim,))
+    (line,) = ledger.claims(["ttsr"]).lines
+    assert line.claim == "Set5 is easier (a, Set5 - a, Set14, PSNR, dB)"
+    assert line.cause == "yes (2 seeds)"
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_claims_are_about_variants_and_baselines_that_exist(name):
     module, texts = recipe(name), set()
@@ -67,8 +86,9 @@ def test_claims_are_about_variants_and_baselines_that_exist(name):
     for claim in getattr(module, "CLAIMS", ()):
         assert claim.of in module.VARIANTS
         assert known.count(claim.against) == 1, claim.says
-        assert claim.of != claim.against
-        assert claim.test in laptop["tests"]
+        other = claim.against_test or claim.test
+        assert (claim.of, claim.test) != (claim.against, other)
+        assert {claim.test, other} <= set(laptop["tests"])
         assert claim.metric in TELLS
         texts.add(claim.says)
     assert len(texts) == len({line.claim for line in ledger.claims([name]).lines})

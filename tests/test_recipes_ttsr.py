@@ -47,7 +47,8 @@ def learned(out, variant):
 
 
 def test_every_variant_runs_from_nothing_but_code(records):
-    for record in records.values():
+    for variant, record in records.items():
+        assert record["data"]["turned"] is (variant == "turned")
         assert record["data"]["name"] == "procedural"
         assert record["data"]["references"] == "L1"
         assert [stage["steps"] for stage in record["stages"]] == [2]
@@ -98,7 +99,7 @@ def test_the_critic_has_wgan_gps_settings():
     assert asked["critic_optimizer"](term.critic).defaults["betas"] == (0.0, 0.9)
 
 
-@pytest.mark.parametrize(("lte", "share"), [("random", 1.0), ("oxford", 0.1)])
+@pytest.mark.parametrize(("lte", "share"), [("edges", 1.0), ("oxford", 0.1)])
 def test_an_lte_that_knows_something_learns_at_a_tenth(lte, share):
     model = build()
     main, slow = ttsr.optimizer(SimpleNamespace(plan={"lte": lte}), model).param_groups
@@ -112,7 +113,9 @@ def test_an_lte_that_knows_something_learns_at_a_tenth(lte, share):
 
 
 def test_the_lte_is_kept_where_the_ladder_says_so(records, out):
-    before = build("soft").state_dict()
+    model = build("soft")
+    ttsr.begin_by_edges(model.LTE)
+    before = model.state_dict()
     for variant, learns in (("soft", False), ("lte", True)):
         after = learned(out, variant)
         for name in before:
@@ -151,6 +154,21 @@ def test_an_lte_from_oxfords_vgg_sees_the_same_in_other_units(assets, rng):
         unit = own.norm() / theirs.norm()
         torch.testing.assert_close(own, unit * theirs, atol=1e-4, rtol=1e-3)
         assert 0.1 < own.square().mean().sqrt() < 10
+
+
+def test_an_lte_that_starts_by_edges_tells_pictures_apart():
+    """Features of a crop and of another one: alike where brightness decides, less by edges."""
+    rng = torch.Generator().manual_seed(0)
+    batch = ttsr.references("procedural", "L4", turned=False).batch(8, 16, rng)
+    alike = {}
+    for start in (None, ttsr.begin_by_edges):
+        model = build()
+        if start:
+            start(model.LTE)
+        with torch.no_grad():
+            _, found = model(batch["lr"], batch["ref"], return_attention=True)
+        alike[start] = found.soft.mean()
+    assert alike[ttsr.begin_by_edges] < alike[None] - 0.02
 
 
 def test_examples_are_the_same_crops_at_every_level():
@@ -210,7 +228,7 @@ def test_photographs_come_with_their_own_references(tmp_path, monkeypatch, rng):
 
 def test_a_data_set_with_references_of_its_own_is_asked_for_by_name():
     with pytest.raises(FileNotFoundError, match="ref_sr/CUFED, with pictures of the same names"):
-        ttsr.references("CUFED", "given")
+        ttsr.references("CUFED", "given", turned=True)
 
 
 def test_networks_of_all_budgets_are_those_of_the_card():

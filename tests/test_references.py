@@ -29,6 +29,13 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def symmetry_of(crop, number):
+    """One of the eight, as `Draw` numbers them."""
+    crop = crop.flip(-2) if number & 1 else crop
+    crop = crop.flip(-1) if number & 2 else crop
+    return crop.mT if number & 4 else crop
+
+
 def places(batch, name):
     """Rows, columns (count, side, side) and the picture of each crop of marked pictures."""
     rows, columns, which = (255 * batch[name]).unbind(1)
@@ -44,6 +51,22 @@ def test_crops_are_those_of_patches_and_references_of_their_size(pictures, level
     assert found["ref"].shape == crops["hr"].shape
     assert found["ref"].dtype == torch.float32
     assert 0 <= found["ref"].min() <= found["ref"].max() <= 1
+
+
+def test_references_are_turned_on_their_own_or_with_the_crop(pictures):
+    """Without a warp the reference is the crop itself, or one of its eight symmetries."""
+    found = {}
+    for turned in (True, False):
+        references = References(pictures, turned=turned)
+        references.level = type(LEVELS["L1"])("here")
+        found[turned] = references.batch(64, SIZE, seeded())
+    alike = {t: (b["ref"] - b["hr"]).abs().amax((1, 2, 3)) < 1e-3 for t, b in found.items()}
+    assert torch.equal(found[True]["hr"], found[False]["hr"])
+    assert alike[False].all()
+    assert 2 <= alike[True].sum() <= 16  # 8 of 64, by chance
+    for hr, ref in zip(found[True]["hr"], found[True]["ref"], strict=True):
+        ways = [symmetry_of(hr, number) for number in range(8)]
+        assert min((ref - way).abs().max() for way in ways) < 1e-3
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -150,10 +173,7 @@ def test_a_view_without_a_warp_is_a_crop_in_one_of_the_symmetries(pictures, numb
     picture = pictures[0]
     seen = view(picture, (20, 30), symmetry(number), SIDE)
     crop = picture[:, 20 : 20 + SIDE, 30 : 30 + SIDE] / 255
-    crop = crop.flip(-2) if number & 1 else crop
-    crop = crop.flip(-1) if number & 2 else crop
-    crop = crop.mT if number & 4 else crop
-    torch.testing.assert_close(seen, crop, atol=2e-4, rtol=0)
+    torch.testing.assert_close(seen, symmetry_of(crop, number), atol=2e-4, rtol=0)
 
 
 def test_a_view_is_turned_about_its_middle(marked):

@@ -60,8 +60,8 @@ class References:
     level: without `given`, one of LEVELS, from much alike to not at all. The LR and HR crops are
         the same at all levels, for the same `rng`. L3 does not overlap the HR crop, or as little
         as the picture allows.
-
-    References are flipped and turned by a symmetry of their own, as the authors of TTSR do.
+    turned: references are flipped and turned by a symmetry of their own, as the authors of TTSR do
+        in training; otherwise by the crop's, so that what is upright in it is upright in them.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class References:
         *,
         scale: int = 4,
         level: str = "L1",
+        turned: bool = True,
     ):
         if level not in LEVELS:
             raise ValueError(f"level {level!r}: one of {', '.join(LEVELS)}")
@@ -80,6 +81,7 @@ class References:
             raise ValueError(f"{len(given)} references for {len(pictures)} pictures: one for each")
         self.patches, self.scale = Patches(pictures, scale), scale
         self.level = LEVELS[level] if given is None else GIVEN
+        self.turned = turned
         self.given = [
             source if isinstance(source, Tensor) else to_8bit(read_image(source))
             for source in given or ()
@@ -125,7 +127,8 @@ class References:
         a = torch.tensor(angle * level.turn).deg2rad()
         turned = torch.stack([a.cos(), -a.sin(), a.sin(), a.cos()]).view(2, 2)
         zoomed = torch.tensor([level.zoom**zoom_y, level.zoom**zoom_x])
-        ref = view(picture, (top, left), turned * zoomed @ symmetry(int(turn * 8)), side)
+        own = symmetry(int(turn * 8) if self.turned else draw.symmetry)
+        ref = view(picture, (top, left), turned * zoomed @ own, side)
         return (ref * (1 + level.light * contrast) + level.light * brightness / 2).clamp(0, 1)
 
 

@@ -159,11 +159,11 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
 
 CLAIMS = (
     Claim("the full loss costs PSNR", "pat", "e", sign=-1),
-    Claim("the full loss looks better", "pat", "e", "lpips", -1),
+    Claim("the full loss looks better", "pat", "e", "lpips", -1, "Set14"),
     Claim("features alone already cost PSNR", "p", "e", sign=-1),
-    Claim("features alone look better", "p", "e", "lpips", -1),
-    Claim("critic and texture add to features", "pat", "p", "lpips", -1),
-    Claim("the texture term adds to features and critic", "pat", "pa", "lpips", -1),
-    Claim("patches of 16 beat whole crops", "pat", "pat-whole", "lpips", -1),
-    Claim("patches of 16 beat patches of 4", "pat", "pat-4", "lpips", -1),
+    Claim("features alone look better", "p", "e", "lpips", -1, "Set14"),
+    Claim("critic and texture add to features", "pat", "p", "lpips", -1, "Set14"),
+    Claim("the texture term adds to features and critic", "pat", "pa", "lpips", -1, "Set14"),
+    Claim("patches of 16 beat whole crops", "pat", "pat-whole", "lpips", -1, "Set14"),
+    Claim("patches of 16 beat patches of 4", "pat", "pat-4", "lpips", -1, "Set14"),
 )

@@ -199,7 +199,7 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
 CLAIMS = (
     Claim("RRDBs without batch norm beat residual blocks with it", "psnr", "psnr-bn"),
     Claim("the adversarial stage costs PSNR", "esrgan", "psnr", sign=-1),
-    Claim("the adversarial stage looks better", "esrgan", "psnr", "lpips", -1),
-    Claim("a relativistic critic looks better", "esrgan", "standard", "lpips", -1),
-    Claim("features before activation look better", "esrgan", "after", "lpips", -1),
+    Claim("the adversarial stage looks better", "esrgan", "psnr", "lpips", -1, "Set14"),
+    Claim("a relativistic critic looks better", "esrgan", "standard", "lpips", -1, "Set14"),
+    Claim("features before activation look better", "esrgan", "after", "lpips", -1, "Set14"),
 )

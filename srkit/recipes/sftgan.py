@@ -248,9 +248,13 @@ RIGHT, WRONG, _ = TESTS
 CLAIMS = (
     Claim("told what is where it looks better", "sftgan", "none-gan", "lpips", -1, RIGHT),
     Claim("told wrong it draws something else", "sftgan", "none-gan", "lpips", 1, WRONG),
+    Claim(
+        "told right it looks better than told wrong",
+        "sftgan", "sftgan", "lpips", -1, RIGHT, against_test=WRONG,
+    ),
     Claim("modulation looks better than more channels", "sftgan", "concat-gan", "lpips", -1, RIGHT),
     Claim("a map looks better than its mean", "sftgan", "film-gan", "lpips", -1, RIGHT),
     Claim("with L1 alone, too, it helps to be told", "sft", "none", test=RIGHT),
     Claim("with L1 alone modulation is no worse", "sft", "concat", sign=0, test=RIGHT),
     Claim("features and critic look better than L1", "sftgan", "sft", "lpips", -1, RIGHT),
-)
+)  # fmt: skip

@@ -192,8 +192,8 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
 CLAIMS = (
     Claim("long skips help, with squared error alone", "mse", "mse-no-skips"),
     Claim("the full loss costs PSNR", "srfeat", "mse", sign=-1),
-    Claim("the full loss looks better", "srfeat", "mse", "lpips", -1),
+    Claim("the full loss looks better", "srfeat", "mse", "lpips", -1, "Set14"),
     Claim("a second critic, of features, costs less PSNR", "srfeat", "image"),
-    Claim("a second critic, of features, looks better", "srfeat", "image", "lpips", -1),
-    Claim("a critic of each place of the features does as well", "srfeat", "places", "lpips", 0),
+    Claim("a second critic, of features, looks better", "srfeat", "image", "lpips", -1, "Set14"),
+    Claim("a critic of each place does as well", "srfeat", "places", "lpips", 0, "Set14"),
 )

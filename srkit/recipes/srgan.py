@@ -226,11 +226,11 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
 
 CLAIMS = (
     Claim("the full loss costs PSNR", "srgan", "mse", sign=-1),
-    Claim("the full loss looks better", "srgan", "mse", "lpips", -1),
+    Claim("the full loss looks better", "srgan", "mse", "lpips", -1, "Set14"),
     Claim("features of VGG22 cost PSNR", "vgg22", "mse", sign=-1),
     Claim("a critic beside squared error costs PSNR", "gan", "mse", sign=-1),
-    Claim("a critic beside squared error looks better", "gan", "mse", "lpips", -1),
-    Claim("VGG54 with a critic looks better than without", "srgan", "vgg54", "lpips", -1),
-    Claim("VGG54 looks better than VGG22, each with a critic", "srgan", "vgg22-gan", "lpips", -1),
-    Claim("it is the loss, not longer training", "srgan", "mse-on", "lpips", -1),
+    Claim("a critic beside squared error looks better", "gan", "mse", "lpips", -1, "Set14"),
+    Claim("VGG54 with a critic looks better than without", "srgan", "vgg54", "lpips", -1, "Set14"),
+    Claim("with a critic VGG54 beats VGG22", "srgan", "vgg22-gan", "lpips", -1, "Set14"),
+    Claim("it is the loss, not longer training", "srgan", "mse-on", "lpips", -1, "Set14"),
 )
