@@ -14,7 +14,7 @@ import torch
 from oracle import relative_error
 from torch import nn
 
-from srkit.layers import CCA
+from srkit.layers import CCA, he_init
 from srkit.models.counting import count
 from srkit.models.zoo import ZOO, list_models, model_info
 
@@ -106,6 +106,23 @@ def test_contrast_attention_of_a_constant_channel_has_a_gradient():
     x = torch.full((1, 16, 4, 4), 0.5, requires_grad=True)
     CCA(16, reduction=4)(x).sum().backward()
     assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("slope", "times"), [(0.0, 1.0), (0.2, 1.0), (0.0, 0.1)])
+def test_first_weights_of_he_et_al_keep_the_size_of_what_comes_through(slope, times):
+    """The mean square behind a leaky ReLU is that before the layer, times `times` squared."""
+    torch.manual_seed(0)
+    parts = nn.Conv2d(64, 256, 3, padding=1), nn.Linear(64, 4096)
+    norm = nn.BatchNorm2d(4)
+    before = norm.weight.clone()
+    he_init(nn.ModuleList([*parts, norm]), slope=slope, times=times)
+    for part, shape in zip(parts, [(8, 64, 32, 32), (64, 64)], strict=True):
+        through = nn.functional.leaky_relu(part(torch.randn(shape)), slope)
+        if isinstance(part, nn.Conv2d):
+            through = through[..., 1:-1, 1:-1]
+        assert through.square().mean().item() == pytest.approx(times**2, rel=0.05)
+        assert not part.bias.any()
+    assert torch.equal(norm.weight, before)
 
 
 @pytest.mark.parametrize(
