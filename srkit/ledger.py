@@ -140,7 +140,7 @@ def trained(names: Iterable[str] = RECIPES) -> Ledger:
                                 f"{mean(ours) - value:+.{digits}f}",
                                 otherwise(group[0]),
                                 budget,
-                                where(group[0]),
+                                where(*group),
                             )
                         )
     return Ledger(tuple(lines))
@@ -166,7 +166,7 @@ def claims(names: Iterable[str] = RECIPES) -> Ledger:
             says = f"{claim.says} ({pair}, "
             tested = [(group, d) for group in groups if (d := claim.differences(group))]
             for group, found in tested or [([], [])]:
-                ran = next((r for r in group if r["variant"] == claim.of), None)
+                ran = [r for r in group if r["variant"] == claim.of]
                 known = theirs is not None and found
                 gap = f"{mean(found) - theirs:+.{digits}f}" if known else ""
                 lines.append(
@@ -177,8 +177,8 @@ def claims(names: Iterable[str] = RECIPES) -> Ledger:
                         _signed(found, digits),
                         gap,
                         claim.verdict(found),
-                        ran["budget"] if ran else "",
-                        where(ran) if ran else "",
+                        ran[0]["budget"] if ran else "",
+                        where(*ran),
                     )
                 )
     return Ledger(tuple(lines), "answer")

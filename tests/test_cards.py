@@ -35,6 +35,15 @@ def test_several_seeds_give_mean_and_sample_deviation():
     assert "seeds 0, 1" in shown.title
 
 
+def test_a_card_of_several_seeds_names_each_machine_and_the_mean_time():
+    other = {"gpu": None, "threads": 1, "capability": "AVX512", "torch": "2.14.1"}
+    group = [record(0), record(1), record(2, minutes=1.0, peak_memory_mib=1300, machine=other)]
+    assert card(group).causes[1] == (
+        "3.2 minutes of training each on 1 thread(s), AVX2; 1 thread(s), AVX512, torch 2.14.1, "
+        "1,300 MiB at most. Protocol classic."
+    )
+
+
 def test_the_causes_are_what_the_plan_did_otherwise():
     first, second = causes(record())
     assert "trained on BSDS400, the paper on DIV2K_train" in first

@@ -68,7 +68,7 @@ def card(records: Mapping | Iterable[Mapping]) -> Card:
             )
     seeds = ", ".join(str(record["seed"]) for record in group)
     title = f"{first['recipe']}, {first['variant']}: budget {first['budget']}, seeds {seeds}"
-    return Card(title, rows, causes(first))
+    return Card(title, rows, causes(*group))
 
 
 def opening(read: int, smoke: int, *, laptop: float = 0, records: Iterable[Mapping] = ()) -> Card:
@@ -84,14 +84,15 @@ def opening(read: int, smoke: int, *, laptop: float = 0, records: Iterable[Mappi
     if records := list(records):
         minutes = sum(record["minutes"] for record in records)
         rows += [["the recorded runs", f"{len(records)}, in all {minutes:.0f} minutes"]]
-        rows += [["they ran on", "; ".join(sorted({where(record) for record in records}))]]
+        rows += [["they ran on", where(*records)]]
     return Card("", rows, [])
 
 
-def where(record: Mapping) -> str:
-    """What a run ran on, in words."""
-    machine = record["machine"]
-    return machine["gpu"] or f"{machine['threads']} thread(s), {machine['capability']}"
+def where(*records: Mapping) -> str:
+    """What runs ran on, in words."""
+    machines = (record["machine"] for record in records)
+    found = {m["gpu"] or f"{m['threads']} thread(s), {m['capability']}" for m in machines}
+    return "; ".join(sorted(found))
 
 
 def spread(values: Sequence[float], digits: int) -> str:
@@ -149,14 +150,16 @@ def network_of(plan: Mapping, prefix: str | None) -> Mapping:
     return {key: plan[key] for key in ("channels",) if key in plan} | sizes
 
 
-def causes(record: Mapping) -> list[str]:
-    """What was done otherwise than in the paper, and what it was done with."""
-    peak = record["peak_memory_mib"]
+def causes(*records: Mapping) -> list[str]:
+    """What was done otherwise than in the paper, and what it was done with, by seeds of one run."""
+    first = records[0]
+    minutes = mean(record["minutes"] for record in records)
+    peak = max(record["peak_memory_mib"] or 0 for record in records)
     return [
-        f"{record['parameters']:,} parameters. Otherwise than the paper: {otherwise(record)}.",
-        f"{record['minutes']:.1f} minutes of training on {where(record)}, "
-        f"torch {record['machine']['torch']}{f', {peak:,} MiB at most' if peak else ''}. "
-        f"Protocol {record['protocol']}.",
+        f"{first['parameters']:,} parameters. Otherwise than the paper: {otherwise(first)}.",
+        f"{minutes:.1f} minutes of training{' each' if records[1:] else ''} on {where(*records)}, "
+        f"torch {first['machine']['torch']}{f', {peak:,} MiB at most' if peak else ''}. "
+        f"Protocol {first['protocol']}.",
     ]
 
 
