@@ -166,7 +166,12 @@ def claims(names: Iterable[str] = RECIPES) -> Ledger:
             says = f"{claim.says} ({pair}, "
             tested = [(group, d) for group in groups if (d := claim.differences(group))]
             for group, found in tested or [([], [])]:
-                ran = [r for r in group if r["variant"] == claim.of]
+                ran = [  # of the seeds that were compared
+                    r
+                    for r in group
+                    if r["variant"] == claim.of
+                    and claim.differences(s for s in group if s["seed"] == r["seed"])
+                ]
                 known = theirs is not None and found
                 gap = f"{mean(found) - theirs:+.{digits}f}" if known else ""
                 lines.append(

@@ -78,6 +78,18 @@ def test_a_claim_may_compare_two_tests_of_one_variant(monkeypatch):
     assert line.cause == "yes (2 seeds)"
 
 
+def test_the_hardware_of_a_claim_is_that_of_the_seeds_it_was_tested_with(monkeypatch):
+    records = runs((30.0, 29.0), (31.0, 29.0), (32.0, 29.0))
+    for record, capability in zip(records, ("A", "A", "B", "B", "C", "C"), strict=True):
+        machine = {"gpu": None, "threads": 1, "capability": capability}
+        record |= {"budget": "laptop", "machine": machine}
+    monkeypatch.setattr(ledger, "read_runs", lambda name: records[:5])
+    monkeypatch.setattr(ledger.recipe("ttsr"), "CLAIMS", (Claim("a beats b", "a", "b"),))
+    (line,) = ledger.claims(["ttsr"]).lines
+    assert line.cause == "yes (2 seeds)"
+    assert line.hardware == "1 thread(s), A; 1 thread(s), B"
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_claims_are_about_variants_and_baselines_that_exist(name):
     module, texts = recipe(name), set()
