@@ -145,7 +145,7 @@ def reconstruct(
     run.fit(
         model,
         2 * L1(),
-        crops(run, run.plan["turned"] if turned is None else turned),
+        crops(run, plan["turned"] if turned is None else turned),
         rate=Warmup(Halving(plan["rate"], every=plan["halved_every"]), plan["warmup"]),
         forward=enlarge if variant == "base" else by_reference,
         optimizer=optimizer(run, model),
