@@ -165,21 +165,16 @@ def claims(names: Iterable[str] = RECIPES) -> Ledger:
                 pair = f"{claim.of}, {claim.test} - {claim.against}, {claim.against_test}"
             says = f"{claim.says} ({pair}, "
             tested = [(group, d) for group in groups if (d := claim.differences(group))]
-            for group, found in tested or [([], [])]:
-                ran = [  # of the seeds that were compared
-                    r
-                    for r in group
-                    if r["variant"] == claim.of
-                    and claim.differences(s for s in group if s["seed"] == r["seed"])
-                ]
+            for group, found in tested or [([], {})]:
+                ran = [r for r in group if r["variant"] == claim.of and r["seed"] in found]
                 known = theirs is not None and found
-                gap = f"{mean(found) - theirs:+.{digits}f}" if known else ""
+                gap = f"{mean(found.values()) - theirs:+.{digits}f}" if known else ""
                 lines.append(
                     Line(
                         NAMES[name],
                         f"{says}{UNITS[claim.metric]})",
                         direction if theirs is None else f"{theirs:+.{digits}f}",
-                        _signed(found, digits),
+                        _signed(list(found.values()), digits),
                         gap,
                         claim.verdict(found),
                         ran[0]["budget"] if ran else "",

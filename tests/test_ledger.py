@@ -41,9 +41,9 @@ def test_a_claim_is_decided_by_size_and_by_spread(scores, sign, verdict):
 def test_only_seeds_that_both_variants_have_are_compared():
     claim = Claim("a beats b", "a", "b")
     records = runs((30.0, 29.0), (31.0, 29.0))
-    assert claim.differences(records) == [1.0, 2.0]
-    assert claim.differences(records[:3]) == [1.0]
-    assert claim.differences([]) == []
+    assert claim.differences(records) == {0: 1.0, 1: 2.0}
+    assert claim.differences(records[:3]) == {0: 1.0}
+    assert claim.differences([]) == {}
 
 
 def test_a_claim_may_be_about_what_stands_in_the_record_itself():
@@ -52,11 +52,11 @@ def test_a_claim_may_be_about_what_stands_in_the_record_itself():
     for record, psnr in zip(records, (28.0, 11.0, 28.5, 12.0), strict=True):
         record["baselines"] = {"Set5": {"bicubic": {"psnr": psnr}}, "Set14": {"rlfn": {"psnr": 1}}}
     claim = Claim("a beats bicubic", "a", "bicubic")
-    assert claim.differences(records) == [2.0, 2.5]
+    assert claim.differences(records) == {0: 2.0, 1: 2.5}
     assert claim.verdict(claim.differences(records)) == "yes (2 seeds)"
-    assert Claim("a beats rlfn", "a", "rlfn").differences(records) == []
-    assert Claim("a beats b", "a", "b").differences(records) == [1.0, 2.0]
-    assert claim.differences(runs((30.0, 29.0))) == []
+    assert Claim("a beats rlfn", "a", "rlfn").differences(records) == {}
+    assert Claim("a beats b", "a", "b").differences(records) == {0: 1.0, 1: 2.0}
+    assert claim.differences(runs((30.0, 29.0))) == {}
 
 
 def test_a_claim_may_compare_two_tests_of_one_variant(monkeypatch):
@@ -67,10 +67,13 @@ def test_a_claim_may_compare_two_tests_of_one_variant(monkeypatch):
         record["metrics"]["Set14"] = {"psnr": psnr}
         record["baselines"] = {"Set14": {"bicubic": {"psnr": psnr - 1}}}
     claim = Claim("Set5 is easier", "a", "a", test="Set5", against_test="Set14")
-    assert claim.differences(records) == [0.5, 0.25]
-    assert Claim("than b's", "a", "b", against_test="Set14").differences(records) == [29.0, 30.0]
+    assert claim.differences(records) == {0: 0.5, 1: 0.25}
+    assert Claim("than b's", "a", "b", against_test="Set14").differences(records) == {
+        0: 29.0,
+        1: 30.0,
+    }
     than = Claim("than bicubic's", "a", "bicubic", against_test="Set14")
-    assert than.differences(records) == [1.5, 1.25]
+    assert than.differences(records) == {0: 1.5, 1: 1.25}
     monkeypatch.setattr(ledger, "read_runs", lambda name: records)
     monkeypatch.setattr(ledger.recipe("ttsr"), "CLAIMS", (claim,))
     (line,) = ledger.claims(["ttsr"]).lines

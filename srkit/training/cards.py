@@ -124,8 +124,8 @@ def otherwise(record: Mapping) -> str:
     own, full = (p.get(f"{prefix or ''}rate") for p in (plan, paper))
     if own and full and own != full:
         parts += [f"learning rate {own:g} for {full:g}"]
-    if "fall" in plan:
-        parts += [f"which falls as a {plan['fall']}"]
+    if plan.get("fall") != paper.get("fall"):
+        parts += [f"the rate falls as a {plan['fall']}"]
     if plan.get("start", "random") != paper.get("start", "random") and not after:
         parts += ["starts as an enlargement"]
     return "; ".join(parts) or "nothing that the plan tells"

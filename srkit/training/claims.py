@@ -34,8 +34,8 @@ class Claim:
     paper: float | None = None
     against_test: str | None = None
 
-    def differences(self, records: Iterable[Mapping]) -> list[float]:
-        """of - against, for each seed that both were run with, in the order of the seeds."""
+    def differences(self, records: Iterable[Mapping]) -> dict[int, float]:
+        """{seed: of - against} of the seeds that both were run with, in their order."""
         ours: dict[int, float] = {}
         theirs: dict[int, float] = {}
         other = self.against_test or self.test
@@ -48,9 +48,9 @@ class Claim:
                     ours[record["seed"]] = own[self.metric]
             if self.metric in found.get(self.against, {}):
                 theirs[record["seed"]] = found[self.against][self.metric]
-        return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+        return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
 
-    def verdict(self, differences: list[float]) -> str:
+    def verdict(self, differences: Mapping[int, float]) -> str:
         """What the runs say: "yes", "no", "cannot tell" or "not run".
 
         Told apart are means of TELLS and more, and with several seeds also of twice their standard
@@ -58,8 +58,9 @@ class Claim:
         """
         if not differences:
             return "not run"
-        count, middle = len(differences), mean(differences)
-        error = stdev(differences) / count**0.5 if count > 1 else 0.0
+        found = differences.values()
+        count, middle = len(found), mean(found)
+        error = stdev(found) / count**0.5 if count > 1 else 0.0
         told_apart = abs(middle) >= max(TELLS[self.metric], 2 * error)
         if self.sign == 0:
             word = "no" if told_apart and middle < 0 else "yes"
