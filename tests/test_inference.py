@@ -250,11 +250,13 @@ def test_what_overflows_in_bfloat16_is_done_again_in_float32(picture):
     assert torch.equal(sr, upscale(Nearest(), picture))
 
 
-def test_weights_that_give_nan_are_refused(picture):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.filterwarnings("ignore:not finite in bfloat16")
+def test_weights_that_give_nan_are_refused(picture, precision):
     model = Plain()
     nn.init.constant_(model.layers[0].weight, float("nan"))
     with pytest.raises(RuntimeError, match="not finite: check its weights"):
-        upscale(model, picture)
+        upscale(model, picture, precision=precision)
 
 
 def test_transparent_pixels_do_not_bleed():
