@@ -82,6 +82,16 @@ def test_a_card_tells_of_another_rate_and_of_a_start_that_is_not_the_papers():
     assert otherwise(second) == "9 steps after psnr"
 
 
+def test_a_card_tells_of_gradients_that_were_clipped_and_of_another_fall_of_the_rate():
+    paper = {"data": "D", "steps": 9}
+    how = {"plan": paper | {"clip": 0.1, "fall": "cosine"}, "paper": {"metrics": {}, "plan": paper}}
+    stage = {"steps": 9, "plan": ""}
+    falls = "the rate falls as a cosine"
+    said = otherwise(record(**how, stages=[stage | {"clip": 0.1}]))
+    assert said == f"{falls}; gradients clipped to a norm of 0.1"
+    assert otherwise(record(**how, stages=[stage | {"clip": None}])) == falls  # a control
+
+
 def test_a_stage_says_which_sizes_of_the_plans_are_its_own():
     """Also where another's steps are as many: a corner of a cube has a network of its own."""
     plan = {"data": "D", "network": {"blocks": 4}, "ablation": {"blocks": 6}, "batch": 8,

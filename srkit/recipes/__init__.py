@@ -286,7 +286,8 @@ class RecipeRun(Run):
         return found
 
     def fit(self, model: nn.Module, loss, crops, *, stage: str = "", **how) -> None:
-        """A stage; steps, batch, patch, and how often to validate are the plan's, unless given.
+        """A stage; steps, batch, patch, how often to validate, and where to clip gradients, if at
+        all, are the plan's, unless given.
 
         stage: "gan" takes the plan's `gan_steps` before its `steps`, and the others alike. The
         record has that prefix, so that a card compares the stage with the paper's own.
@@ -299,6 +300,8 @@ class RecipeRun(Run):
             how.pop("steps")
         how.setdefault("validate", self.validate if self.plan["tests"] else None)
         how.setdefault("validate_every", self.plan.get("validate_every", 250))
+        if "clip" in self.plan:
+            how.setdefault("clip", self.plan["clip"])
         super().fit(model, loss, crops, **self.common, **how)
         self.stages[-1]["plan"] = counterpart
 

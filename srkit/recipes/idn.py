@@ -7,8 +7,8 @@ steps of MSE on crops of 39. x3 and x4 start from another scale's weights, which
 Differs: Berkeley's pictures alone and not scaled, LR in 8 bits. The rate of the MSE stage is not
 known: here a tenth of the first. Weight decay 1e-4 stands beside a loss that their Caffe sums over
 the patch; beside a mean it would be 3e-8, and is left out. The small budgets start "picture", see
-`srkit.training.starts`, warm up, and halve the rate after each fifth; but for `paper`, all
-parameters learn at one rate.
+`srkit.training.starts`, warm up, clip gradients, and halve the rate after each fifth; but for
+`paper`, all parameters learn at one rate.
 
     srkit train idn                           L1, then MSE
     srkit train idn --variant plain           nothing set aside (compare with --variant L1)
@@ -38,13 +38,13 @@ BUDGETS = {
         "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
         "share": 1, "tune_steps": 2, "tune_patch": 10,
         "network": {"channels": 8, "keep": 2, "step": 2, "blocks": 1, "groups": 2},
-        "warmup": 0.03, "start": "picture",
+        "warmup": 0.03, "clip": 0.1, "start": "picture",
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2000, "batch": 8,
         "patch": 29, "rate": 1e-3, "share": 1, "tune_steps": 300, "tune_patch": 39,
         "network": {"channels": 32, "keep": 8, "step": 8, "blocks": 3},
-        "warmup": 0.03, "start": "picture",
+        "warmup": 0.03, "clip": 0.1, "start": "picture",
     },
     "gpu": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 60_000, "batch": 64,

@@ -126,6 +126,8 @@ def otherwise(record: Mapping) -> str:
         parts += [f"learning rate {own:g} for {full:g}"]
     if plan.get("fall") != paper.get("fall"):
         parts += [f"the rate falls as a {plan['fall']}"]
+    if "clip" in plan and stage["clip"] not in (None, paper.get("clip")):
+        parts += [f"gradients clipped to a norm of {stage['clip']:g}"]
     if plan.get("start", "random") != paper.get("start", "random") and not after:
         parts += ["starts as an enlargement"]
     return "; ".join(parts) or "nothing that the plan tells"
