@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from srkit.degrade import add_noise, blur, gaussian_kernel, jpeg, make_lr
 from srkit.images import read_image
@@ -31,7 +32,6 @@ def test_a_quarter_turn_swaps_the_widths():
 
 def test_blur_is_a_convolution_with_the_edge_repeated(picture, rng):
     """Against scipy: convolution (not correlation), mode "nearest"."""
-    ndimage = pytest.importorskip("scipy.ndimage")
     kernel = torch.rand(5, 3, generator=rng)
     expected = np.stack(
         [ndimage.convolve(c, kernel.numpy(), mode="nearest") for c in picture.numpy()]

@@ -30,6 +30,9 @@ def runs(*scores):
         ([(30.05, 30.0)], 0, "yes (1 seed)"),
         ([(30.5, 30.0), (30.4, 30.0), (30.6, 30.0)], 1, "yes (3 seeds)"),
         ([(31.0, 30.0), (29.5, 30.0), (30.2, 30.0)], 1, "cannot tell (3 seeds)"),
+        ([(30.2, 30.0), (30.3, 30.0), (30.4, 30.0)], 1, "yes (3 seeds)"),  # 0.05 ... 0.55
+        ([(30.1, 30.0), (30.3, 30.0), (30.5, 30.0)], 1, "cannot tell (3 seeds)"),  # -0.2 ... 0.8
+        ([(32.0, 30.0), (32.5, 30.0)], 1, "cannot tell (2 seeds)"),  # -0.93 ... 5.43
         ([], 1, "not run"),
     ],
 )
@@ -53,7 +56,7 @@ def test_a_claim_may_be_about_what_stands_in_the_record_itself():
         record["baselines"] = {"Set5": {"bicubic": {"psnr": psnr}}, "Set14": {"rlfn": {"psnr": 1}}}
     claim = Claim("a beats bicubic", "a", "bicubic")
     assert claim.differences(records) == {0: 2.0, 1: 2.5}
-    assert claim.verdict(claim.differences(records)) == "yes (2 seeds)"
+    assert claim.verdict(claim.differences(records)) == "cannot tell (2 seeds)"
     assert Claim("a beats rlfn", "a", "rlfn").differences(records) == {}
     assert Claim("a beats b", "a", "b").differences(records) == {0: 1.0, 1: 2.0}
     assert claim.differences(runs((30.0, 29.0))) == {}
@@ -78,7 +81,7 @@ def test_a_claim_may_compare_two_tests_of_one_variant(monkeypatch):
     monkeypatch.setattr(ledger.recipe("ttsr"), "CLAIMS", (claim,))
     (line,) = ledger.claims(["ttsr"]).lines
     assert line.claim == "Set5 is easier (a, Set5 - a, Set14, PSNR, dB)"
-    assert line.cause == "yes (2 seeds)"
+    assert line.cause == "cannot tell (2 seeds)"
 
 
 def test_the_hardware_of_a_claim_is_that_of_the_seeds_it_was_tested_with(monkeypatch):
@@ -89,7 +92,7 @@ def test_the_hardware_of_a_claim_is_that_of_the_seeds_it_was_tested_with(monkeyp
     monkeypatch.setattr(ledger, "read_runs", lambda name: records[:5])
     monkeypatch.setattr(ledger.recipe("ttsr"), "CLAIMS", (Claim("a beats b", "a", "b"),))
     (line,) = ledger.claims(["ttsr"]).lines
-    assert line.cause == "yes (2 seeds)"
+    assert line.cause == "cannot tell (2 seeds)"
     assert line.hardware == "1 thread(s), A; 1 thread(s), B"
 
 

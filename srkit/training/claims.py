@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import mean, stdev
 
+from scipy.special import stdtrit
+
 # Differences that a run of minutes can show; between smaller ones chance decides. LPIPS of a run
 # against a critic moves by as much from one look at it to the next; claims about it go by Set14's
 # where they can, for Set5 is five pictures. CIPLab learns from AlexNet's, so its claims go by
@@ -53,15 +55,17 @@ class Claim:
     def verdict(self, differences: Mapping[int, float]) -> str:
         """What the runs say: "yes", "no", "cannot tell" or "not run".
 
-        Told apart are means of TELLS and more, and with several seeds also of twice their standard
-        error; one seed has none, so the verdict says how many there were.
+        Told apart are means of TELLS and more, the 95 % interval of which, by Student's t, leaves
+        out 0. One seed has no interval, so the verdict says how many there were.
         """
         if not differences:
             return "not run"
         found = differences.values()
         count, middle = len(found), mean(found)
-        error = stdev(found) / count**0.5 if count > 1 else 0.0
-        told_apart = abs(middle) >= max(TELLS[self.metric], 2 * error)
+        half = 0.0
+        if count > 1:
+            half = stdtrit(count - 1, 0.975) * stdev(found) / count**0.5
+        told_apart = abs(middle) >= max(TELLS[self.metric], half)
         if self.sign == 0:
             word = "no" if told_apart and middle < 0 else "yes"
         elif told_apart:
