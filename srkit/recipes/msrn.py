@@ -3,11 +3,13 @@
 The authors' re-training of 2019 (Li et al., ECCV 2018, and their repository), x2: DIV2K, flipped
 and turned; RGB; LR crops of 48 pixels, batch 16; Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on
 0..255. The paper of 2018 learned Y, from HR crops of 64 and their copies at 0.7 and 0.5.
-The small budgets start "picture", see `srkit.training.starts`, and warm up.
+The small budgets start "picture", see `srkit.training.starts`, warm up, and clip gradients: at so
+high a rate one bad step can cost a run a decibel.
 
     srkit train msrn
     srkit train msrn --variant two-3x3        both paths 3x3, wider: as many parameters
     srkit train msrn --variant residual       EDSR's block, as many parameters
+    srkit train msrn --variant residual-unclipped --seed 1      that step
 """
 
 from __future__ import annotations
@@ -33,13 +35,13 @@ BUDGETS = {
         "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
         "network": {"channels": 4, "blocks": 2}, "two-3x3": {"channels": 5, "blocks": 2},
         "residual": {"channels": 8, "blocks": 2},
-        "warmup": 0.03, "start": "picture",
+        "warmup": 0.03, "clip": 0.1, "start": "picture",
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2000, "batch": 16,
         "patch": 24, "rate": 2e-3, "network": {"channels": 16, "blocks": 4},
         "two-3x3": {"channels": 21, "blocks": 4}, "residual": {"channels": 32, "blocks": 8},
-        "warmup": 0.03, "start": "picture",
+        "warmup": 0.03, "clip": 0.1, "start": "picture",
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 60_000, "batch": 16,
@@ -67,13 +69,13 @@ PAPER = {
 }
 
 
-def train(run: RecipeRun, make: Callable[[dict], nn.Module]) -> nn.Module:
-    """`make` gets the plan."""
+def train(run: RecipeRun, make: Callable[[dict], nn.Module], **how: float | None) -> nn.Module:
+    """`make` gets the plan. how: `run.fit`'s, in place of the plan's."""
     plan, model = run.plan, run.build(lambda: make(run.plan))
     if plan["start"] == "picture":
         begin_as_enlargement(model)
     rate = Warmup(Halving(plan["rate"], every=0.2), plan["warmup"])
-    run.fit(model, L1(), run.crops(SCALE), rate=rate)
+    run.fit(model, L1(), run.crops(SCALE), rate=rate, **how)
     return model
 
 
@@ -95,6 +97,7 @@ NETWORKS: dict[str, Callable[[dict], nn.Module]] = {
 }
 
 VARIANTS = {name: partial(train, make=make) for name, make in NETWORKS.items()}
+VARIANTS["residual-unclipped"] = partial(train, make=NETWORKS["residual"], clip=None)
 
 CLAIMS = (
     Claim("two kernel sizes beat one, parameters being equal", "msrn", "two-3x3"),
