@@ -213,7 +213,7 @@ def test_msrns_controls_are_as_large_as_msrn(control, budget):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_two_variants_are_the_same_experiment(name):
-    """They differ in layers, in wiring (same weights, another answer), or in stages."""
+    """They differ in layers, in wiring (same weights, another answer), or in how they train."""
     seen = []
     for variant in MODULES[name].VARIANTS:
         model, asked = dry(MODULES[name], variant, "smoke")
@@ -222,7 +222,8 @@ def test_no_two_variants_are_the_same_experiment(name):
                 values = torch.randn(p.shape, generator=torch.Generator().manual_seed(number))
                 p.copy_(values / math.sqrt(max(p[0].numel(), 1)))
         answer = model.eval()(torch.full((1, 3, 9, 9), 0.5).cumsum(-1) / 9)
-        seen.append((parameters(model), len(asked), round(answer.sum().item(), 2)))
+        clips = tuple(how.get("clip", "as planned") for how in asked)
+        seen.append((parameters(model), clips, round(answer.sum().item(), 2)))
     if name in ("rdn", "rcan"):  # their own network, again in the ablation's size or steps
         seen = seen[1:]
     assert len(set(seen)) == len(seen)
@@ -274,6 +275,19 @@ def test_memnets_batches_hold_all_scales_and_are_shared_like_any_other(pictures)
         crops.batch(6, 8, torch.Generator())
     with pytest.raises(ValueError, match="6 crops cannot be shared by 4: take a multiple of 4"):
         crops.batch(6, 6, torch.Generator(), (0, 4))
+
+
+def test_a_plan_says_where_gradients_are_clipped(tmp_path):
+    """The small budgets' alone, a control that takes it back, and CARN's paper, at 10."""
+
+    def clips(name, *variant):
+        record = recipes.train(name, *variant, budget="smoke", out=tmp_path, device="cpu")
+        return record["stages"][0].get("clip", "not a word")
+
+    assert [clips("msrn"), clips("msrn", "residual-unclipped")] == [0.1, None]
+    assert clips("dbpn") == "not a word"
+    (small,), (paper,) = (dry(carn, "carn", budget)[1] for budget in ("laptop", "paper"))
+    assert (small["clip"], paper["clip"]) == (0.1, 10.0)
 
 
 def test_memnets_paper_clips_at_a_hundredth_of_one_over_the_rate():
