@@ -3,8 +3,8 @@
 The paper (Zhang et al., ECCV 2018), x2: DIV2K, flipped and turned; LR crops of 48 pixels, batch 16;
 Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. x3, x4 and x8 start
 from x2's weights. The ablation is that of the paper's table; its 5e4 steps are as remembered.
-The small budgets warm up, and start "picture", see `srkit.training.starts`: all but the ablation,
-since without the long skip nothing hands it through.
+The small budgets warm up, clip gradients, and start "picture", see `srkit.training.starts`: all but
+the ablation, since without the long skip nothing hands it through.
 
     srkit train rcan
     srkit train rcan --variant CA+LSC+SSC     the cube's corners: none, CA, LSC, SSC, CA+LSC ...
@@ -33,7 +33,7 @@ BUDGETS = {
         "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
         "network": {"channels": 8, "groups": 1, "blocks": 2, "reduction": 2},
         "ablation": {"channels": 4, "groups": 2, "blocks": 1, "reduction": 2}, "ablation_steps": 2,
-        "warmup": 0.03, "start": "picture",
+        "warmup": 0.03, "clip": 0.1, "start": "picture",
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1500, "batch": 16,
@@ -41,7 +41,7 @@ BUDGETS = {
         "network": {"channels": 32, "groups": 2, "blocks": 4, "reduction": 8},
         "ablation": {"channels": 16, "groups": 5, "blocks": 6, "reduction": 4},
         "ablation_steps": 1000,
-        "warmup": 0.03, "start": "picture",
+        "warmup": 0.03, "clip": 0.1, "start": "picture",
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 16,
