@@ -157,7 +157,7 @@ def cyclic(run: RecipeRun, make: Make) -> nn.Module:
 def warm_start(run: RecipeRun, start: str, make: Make) -> nn.Module:
     """The schedule once more, from the weights alone, with a fresh optimiser."""
     model = run.trained(start, make(run))
-    pixel_stage(run, model)
+    pixel_stage(run, model, series=1)
     return model
 
 
@@ -166,7 +166,7 @@ def last_stage(run: RecipeRun, start: str, make: Make, contrast: str | None) -> 
     model = run.trained(start, make(run))
     if contrast is not None:
         return contrast_stage(run, model, *CONTRASTS[contrast])
-    pixel_stage(run, model, stage="contrast", rate=contrast_rate(run))
+    pixel_stage(run, model, stage="contrast", rate=contrast_rate(run), series=2)
     return model
 
 
@@ -211,6 +211,7 @@ def contrast_stage(
         crops,
         forward=forward,
         stage="contrast",
+        series=2,
         rate=schedule(run, contrast_rate(run)),
     )
     return model

@@ -95,13 +95,17 @@ class Run:
         rate: Schedule,
         batch: int,
         patch: int,
+        series: int | None = None,
         **how,
     ) -> None:
         """One stage by `srkit.training.fit.fit`, with checkpoints; adds to the record.
 
-        Each stage has crops of its own: the seed of stage k is 1000 seed + k.
+        Each stage draws crops of its own, seeded with 1000 seed + series. `series` is the number of
+        the stage in this run, unless given: a stage that goes on from another run's weights, and is
+        compared with a longer run, takes the number that follows that run's.
         """
         k = len(self.stages)
+        series = k if series is None else series
         with self._alone(), self._log() as log:
             history = fit(
                 model,
@@ -110,7 +114,7 @@ class Run:
                 rate=rate,
                 batch=batch,
                 patch=patch,
-                seed=1000 * self.seed + k,
+                seed=1000 * self.seed + series,
                 device=self.device,
                 folder=self.folder / f"stage-{k}",
                 report=partial(self._report, log),
@@ -124,6 +128,7 @@ class Run:
                 "rate": str(rate),
                 "batch": batch,
                 "patch": patch,
+                "series": series,
                 **plain,
                 "precision": "bfloat16"
                 if in_bfloat16(how.get("precision", "auto"), where)
