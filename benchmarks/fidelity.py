@@ -26,9 +26,10 @@ from torch import Tensor, nn
 
 import srkit
 from srkit.datasets.catalog import Pair, pairs
-from srkit.evaluation import PROTOCOLS, evaluate
+from srkit.metrics.evaluate import evaluate
+from srkit.metrics.protocols import PROTOCOLS
 from srkit.models.zoo import model_info
-from srkit.training.runs import machine, write_json
+from srkit.training.run import machine, write_json
 
 SETS = ("Set5", "Set14", "BSD100")
 SETUPS = {

@@ -16,9 +16,9 @@ from statistics import median
 
 import torch
 
-from srkit.features import vgg19
 from srkit.losses import Contrastive, content, style
 from srkit.losses.contrastive import VGG_DEEP
+from srkit.metrics.features import vgg19
 
 ROUNDS = 9
 

@@ -23,9 +23,9 @@ import torch
 
 from srkit.datasets.procedural import dead_leaves
 from srkit.files import find
-from srkit.images import write_image
+from srkit.image.io import write_image
 from srkit.recipes import RECIPES, recipe, train
-from srkit.training.runs import find_runs, machine, peak_memory, write_json
+from srkit.training.run import find_runs, machine, peak_memory, write_json
 
 OUT = Path(__file__).parents[1] / "data/runs/budgets.json"
 SIDE = 321  # pixels, of a BSDS400 picture

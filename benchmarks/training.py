@@ -39,17 +39,18 @@ from torch.nn import functional as F
 
 from srkit import files
 from srkit.datasets.patches import Patches
-from srkit.images import modcrop, read_image, to_8bit, write_image
+from srkit.image.io import read_image, write_image
+from srkit.image.resize import imresize
+from srkit.image.tensors import modcrop, to_8bit
 from srkit.inference import has_bfloat16
 from srkit.losses import L1
 from srkit.models.edsr import EDSR
 from srkit.models.esrgan import RRDBNet
 from srkit.models.rcan import RCAN
 from srkit.models.rlfn import RLFN
-from srkit.resize import imresize
 from srkit.training import fit as engine
 from srkit.training import runs
-from srkit.training.fit import adam, fit
+from srkit.training.loop import adam, fit
 from srkit.training.schedules import Constant
 from srkit.training.state import State
 

@@ -162,7 +162,8 @@ def upscale(
     """Enlarge a picture, or every picture of a folder."""
     import torch
 
-    from srkit import images, inference
+    from srkit import inference
+    from srkit.image import io
 
     settings = {
         "tile": tile,
@@ -183,13 +184,13 @@ def upscale(
         typer.echo(report)
     else:
         _check_free(target, overwrite)
-        picture = images.read_picture(source)
+        picture = io.read_picture(source)
         big = inference.upscale(_network(name, scale, weights), picture, **settings)
-        images.write_picture(big, target)
+        io.write_picture(big, target)
         report = inference.FolderReport(done={source: target})
     if check_color:
         for small, big in report.done.items():
-            shift = inference.color_shift(images.read_image(small), images.read_image(big))
+            shift = inference.color_shift(io.read_image(small), io.read_image(big))
             levels = ", ".join(f"{c} {x:+.2f}" for c, x in zip("RGB", shift, strict=True))
             typer.echo(f"{big.name}: mean shift in grey levels of 255: {levels}")
     if report.failed or report.interrupted:
@@ -210,7 +211,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """PSNR and SSIM over a benchmark, with the protocol they belong to."""
-    from srkit import evaluation
+    from srkit.metrics import evaluate as evaluation
 
     scores = evaluation.evaluate(
         name if name == "bicubic" else _network(name, scale, weights),
@@ -230,9 +231,9 @@ def fetch(
     names: Annotated[list[str], typer.Argument(help="Data sets (Set5), networks (rlfn_x4).")],
 ) -> None:
     """Find data sets or the authors' weights, or download and verify them."""
-    from srkit import weights
     from srkit.datasets import catalog
     from srkit.models.zoo import model_info
+    from srkit.weights import load as weights
 
     for name in names:
         if name.lower() in map(str.lower, catalog.CATALOG):
@@ -250,7 +251,7 @@ def convert(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a file of weights as srkit's own, with what is known of it in the header."""
-    from srkit import weights
+    from srkit.weights import load as weights
 
     _check_free(target, overwrite)
     model = weights.load_checkpoint(weights.convert(source, target, name=name))
@@ -267,9 +268,9 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a network with its weights as ONNX, checked against PyTorch."""
-    from srkit import export
     from srkit.models.zoo import model_info
-    from srkit.weights import file_of, origin
+    from srkit.weights import export
+    from srkit.weights.load import file_of, origin
 
     _check_free(target, overwrite)
     model = _network(name, scale, weights)
@@ -286,11 +287,10 @@ def explain_psnr(
     as_json: Json = False,
 ) -> None:
     """PSNR of two pictures under every usual convention, to recognise a number by."""
-    from srkit import images, metrics
+    from srkit.image.io import read_image
+    from srkit.metrics.explain import explain_psnr as explain
 
-    table = metrics.explain_psnr(
-        images.read_image(result), images.read_image(original), scale=scale
-    )
+    table = explain(read_image(result), read_image(original), scale=scale)
     typer.echo(json.dumps(table.rows, indent=1) if as_json else table)
 
 
@@ -340,7 +340,7 @@ def train(
     if _launch(devices, nodes, rendezvous):
         return
     from srkit import recipes
-    from srkit.training.cards import card
+    from srkit.reports.card import card
 
     record = recipes.train(
         recipe,
@@ -455,7 +455,7 @@ def _launch(devices: int, nodes: int, rendezvous: str) -> bool:
 
 def _network(name: str, scale: int | None, weights: str):
     """A network of the zoo with weights, or the one that a file of weights is for."""
-    from srkit.weights import create_model, load_checkpoint
+    from srkit.weights.load import create_model, load_checkpoint
 
     if Path(name).is_file():
         return load_checkpoint(name)

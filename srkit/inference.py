@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.images import FORMATS, Picture, as_image, like, read_picture, shave, write_picture
-from srkit.resize import imresize
+from srkit.image.io import FORMATS, Picture, as_image, like, read_picture, write_picture
+from srkit.image.resize import imresize
+from srkit.image.tensors import shave
 
 SMALLEST_TILE = 16  # below it, nearly everything computed is overlap
 APPROXIMATE_OVERLAP = 32  # where no overlap is exact; more costs time and gains little

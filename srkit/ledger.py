@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from statistics import mean
 
-from srkit import tables
 from srkit.files import data_path
 from srkit.models.zoo import model_info
 from srkit.recipes import RECIPES, recipe
-from srkit.training.cards import DIGITS, UNITS, otherwise, spread, where
-from srkit.training.runs import read_runs
+from srkit.reports.card import DIGITS, UNITS, otherwise, spread, where
+from srkit.training.run import read_runs
+from srkit.viz import tables
 
 # The setup of `data/runs/official.json` that is each network's own paper's; the others: "classic".
 MEASURED_AS = {

@@ -1,8 +1,8 @@
 """Several processes that train together: statistics of a batch of which each has a share.
 
 Gradients averaged over processes make the step of one process only where a loss is a mean over
-samples. Batch norm and a relativistic critic look at the batch as a whole; their means are taken
-over all processes here, and gradients flow back to all. With one process nothing is done.
+samples. Batch norm and a relativistic discriminator look at the batch as a whole; their means are
+taken over all processes here, and gradients flow back to all. With one process nothing is done.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class _BatchNorm2d(nn.BatchNorm2d):
 
 
 def share_batch_norm(module: nn.Module) -> None:
-    """Let the batch norms of a network or a critic see the whole batch, if there are processes."""
+    """Let the batch norms of a network or a discriminator see the whole batch, if there are
+    processes."""
     for layer in module.modules() if part()[1] > 1 else ():
         if type(layer) is nn.BatchNorm2d:
             layer.__class__ = _BatchNorm2d

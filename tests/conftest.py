@@ -34,7 +34,7 @@ def assets():
 def official(assets):
     """`official("idn", 3)`: that network with the authors' weights, or a skip without them."""
     from srkit.models.zoo import model_info
-    from srkit.weights import create_model
+    from srkit.weights.load import create_model
 
     def load(name: str, scale: int | None = None):
         entry = model_info(name, scale=scale)

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 import srkit
 from srkit.cli import app
-from srkit.images import read_image, write_image
-from srkit.weights import save_weights
+from srkit.image.io import read_image, write_image
+from srkit.weights.load import save_weights
 
 
 @pytest.fixture

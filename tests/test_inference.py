@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from srkit import inference
-from srkit.images import Picture, read_image, read_picture, write_image
+from srkit.image.io import Picture, read_image, read_picture, write_image
 from srkit.inference import receptive_field, tiling_error, upscale, upscale_folder
 from srkit.models.imdn import IMDN
 from srkit.models.rlfn import RLFN

@@ -7,7 +7,7 @@ import pytest
 from srkit import ledger
 from srkit.files import data_path
 from srkit.recipes import RECIPES, recipe
-from srkit.training.claims import TELLS, Claim
+from srkit.reports.claims import TELLS, Claim
 
 
 def runs(*scores):

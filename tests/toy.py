@@ -18,12 +18,12 @@ from torch.nn import functional as F
 
 from srkit import files
 from srkit.datasets.patches import Patches
-from srkit.features import random_tanh
 from srkit.losses import L1, GradientBalance, RelativisticAverage, Uncertainty
 from srkit.losses.adversarial import Adversarial, class_loss
 from srkit.losses.contrastive import RANDOM_TANH, Contrastive
 from srkit.losses.objectives import Standard, Wasserstein
-from srkit.training.fit import adam, fit
+from srkit.metrics.features import random_tanh
+from srkit.training.loop import adam, fit
 from srkit.training.schedules import Halving, Warmup
 
 STEPS = 24
@@ -46,7 +46,7 @@ class Enlarger(nn.Module):
         return x.repeat_interleave(2, -1).repeat_interleave(2, -2) + more
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """Two layers, mean: (B, 3, H, W) -> (B, 1); no batch norm, so that samples are on their own."""
 
     def __init__(self):
@@ -87,36 +87,40 @@ def pixel(drop: float) -> tuple[nn.Module, dict]:
 
 def gan(drop: float) -> tuple[nn.Module, dict]:
     model = Enlarger(drop)
-    loss = L1() + 0.1 * Adversarial(Critic(), Standard())
-    return model, {"loss": loss, "from_scratch": True, "critic_rate": Warmup(Halving(2e-3, 0.3))}
+    loss = L1() + 0.1 * Adversarial(Discriminator(), Standard())
+    return model, {
+        "loss": loss,
+        "from_scratch": True,
+        "discriminator_rate": Warmup(Halving(2e-3, 0.3)),
+    }
 
 
 def penalty(drop: float) -> tuple[nn.Module, dict]:
-    """Its critic draws the points of a gradient penalty, from a generator of its own."""
+    """Its discriminator draws the points of a gradient penalty, from a generator of its own."""
     model = Enlarger(drop)
-    objective = Wasserstein(critic_steps=2)
-    term = Adversarial(Critic(), objective, rng=torch.Generator().manual_seed(8))
+    objective = Wasserstein(discriminator_steps=2)
+    term = Adversarial(Discriminator(), objective, rng=torch.Generator().manual_seed(8))
     return model, {"loss": L1() + 0.01 * term, "from_scratch": True}
 
 
 def balanced(drop: float) -> tuple[nn.Module, dict]:
     """Two terms whose weights are learned with the network, and an optimiser of the caller's."""
-    model, loss = Enlarger(drop), L1() + 0.1 * Adversarial(Critic(), Standard())
+    model, loss = Enlarger(drop), L1() + 0.1 * Adversarial(Discriminator(), Standard())
     loss = loss.balanced(Uncertainty(loss.terms))
     optimizer = adam(nn.ModuleList([model, loss.balance]), betas=(0.8, 0.99))
     return model, {"loss": loss, "from_scratch": True, "optimizer": optimizer, "ema": 0.8}
 
 
 def batch(drop: float) -> tuple[nn.Module, dict]:
-    """All that looks at the batch as a whole: batch norm in both networks, a relativistic critic,
-    a balance by the gradients of the batch; and a layer without a gradient."""
-    model, critic = Enlarger(drop), Critic()
+    """All that looks at the batch as a whole: batch norm in both networks, a relativistic
+    discriminator, a balance by the gradients of the batch; and a layer without a gradient."""
+    model, discriminator = Enlarger(drop), Discriminator()
     model.drop = nn.Sequential(nn.BatchNorm2d(8), model.drop)
     for k in (0, 2):  # a batch norm and a difference take them out: gradients of mere rounding
-        critic.layers[k].register_parameter("bias", None)
-    critic.layers.insert(1, nn.BatchNorm2d(8))
+        discriminator.layers[k].register_parameter("bias", None)
+    discriminator.layers.insert(1, nn.BatchNorm2d(8))
     model.unused, model.idle = nn.Linear(1, 1), True
-    loss = L1() + 0.1 * Adversarial(critic, RelativisticAverage())
+    loss = L1() + 0.1 * Adversarial(discriminator, RelativisticAverage())
     loss = loss.balanced(GradientBalance("adversarial", model.tail.weight))
     return model, {"loss": loss, "from_scratch": True}
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from torch import Tensor
 
 from srkit import files
-from srkit.images import FORMATS, modcrop, read_image, to_8bit
+from srkit.image.io import FORMATS, read_image
+from srkit.image.tensors import modcrop, to_8bit
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from srkit.datasets.references import symmetry, view
-from srkit.degrade import add_noise, blur
-from srkit.images import to_8bit
-from srkit.resize import imresize
+from srkit.image.degrade import add_noise, blur
+from srkit.image.resize import imresize
+from srkit.image.tensors import to_8bit
 
 
 @dataclass(frozen=True)
 class Shrinking:
-    """How a picture became small: blur, reduction, noise, as in `srkit.degrade.make_lr`.
+    """How a picture became small: blur, reduction, noise, as in `srkit.image.degrade.make_lr`.
 
     kernel: (k, k), k odd, in pixels of the larger picture; one off its centre shifts the picture,
         and who learns from such pairs shifts it back. None: no blur.

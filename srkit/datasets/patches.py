@@ -20,8 +20,9 @@ from filelock import FileLock
 from torch import Tensor
 
 from srkit.files import write_whole
-from srkit.images import modcrop, read_image, to_8bit
-from srkit.resize import imresize
+from srkit.image.io import read_image
+from srkit.image.resize import imresize
+from srkit.image.tensors import modcrop, to_8bit
 
 Source = Tensor | str | os.PathLike
 
@@ -228,7 +229,7 @@ def _size(source: Source) -> tuple[int, int]:
         if source.dtype != torch.uint8 or source.ndim != 3 or len(source) != 3:
             raise ValueError(
                 f"a picture is {source.dtype} {tuple(source.shape)}, expected uint8 (3, H, W): "
-                "srkit.images.to_8bit makes it of floats"
+                "srkit.image.tensors.to_8bit makes it of floats"
             )
         return source.shape[1], source.shape[2]
     from PIL import Image

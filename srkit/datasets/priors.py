@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from srkit.datasets.patches import Patches
 from srkit.datasets.procedural import Seed, Size
-from srkit.resize import imresize
+from srkit.image.resize import imresize
 
 # What `textures` is made of: 0 has no texture, the others are waves of one form each.
 TEXTURES = ("plain", "ripples", "stripes", "blades", "joints")

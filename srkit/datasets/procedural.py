@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from srkit.resize import imresize
+from srkit.image.resize import imresize
 
 Size = int | tuple[int, int]
 Seed = int | Sequence[int]

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkit.datasets.patches import Draw, Patches, Source
-from srkit.images import FORMATS, read_image, to_8bit
-from srkit.resize import imresize
+from srkit.image.io import FORMATS, read_image
+from srkit.image.resize import imresize
+from srkit.image.tensors import to_8bit
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from srkit import processes
-from srkit.features import Extractor
 from srkit.losses.terms import Features, FeatureTerm, mean
+from srkit.metrics.features import Extractor
 
 # What CSD and AECR-Net use: five VGG-19 convolutions, after their ReLU, the deepest counted most.
 VGG_DEEP = {

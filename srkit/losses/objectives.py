@@ -1,10 +1,12 @@
-"""What a generator and a critic want, told by the critic's logits C, large where it believes in HR.
+"""What a generator and a discriminator want, told by the discriminator's logits C, large where it
+believes in HR.
 
     objective = RelativisticAverage()
     objective.generator(fake, real)     # fake: logits of SR, real: logits of HR, any shape
-    objective.critic(fake, real)
+    objective.discriminator(fake, real)
 
-Both are minimised, and are means over the batch (and over places, where a critic judges patches).
+Both are minimised, and are means over the batch (and over places, where a discriminator judges
+patches).
 """
 
 from __future__ import annotations
@@ -18,18 +20,18 @@ from srkit import processes
 
 
 class Objective:
-    """`generator(fake, real)` and `critic(fake, real)`: what each of the two minimises."""
+    """`generator(fake, real)` and `discriminator(fake, real)`: what each of the two minimises."""
 
     formula: str  # the generator's, C(sr) a logit
     needs_real = False  # whether the generator's side looks at HR's logits
-    penalty = 0.0  # weight of the gradient penalty in the critic's loss,
+    penalty = 0.0  # weight of the gradient penalty in the discriminator's loss,
     span = 1.0  # for pictures of this range: both for `adversarial.gradient_penalty`
-    critic_steps = 1  # steps of the critic for one of the generator
+    discriminator_steps = 1  # steps of the discriminator for one of the generator
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         raise NotImplementedError
 
-    def critic(self, fake: Tensor, real: Tensor) -> Tensor:
+    def discriminator(self, fake: Tensor, real: Tensor) -> Tensor:
         raise NotImplementedError
 
 
@@ -37,7 +39,7 @@ class Objective:
 class Standard(Objective):
     """Goodfellow et al., NeurIPS 2014, with the generator's loss that doesn't saturate; SRGAN's.
 
-    generator: -log D(sr); critic: -log D(hr) - log(1 - D(sr)), where D = sigmoid(C) and
+    generator: -log D(sr); discriminator: -log D(hr) - log(1 - D(sr)), where D = sigmoid(C) and
     1 - sigmoid(z) = sigmoid(-z). The log is taken of logits, so it is finite for all of them. SRGAN
     writes the sum over the batch; the mean here lets a weight stand for every batch size.
     """
@@ -47,7 +49,7 @@ class Standard(Objective):
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return -F.logsigmoid(fake).mean()
 
-    def critic(self, fake: Tensor, real: Tensor) -> Tensor:
+    def discriminator(self, fake: Tensor, real: Tensor) -> Tensor:
         return -F.logsigmoid(real).mean() - F.logsigmoid(-fake).mean()
 
 
@@ -57,11 +59,11 @@ class RelativisticAverage(Objective):
     ICLR 2019.)
 
     D(a, b) = sigmoid(C(a) - mean C(b)), the mean over the batch (that of all processes).
-    critic: -log D(hr, sr) - log(1 - D(sr, hr)); generator: the same with hr and sr exchanged, so it
-    learns from HR too. With one picture a batch the mean is that picture's logit.
+    discriminator: -log D(hr, sr) - log(1 - D(sr, hr)); generator: the same with hr and sr
+    exchanged, so it learns from HR too. With one picture a batch the mean is that picture's logit.
 
-    form: "paper", these sums; "code", what the authors run: half of them, and the critic gets no
-    gradient through the means.
+    form: "paper", these sums; "code", what the authors run: half of them, and the discriminator
+    gets no gradient through the means.
     """
 
     form: str = "paper"
@@ -79,7 +81,7 @@ class RelativisticAverage(Objective):
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return self._above(fake, real, *_means(fake, real))
 
-    def critic(self, fake: Tensor, real: Tensor) -> Tensor:
+    def discriminator(self, fake: Tensor, real: Tensor) -> Tensor:
         means = _means(real, fake)
         if self.form == "code":
             means = [mean.detach() for mean in means]
@@ -97,7 +99,7 @@ def _means(*logits: Tensor) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Hinge(Objective):
-    """critic: max(0, 1 - C(hr)) + max(0, 1 + C(sr)) (Lim and Ye, 2017).
+    """discriminator: max(0, 1 - C(hr)) + max(0, 1 + C(sr)) (Lim and Ye, 2017).
 
     generator: max(0, 1 - C(sr)), CIPLab's, which asks no more once C(sr) > 1. `linear=True`:
     -C(sr), Lim and Ye's own, which always asks for more.
@@ -112,40 +114,41 @@ class Hinge(Objective):
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return -fake.mean() if self.linear else F.relu(1 - fake).mean()
 
-    def critic(self, fake: Tensor, real: Tensor) -> Tensor:
+    def discriminator(self, fake: Tensor, real: Tensor) -> Tensor:
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
 @dataclass(frozen=True)
 class LeastSquares(Objective):
-    """generator: (C(sr) - 1)² / 2; critic: ((C(hr) - 1)² + C(sr)²) / 2 (Mao et al., ICCV 2017,
-    Eq. 9, with labels 0 and 1)."""
+    """generator: (C(sr) - 1)² / 2; discriminator: ((C(hr) - 1)² + C(sr)²) / 2 (Mao et al., ICCV
+    2017, Eq. 9, with labels 0 and 1)."""
 
     formula = "(C(sr) - 1)² / 2"
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return (fake - 1).square().mean() / 2
 
-    def critic(self, fake: Tensor, real: Tensor) -> Tensor:
+    def discriminator(self, fake: Tensor, real: Tensor) -> Tensor:
         return ((real - 1).square().mean() + fake.square().mean()) / 2
 
 
 @dataclass(frozen=True)
 class Wasserstein(Objective):
-    """generator: -C(sr); critic: C(sr) - C(hr) + penalty * `gradient_penalty` (Gulrajani et al.,
-    NeurIPS 2017). The critic must have no batch norm, because the penalty is each sample's own.
+    """generator: -C(sr); discriminator: C(sr) - C(hr) + penalty * `gradient_penalty` (Gulrajani et
+    al., NeurIPS 2017). The discriminator must have no batch norm, because the penalty is each
+    sample's own.
 
     span: width of the pictures' range in which slopes are taken, see `gradient_penalty`. TTSR has
-    critic_steps=2 and, its pictures being in [-1, 1], span=2.
+    discriminator_steps=2 and, its pictures being in [-1, 1], span=2.
     """
 
     penalty: float = 10.0
     span: float = 1.0
-    critic_steps: int = 5
+    discriminator_steps: int = 5
     formula = "-C(sr)"
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return -fake.mean()
 
-    def critic(self, fake: Tensor, real: Tensor) -> Tensor:
+    def discriminator(self, fake: Tensor, real: Tensor) -> Tensor:
         return fake.mean() - real.mean()

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srkit.features import Extractor, random_tanh, vgg19
 from srkit.losses.terms import Features, FeatureTerm, Term, mean
-from srkit.metrics import lpips_distance, lpips_network
+from srkit.metrics.features import Extractor, random_tanh, vgg19
+from srkit.metrics.lpips import lpips_distance, lpips_network
 
 Unit = float | Tensor  # (B, 1, 1, 1)
 CRITERIA = {"l1": "mean |sr - hr|", "mse": "mean (sr - hr)²"}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from srkit.features import Extractor
+from srkit.metrics.features import Extractor
 
 Features = Mapping[str, Tensor]  # of one picture, by layer
 Balance = Callable[[Mapping[str, Tensor], Mapping[str, float]], Tensor]

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from srkit.features import Extractor
 from srkit.losses.perceptual import Layers, Setup, Unit, stand_in
+from srkit.metrics.features import Extractor
 
 
 def gram(features: Tensor, *, patch: int | None = None, normalise: bool = False) -> Tensor:

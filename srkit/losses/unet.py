@@ -1,11 +1,11 @@
-"""Losses of a U-Net critic, which judges the picture and each of its pixels.
+"""Losses of a U-Net discriminator, which judges the picture and each of its pixels.
 
-    adversarial = UNetAdversarial(critic, rng=rng)
-    loss = Huber(0.01) + 1e-3 * adversarial + 1.0 * Matching(critic)   # one pass for both
-    adversarial.critic_loss(sr, hr)
+    adversarial = UNetAdversarial(discriminator, rng=rng)
+    loss = Huber(0.01) + 1e-3 * adversarial + 1.0 * Matching(discriminator)   # one pass for both
+    adversarial.discriminator_loss(sr, hr)
 
-The critic gives `encoder` logits, `decoder` logits (B, 1, H, W), and `maps`, its features. From
-CIPLab (Jo et al., CVPRW 2020), after U-Net GAN (Schönfeld et al., CVPR 2020).
+The discriminator gives `encoder` logits, `decoder` logits (B, 1, H, W), and `maps`, its features.
+From CIPLab (Jo et al., CVPRW 2020), after U-Net GAN (Schönfeld et al., CVPR 2020).
 """
 
 from __future__ import annotations
@@ -30,42 +30,43 @@ class Verdict(NamedTuple):
     maps: list[Tensor]
 
 
-def judge(critic: nn.Module, image: Tensor) -> Verdict:
-    encoder, decoder, maps = critic(wide(image))
+def judge(discriminator: nn.Module, image: Tensor) -> Verdict:
+    encoder, decoder, maps = discriminator(wide(image))
     return Verdict(wide(encoder), wide(decoder), [wide(m) for m in maps])
 
 
-class CriticView:
-    """A frozen critic in the place of an extractor: in a sum, its terms share one pass."""
+class DiscriminatorView:
+    """A frozen discriminator in the place of an extractor: in a sum, its terms share one pass."""
 
     layers = Verdict._fields
 
-    def __init__(self, critic: nn.Module):
-        self.critic, self.name = critic, type(critic).__name__
+    def __init__(self, discriminator: nn.Module):
+        self.discriminator, self.name = discriminator, type(discriminator).__name__
 
     def __call__(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor | list[Tensor]]:
-        with frozen(self.critic):
-            verdict = judge(self.critic, image)
+        with frozen(self.discriminator):
+            verdict = judge(self.discriminator, image)
         return {layer: getattr(verdict, layer) for layer in layers}
 
 
-class CriticTerm(FeatureTerm):
-    """A term that looks through a critic."""
+class DiscriminatorTerm(FeatureTerm):
+    """A term that looks through a discriminator."""
 
-    def __init__(self, critic: nn.Module, layers: Iterable[str]):
+    def __init__(self, discriminator: nn.Module, layers: Iterable[str]):
         super().__init__()
-        self.look_through(CriticView(critic), layers)
+        self.look_through(DiscriminatorView(discriminator), layers)
 
     @property
     def trunk(self) -> str:
-        """Which critic: this very one, as its weights change."""
-        return f"{self.extractor.name} {id(self.extractor.critic):#x}"
+        """Which discriminator: this very one, as its weights change."""
+        return f"{self.extractor.name} {id(self.extractor.discriminator):#x}"
 
 
-class UNetAdversarial(CriticTerm):
+class UNetAdversarial(DiscriminatorTerm):
     """The mean of the hinge max(0, 1 - C(sr)) of encoder and of decoder; hr passes for `Matching`.
 
-    cutmix: what the critic learns from pictures that are partly HR, see `critic_loss`.
+    cutmix: what the discriminator learns from pictures that are partly HR, see
+    `discriminator_loss`.
     - "code": the authors', who call the whole mixed picture fake.
     - "mask": U-Net GAN's, where the decoder is told which pixels are HR's.
     - None: no mixed pictures.
@@ -76,48 +77,49 @@ class UNetAdversarial(CriticTerm):
 
     label = "adversarial"
     formula = "(max(0, 1 - C_enc(sr)) + max(0, 1 - C_dec(sr))) / 2"
-    critic_steps = 1
+    discriminator_steps = 1
 
     def __init__(
         self,
-        critic: nn.Module,
+        discriminator: nn.Module,
         *,
         cutmix: str | None = "code",
         rng: torch.Generator | None = None,
     ):
         if cutmix not in ("code", "mask", None):
             raise ValueError(f"cutmix {cutmix!r} is unknown: 'code', 'mask' or None")
-        super().__init__(critic, ("encoder", "decoder"))
-        self.critic, self.cutmix, self.rng = critic, cutmix, rng
+        super().__init__(discriminator, ("encoder", "decoder"))
+        self.discriminator, self.cutmix, self.rng = discriminator, cutmix, rng
 
     def compare(self, sr: Mapping[str, Tensor], hr: Mapping[str, Tensor]) -> Tensor:
         return (HINGE.generator(sr["encoder"]) + HINGE.generator(sr["decoder"])) / 2
 
-    def critic_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """What the critic minimises: the hinge of encoder and of decoder.
+    def discriminator_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """What the discriminator minimises: the hinge of encoder and of decoder.
 
         Every other time, at random, a `cutmix` of both pictures takes SR's place. Of it, the
         decoder should say what it says of SR and HR, mixed alike: + MSE (consistency). U-Net GAN
         leaves out HR's own terms in such a step. (CIPLab's probability min(step / 100000, 1/2)
-        counts the 75000 steps of the pretraining, too: it is 1/2 wherever there is a critic.)
+        counts the 75000 steps of the pretraining, too: it is 1/2 wherever there is a
+        discriminator.)
         """
         sr, hr = sr.detach(), hr.detach()
-        fake, real = judge(self.critic, sr), judge(self.critic, hr)
+        fake, real = judge(self.discriminator, sr), judge(self.discriminator, hr)
         if self.cutmix is None or uniform(self.rng) >= 0.5:
-            encoder = HINGE.critic(fake.encoder, real.encoder)
-            return encoder + HINGE.critic(fake.decoder, real.decoder)
+            encoder = HINGE.discriminator(fake.encoder, real.encoder)
+            return encoder + HINGE.discriminator(fake.decoder, real.decoder)
         picture, mask = cutmix(sr, hr, self.rng)
-        mixed = judge(self.critic, picture)
+        mixed = judge(self.discriminator, picture)
         margin = -mixed.decoder  # all of it is called fake
         if self.cutmix == "mask":
             margin = torch.where(mask, mixed.decoder, margin)  # but for HR's box
         decoder = F.relu(1 - real.decoder).mean() + F.relu(1 - margin).mean()
         consistency = F.mse_loss(mixed.decoder, torch.where(mask, real.decoder, fake.decoder))
-        return HINGE.critic(mixed.encoder, real.encoder) + decoder + consistency
+        return HINGE.discriminator(mixed.encoder, real.encoder) + decoder + consistency
 
 
-class Matching(CriticTerm):
-    """mean over the critic's maps of Huber_delta(map(sr) - map(hr)), hr's without gradient.
+class Matching(DiscriminatorTerm):
+    """mean over the discriminator's maps of Huber_delta(map(sr) - map(hr)), hr's without gradient.
 
     It holds back what the adversarial term invents (CIPLab). Huber: e^2 / 2 up to delta, then
     delta (|e| - delta / 2).
@@ -125,10 +127,10 @@ class Matching(CriticTerm):
 
     label = "matching"
 
-    def __init__(self, critic: nn.Module, delta: float = 0.01):
-        super().__init__(critic, ("maps",))
+    def __init__(self, discriminator: nn.Module, delta: float = 0.01):
+        super().__init__(discriminator, ("maps",))
         self.delta = delta
-        self.formula = f"mean of Huber_{delta:g}(sr, hr) over the critic's maps"
+        self.formula = f"mean of Huber_{delta:g}(sr, hr) over the discriminator's maps"
 
     def compare(self, sr: Mapping[str, list[Tensor]], hr: Mapping[str, list[Tensor]]) -> Tensor:
         parts = [

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import MeanShift, check_input, conv
+from srkit.models.layers import MeanShift, check_input, conv
+from srkit.models.network import Network
 
 
 def grouped(cin: int, cout: int, groups: int) -> nn.Conv2d:
@@ -101,7 +102,7 @@ class CascadingBlock(nn.Module):
         return cascade(x, blocks, [self.c1, self.c2, self.c3] if self.cascading else [])
 
 
-class CARN(nn.Module):
+class CARN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
     conv -> three cascading blocks, in cascade themselves -> the head of the scale -> conv.
@@ -113,10 +114,6 @@ class CARN(nn.Module):
     | CARN    | 64       | 1      | no     |
     | CARN-M  | 64       | 4      | yes    |
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self,

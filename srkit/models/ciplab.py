@@ -1,7 +1,7 @@
 """Perceptual extreme super-resolution, x16 (Jo et al. of CIPLab, "Investigating Loss Functions for
 Extreme Super-Resolution", CVPRW 2020; NTIRE 2020: first in PI, second in LPIPS).
 
-The generator -> RRDBNetx4x4; the critic -> UNetDiscriminator. The paper is about losses: the
+The generator -> RRDBNetx4x4; the discriminator -> UNetDiscriminator. The paper is about losses: the
 generator is ESRGAN's trunk twice. Reference code: kingsj0405/ciplab-NTIRE-2020; read, not copied.
 Differs: the authors' discriminator also builds, and saves, a second convolution, a second batch
 norm and a 1x1 shortcut in each block and never calls them (12,823,810 parameters, of which
@@ -17,23 +17,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import RRDB, check_input, check_judged, conv, he_init
+from srkit.models.layers import RRDB, check_input, check_judged, conv, he_init
+from srkit.models.network import Network
 
 
 def lrelu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
 
 
-class RRDBNetx4x4(nn.Module):
+class RRDBNetx4x4(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 16h, 16w), not clipped.
 
     Two x4 stages in a row, joined by features: there is no picture between them. The second stage
     works on 16 times the pixels of the first, so it costs 16 times as much.
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(self, scale: int = 16, *, channels: int = 64, blocks: int = 23, growth: int = 32):
         super().__init__()
@@ -83,7 +80,7 @@ class Block(nn.Module):
 
 
 class Verdict(NamedTuple):
-    """`encoder` and `decoder` are logits, large where the critic believes in HR."""
+    """`encoder` and `decoder` are logits, large where the discriminator believes in HR."""
 
     encoder: Tensor  # (B, 1, H/2^n, W/2^n), n levels: one verdict for a patch
     decoder: Tensor  # (B, 1, H, W): one for each pixel

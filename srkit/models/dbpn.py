@@ -5,7 +5,7 @@ architecture" -> DBPN. The recurrent, residual variant is the extension's (arXiv
 Reference code: alterzero/DBPN-Pytorch (MIT) and DBPN-caffe; read, not copied. Their weights lie on
 cloud drives only.
 Differs: the residual variant adds MATLAB's bicubic inside the network, the authors add Pillow's
-outside (they differ at the border); no PIRM critic, whose perceptual terms trained nothing.
+outside (they differ at the border); no PIRM discriminator, whose perceptual terms trained nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from srkit.images import to_y, with_y
-from srkit.layers import check_input, he_init
-from srkit.resize import imresize
+from srkit.image.colour import to_y, with_y
+from srkit.image.resize import imresize
+from srkit.models.layers import check_input, he_init
+from srkit.models.network import Network
 
 # r: kernel, stride, padding; a transposed one gives (n - 1) stride - 2 padding + kernel = r n
 GEOMETRY = {2: (6, 2, 2), 4: (8, 4, 2), 8: (12, 8, 2)}
@@ -60,7 +61,7 @@ class Unit(nn.Module):
         return y + p2(e)
 
 
-class DBPN(nn.Module):
+class DBPN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 4 or 8.
 
     Two convolutions -> T up and T-1 down units in turn -> one convolution over all T maps of full
@@ -83,8 +84,6 @@ class DBPN(nn.Module):
     backward pass. D-DBPN x8 then needs a third of the memory, for one more forward pass.
     """
 
-    tiling = "exact"
-    min_size = 1
     memory_format = torch.contiguous_format
 
     def __init__(

@@ -7,10 +7,10 @@ Differs: nothing but the range of pictures, [0, 1] outside.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from srkit.layers import MeanShift, Upsampler, check_input, conv
+from srkit.models.layers import MeanShift, Upsampler, check_input, conv
+from srkit.models.network import Network
 
 
 class ResBlock(nn.Module):
@@ -27,7 +27,7 @@ class ResBlock(nn.Module):
         return x + self.res_scale * self.body(x)  # (B, C, h, w)
 
 
-class EDSR(nn.Module):
+class EDSR(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
     | variant       | channels | blocks | res_scale |
@@ -35,10 +35,6 @@ class EDSR(nn.Module):
     | EDSR-baseline | 64       | 16     | 1         |
     | EDSR          | 256      | 32     | 0.1       |
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self,

@@ -1,4 +1,5 @@
-"""EnhanceNet (Sajjadi et al., ICCV 2017): the generator, and the critic of its adversarial loss.
+"""EnhanceNet (Sajjadi et al., ICCV 2017): the generator, and the discriminator of its adversarial
+loss.
 
 "Architecture" -> EnhanceNet; supplement, Table 1 -> Discriminator. Nearest-neighbour steps followed
 by convolutions, no transposed ones, so no checkerboard; the picture itself comes by bicubic.
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, check_judged, conv, he_init
-from srkit.resize import imresize
+from srkit.image.resize import imresize
+from srkit.models.layers import check_input, check_judged, conv, he_init
+from srkit.models.network import Network
 
 MEAN = (0.47614917, 0.45001204, 0.40904046)  # RGB, of the authors' training pictures
 SKIPS = ("bicubic", "tensorflow1")
@@ -55,7 +57,7 @@ class ResBlock(nn.Module):
         return x + self.conv2(F.relu(self.conv1(x)))  # (B, C, h, w)
 
 
-class EnhanceNet(nn.Module):
+class EnhanceNet(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
     conv -> `blocks` residual blocks -> (nearest x2, conv) for each doubling -> conv -> conv to RGB,
@@ -67,10 +69,6 @@ class EnhanceNet(nn.Module):
     | released ENet-PAT | 64       | 10     | tensorflow1 | 4       |
     | ENet-small        | 32       | 4      | bicubic     | 4       |
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self, scale: int = 4, *, channels: int = 64, blocks: int = 10, skip: str = "bicubic"
@@ -121,7 +119,7 @@ class Discriminator(nn.Module):
     For each width two 3x3 convolutions, the second of stride 2; then 1024 and 1 units. LeakyReLU
     0.2, no batch norm. The paper's: size 128, widths 32 to 512. Weights start as He et al.'s, which
     keep the size of what comes through; PyTorch's own leave of it, after so many layers without a
-    norm, a ten-thousandth, and such a critic takes a training to wake up.
+    norm, a ten-thousandth, and such a discriminator takes a training to wake up.
     """
 
     def __init__(self, size: int = 128, channels: tuple[int, ...] = (32, 64, 128, 256, 512)):

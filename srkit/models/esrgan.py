@@ -1,30 +1,30 @@
 """ESRGAN (Wang et al., "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks",
 ECCVW 2018; winner of PIRM 2018, region 3).
 
-Sec. 3.1 -> layers.RDB, layers.RRDB, RRDBNet; Sec. 3.4, network interpolation -> srkit.interpolate.
-VGGDiscriminator is the critic of the authors' training code, UNetDiscriminator that of their later
-Real-ESRGAN (ICCVW 2021). Reference code: xinntao/ESRGAN (the tensor names here) and
-XPixelGroup/BasicSR (x1 and x2 too), both Apache-2.0, weights included; read, not copied.
-The authors' files name tensors in three ways: see KEYS.
+Sec. 3.1 -> layers.RDB, layers.RRDB, RRDBNet; Sec. 3.4 -> weights.interpolate.
+VGGDiscriminator is the discriminator of the authors' training code, UNetDiscriminator that of their
+later Real-ESRGAN (ICCVW 2021). Reference code: xinntao/ESRGAN (the tensor names here) and
+XPixelGroup/BasicSR (x1 and x2 too), both Apache-2.0, weights included; read, not copied. The
+authors' files name tensors in three ways: see KEYS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import spectral_norm  # its tensor names are those of the authors' files
 
-from srkit.layers import RRDB, check_input, check_judged, conv, he_init
+from srkit.models.layers import RRDB, check_input, check_judged, conv, he_init
+from srkit.models.network import Network
 
 
 def lrelu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
 
 
-class RRDBNet(nn.Module):
+class RRDBNet(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 4, or 1 or 2.
 
     The paper's is x4. x2 and x1 are the same network on a smaller grid: 2x2 or 4x4 pixels are first
@@ -38,9 +38,6 @@ class RRDBNet(nn.Module):
     | ESRGAN      | 64       | 23     | 32     |
     | shallower   | 64       | 16     | 32     |
     """
-
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 23, growth: int = 32):
         super().__init__()

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.images import to_y, with_y
-from srkit.layers import check_input, conv
-from srkit.resize import imresize
+from srkit.image.colour import to_y, with_y
+from srkit.image.resize import imresize
+from srkit.models.layers import check_input, conv
+from srkit.models.network import Network
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ class DBlock(nn.Module):
         return lrelu(self.down(self.enhance(x)))  # (B, C, h, w)
 
 
-class IDN(nn.Module):
+class IDN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
 
     Two convolutions -> `blocks` blocks -> a 17x17 transposed convolution of stride r, added to the
@@ -76,10 +77,6 @@ class IDN(nn.Module):
     | IDN       | 64       | 16   | 16   | 4      | 4      | 2, 3, 4 |
     | IDN-small | 32       | 8    | 8    | 3      | 4      |         |
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self,

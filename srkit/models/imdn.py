@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import CCA, check_input, conv
+from srkit.models.layers import CCA, check_input, conv
+from srkit.models.network import Network
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ class IMDB(nn.Module):
         return self.c5(self.cca(torch.cat(kept, 1))) + x
 
 
-class IMDN(nn.Module):
+class IMDN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
     conv -> `blocks` blocks in a row, all their outputs joined by a 1x1 convolution -> conv, added
@@ -57,8 +58,6 @@ class IMDN(nn.Module):
     """
 
     tiling = "approximate"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self, scale: int = 4, *, channels: int = 64, blocks: int = 6, rgb_range: float = 1.0

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.images import to_y, with_y
-from srkit.layers import check_input, conv
-from srkit.resize import imresize
+from srkit.image.colour import to_y, with_y
+from srkit.image.resize import imresize
+from srkit.models.layers import check_input, conv
+from srkit.models.network import Network
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -39,15 +39,11 @@ class Level(nn.Module):
         return f, self.img_up(image) + self.residual_conv(f)  # (B, 1, 2h, 2w)
 
 
-class LapSRN(nn.Module):
+class LapSRN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
 
     The paper's: 64 channels, depth 10 at each level. Levels are numbered from the finest up.
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(self, scale: int = 4, *, channels: int = 64, depth: int = 10):
         super().__init__()

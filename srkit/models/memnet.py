@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.images import to_y, with_y
-from srkit.layers import check_input, conv, he_init
-from srkit.resize import imresize
+from srkit.image.colour import to_y, with_y
+from srkit.image.resize import imresize
+from srkit.models.layers import check_input, conv, he_init
+from srkit.models.network import Network
 
 
 class MemoryBlock(nn.Module):
@@ -52,7 +53,7 @@ class MemoryBlock(nn.Module):
         return self.gate(F.relu(self.gate_bn(joined)))  # (B, (m+R)C, H, W) -> (B, C, H, W)
 
 
-class MemNet(nn.Module):
+class MemNet(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; any whole r, same weights.
 
     The picture is enlarged by bicubic; the network adds what is missing to its Y (`luma`, all at
@@ -67,10 +68,6 @@ class MemNet(nn.Module):
     `supervised`: every block's picture is learned and their weighted sum is the answer; without
     it, the last block's alone.
     """
-
-    tiling = "exact"  # batch norm reads stored statistics when not training
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self,

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.images import to_y, with_y
-from srkit.layers import MeanShift, Upsampler, check_input, conv
-from srkit.resize import imresize
+from srkit.image.colour import to_y, with_y
+from srkit.image.resize import imresize
+from srkit.models.layers import MeanShift, Upsampler, check_input, conv
+from srkit.models.network import Network
 
 
 class MSRB(nn.Module):
@@ -41,7 +42,7 @@ class MSRB(nn.Module):
         return self.confusion(y) + x  # -> (B, C, h, w)
 
 
-class MSRN(nn.Module):
+class MSRN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 3, 4 or 8.
 
     conv -> `blocks` MSRBs in a row, all their outputs and the first features, these LAST, joined by
@@ -49,8 +50,6 @@ class MSRN(nn.Module):
     adds the first features.
     """
 
-    tiling = "exact"
-    min_size = 1
     memory_format = torch.contiguous_format  # its 5x5 convolutions lose in the other
 
     def __init__(
@@ -88,15 +87,13 @@ class MSRN(nn.Module):
         return self.add_mean(self.tail(f)) / self.rgb_range  # -> (B, 3, rh, rw)
 
 
-class MSRN2018(nn.Module):
+class MSRN2018(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 3, 4 or 8.
 
     `luma` is the paper's network, Y -> Y: the first features stand FIRST in the fusion, one pixel
     shuffle enlarges at any scale. Cb and Cr are enlarged by bicubic.
     """
 
-    tiling = "exact"
-    min_size = 1
     memory_format = torch.contiguous_format  # its 5x5 convolutions lose in the other
 
     def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 8):

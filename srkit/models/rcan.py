@@ -9,10 +9,10 @@ Differs: the mean shift is frozen; the authors' optimiser could move it.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from srkit.layers import MeanShift, Upsampler, check_input, conv
+from srkit.models.layers import MeanShift, Upsampler, check_input, conv
+from srkit.models.network import Network
 
 
 class ChannelAttention(nn.Module):
@@ -68,7 +68,7 @@ class Group(nn.Module):
         return x + y if self.skip else y
 
 
-class RCAN(nn.Module):
+class RCAN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 3, 4 or 8.
 
     conv -> `groups` groups of `blocks` RCABs and a conv, inside the long skip -> upsampler, conv.
@@ -82,8 +82,6 @@ class RCAN(nn.Module):
     """
 
     tiling = "approximate"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self,

@@ -16,7 +16,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from srkit.layers import Upsampler, check_input, conv
+from srkit.models.layers import Upsampler, check_input, conv
+from srkit.models.network import Network
 
 
 class RDB(nn.Module):
@@ -49,7 +50,7 @@ class RDB(nn.Module):
         return x + f if self.local_residual else f
 
 
-class RDN(nn.Module):
+class RDN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 3 or 4.
 
     Two convolutions -> D blocks in a row, all their outputs joined by 1x1 and 3x3 convolutions
@@ -64,10 +65,6 @@ class RDN(nn.Module):
     `up`: channels after the upsampler, G0 in the paper; EDSR-PyTorch's port takes G, which in
     config A makes another, smaller network.
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self,

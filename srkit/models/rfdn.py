@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import CCA, ESA, check_input, conv
+from srkit.models.layers import CCA, ESA, check_input, conv
+from srkit.models.network import Network
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ class RFDB(nn.Module):
         return y + x if self.shortcut else y
 
 
-class RFDN(nn.Module):
+class RFDN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
     conv -> `blocks` blocks in a row, all their outputs joined by a 1x1 convolution -> conv, added
@@ -75,7 +76,6 @@ class RFDN(nn.Module):
     """
 
     tiling = "approximate"
-    memory_format = torch.channels_last
 
     def __init__(
         self,

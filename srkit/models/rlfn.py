@@ -9,11 +9,11 @@ Differs: the released NTIRE network was pruned from 48 to 46 channels; here 46 i
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import ESA, check_input, conv
+from srkit.models.layers import ESA, check_input, conv
+from srkit.models.network import Network
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class RFDBR(nn.Module):
 BLOCKS = {"RLFB": RLFB, "RFDBR": RFDBR}
 
 
-class RLFN(nn.Module):
+class RLFN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
     conv -> `blocks` blocks -> conv, added to the first features -> conv and pixel shuffle. There is
@@ -86,7 +86,6 @@ class RLFN(nn.Module):
 
     tiling = "approximate"
     min_size = ESA.MIN_SIZE
-    memory_format = torch.channels_last
 
     def __init__(
         self,

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, check_judged, conv
+from srkit.models.layers import check_input, check_judged, conv
+from srkit.models.network import Network
 
 # Channels of the prior, and outputs of OutdoorSceneSeg.
 CLASSES = ("background", "sky", "water", "grass", "mountain", "building", "plant", "animal")
@@ -76,7 +77,7 @@ class ResBlock(nn.Module):
         return self.conv1(F.relu(self.sft1(y, condition))) + x  # (B, C, h, w)
 
 
-class SFTGAN(nn.Module):
+class SFTGAN(Network):
     """LR (B, 3, h, w) in [0, 1], prior (B, classes, 4h, 4w) -> SR (B, 3, 4h, 4w), not clipped.
 
     The prior is the probability of each of CLASSES at each SR pixel. Without one, all is
@@ -92,10 +93,6 @@ class SFTGAN(nn.Module):
     over the picture, so gamma and beta are the same everywhere; "concat", as channels beside the LR
     picture's (means of 4x4), with no SFT layers.
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self,

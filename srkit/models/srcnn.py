@@ -7,24 +7,20 @@ Y from the network, its Cb and Cr by bicubic interpolation; PyTorch's own initia
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from srkit.images import to_y, with_y
-from srkit.layers import check_input, conv
-from srkit.resize import imresize
+from srkit.image.colour import to_y, with_y
+from srkit.image.resize import imresize
+from srkit.models.layers import check_input, conv
+from srkit.models.network import Network
 
 
-class SRCNN(nn.Module):
+class SRCNN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
 
     kernels: (9, 5, 5) in the tables of later papers, (9, 1, 5) in the first version.
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(self, scale: int = 2, *, kernels: tuple[int, int, int] = (9, 5, 5)):
         super().__init__()

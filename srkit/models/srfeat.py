@@ -1,12 +1,12 @@
 """SRFeat (Park et al., "SRFeat: Single Image Super-Resolution with Feature Discrimination",
 ECCV 2018).
 
-The generator -> SRFeat; the two critics -> ImageDiscriminator and FeatureDiscriminator.
+The generator -> SRFeat; the two discriminators -> ImageDiscriminator and FeatureDiscriminator.
 Reference code: HyeongseokSon1/SRFeat (TensorFlow, AGPL-3.0), weights included; read, not copied.
 Paper and code speak of long skips from all blocks; the code builds the last one and leaves it out:
 here it isn't there.
 Differs: strided convolutions pad on both sides, where TensorFlow pads below and right of even
-sizes (the critics' maps are the same size, shifted by a pixel).
+sizes (the discriminators' maps are the same size, shifted by a pixel).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, check_judged, conv
+from srkit.models.layers import check_input, check_judged, conv
+from srkit.models.network import Network
 
 
 class ResBlock(nn.Module):
@@ -34,16 +35,12 @@ class ResBlock(nn.Module):
         return x + self.bn2(self.conv2(F.leaky_relu(self.bn1(self.conv1(x)), 0.2)))
 
 
-class SRFeat(nn.Module):
+class SRFeat(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 4h, 4w), not clipped; [-1, 1] inside.
 
     Each block's output goes on to the next block and, by a 1x1 convolution (a long skip), straight
     to the end of the trunk, where all are added. long_skips: False leaves them out, an ablation.
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self, scale: int = 4, *, channels: int = 128, blocks: int = 16, long_skips: bool = True

@@ -11,11 +11,11 @@ convolutions before batch norm have a bias (which batch norm cancels); here one 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, check_judged, conv, he_init
+from srkit.models.layers import check_input, check_judged, conv, he_init
+from srkit.models.network import Network
 
 
 class ResBlock(nn.Module):
@@ -35,17 +35,13 @@ class ResBlock(nn.Module):
         return x + self.body(x)  # (B, C, h, w)
 
 
-class SRResNet(nn.Module):
+class SRResNet(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
     The paper reads LR in [0, 1] and makes HR in [-1, 1]; the way back to [0, 1] is inside. Its
     squared error is therefore four times the one of [0, 1]. The paper has scale 4; 2 and 8 take one
     doubling less or more.
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 16):
         super().__init__()
@@ -88,16 +84,12 @@ class PlainBlock(nn.Module):
         return x + self.conv2(F.relu(self.conv1(x)))
 
 
-class MSRResNet(nn.Module):
+class MSRResNet(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; scales 2, 3, 4.
 
     No batch norm, no 9x9, no shortcut around the trunk: the network adds detail to the bilinearly
     enlarged picture. All weights start at a tenth of He's, so it starts near that picture.
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 16):
         super().__init__()

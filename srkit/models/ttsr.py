@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, check_judged, conv, he_init
-from srkit.resize import imresize
+from srkit.image.resize import imresize
+from srkit.models.layers import check_input, check_judged, conv, he_init
+from srkit.models.network import Network
 
 # On features, torch's bicubic (a = -3/4), as the weights were trained: a layer, not a resizing.
 up2 = nn.Upsample(scale_factor=2, mode="bicubic")
@@ -315,7 +316,7 @@ def enlarged(x: Tensor) -> Tensor:
     return imresize(x, 4).clamp(0, 1)
 
 
-class TTSR(nn.Module):
+class TTSR(Network):
     """LR (B, 3, h, w), reference (B, 3, H', W') in [0, 1] -> SR (B, 3, 4h, 4w), clipped.
 
     The reference has any size; its rows and columns beyond a multiple of 4 are left out. Several
@@ -333,8 +334,6 @@ class TTSR(nn.Module):
     """
 
     tiling = "approximate"  # a tile without a reference finds its textures only in itself
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(
         self,
@@ -406,7 +405,7 @@ def stitch(references: Sequence[Tensor]) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """Picture (B, 3, size, size) -> how real (B, 1), no sigmoid: a WGAN-GP critic.
+    """Picture (B, 3, size, size) -> how real (B, 1), no sigmoid: a WGAN-GP discriminator.
 
     Ten 3x3 convolutions, every second of stride 2, and two linear layers; LeakyReLU 0.2. Fed
     [0, 1] here, [-1, 1] inside. Weights start as He et al.'s: by PyTorch's own a millionth of a

@@ -10,24 +10,20 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.images import to_y, with_y
-from srkit.layers import check_input, conv, he_init
-from srkit.resize import imresize
+from srkit.image.colour import to_y, with_y
+from srkit.image.resize import imresize
+from srkit.models.layers import check_input, conv, he_init
+from srkit.models.network import Network
 
 
-class VDSR(nn.Module):
+class VDSR(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
 
     The paper's: depth 20, 64 channels.
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(self, scale: int = 2, *, channels: int = 64, depth: int = 20):
         super().__init__()

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.layers import check_input, conv
-from srkit.resize import imresize
+from srkit.image.resize import imresize
+from srkit.models.layers import check_input, conv
+from srkit.models.network import Network
 
 
-class ZSSR(nn.Module):
+class ZSSR(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `refine` is the bare network.
 
     Eight 3x3 convolutions without bias work on the bicubic enlargement and add what is missing.
@@ -28,10 +28,6 @@ class ZSSR(nn.Module):
     | ZSSR       | 64       | 8     |
     | ZSSR-small | 32       | 6     |
     """
-
-    tiling = "exact"
-    min_size = 1
-    memory_format = torch.channels_last
 
     def __init__(self, scale: int = 2, *, channels: int = 64, depth: int = 8):
         super().__init__()

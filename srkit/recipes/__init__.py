@@ -31,14 +31,14 @@ from torch import Tensor, nn
 
 from srkit.datasets import catalog, procedural
 from srkit.datasets.patches import Patches
-from srkit.evaluation import evaluate, load_pair
 from srkit.files import cache as cache_folder
 from srkit.files import data_path
-from srkit.images import to_8bit
+from srkit.image.tensors import to_8bit
 from srkit.inference import upscale
-from srkit.training.cards import Card, card
-from srkit.training.runs import Run, data_facts, write_json
-from srkit.weights import load_checkpoint, save_weights
+from srkit.metrics.evaluate import evaluate, load_pair
+from srkit.reports.card import Card, card
+from srkit.training.run import Run, data_facts, write_json
+from srkit.weights.load import load_checkpoint, save_weights
 
 RECIPES = (
     "srgan", "enhancenet", "memnet", "dbpn", "idn", "rdn", "rcan", "msrn", "carn", "zssr",
@@ -135,7 +135,7 @@ def _check_resume(resume: str, folders: Iterable[Path]) -> None:
 def recorded(name: str, variant: str, *, budget: str = "laptop") -> nn.Module:
     """The network of a recorded run that srkit ships, as the chapters show it (seed 0, float16).
 
-    Its record is `srkit.training.runs.read_runs(name)`'s; its file's header names the run. Raises
+    Its record is `srkit.training.run.read_runs(name)`'s; its file's header names the run. Raises
     FileNotFoundError for a run whose weights are not shipped: train it, `srkit.train`.
     """
     try:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from srkit.losses import L1
 from srkit.models.carn import CARN, Residual
 from srkit.recipes import RecipeRun
-from srkit.training.claims import Claim
+from srkit.reports.claims import Claim
 from srkit.training.schedules import Halving, Multistep, Warmup
 from srkit.training.starts import carry, hand_through, with_factors
 

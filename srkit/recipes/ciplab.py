@@ -2,9 +2,9 @@
 
 The paper (Jo et al., 2020): 1500 pictures of DIV8K; Adam at 1e-5; Huber alone for 50,000 steps of 3
 crops, then for 60,000 of 2 all losses. The rest by the authors' code, which takes 75,000 steps of 2
-each: HR crops of 384, flipped and turned; Huber + 1e-3 LPIPS + matching of the critic's maps + 1e-3
-adversarial, hinge, of a U-Net critic that learns with CutMix; gradients of both networks clipped to
-a norm of 0.1.
+each: HR crops of 384, flipped and turned; Huber + 1e-3 LPIPS + matching of the discriminator's maps
++ 1e-3 adversarial, hinge, of a U-Net discriminator that learns with CutMix; gradients of both
+networks clipped to a norm of 0.1.
 
     srkit train ciplab --variant pretrained    Huber alone: the best PSNR
     srkit train ciplab                         all losses: the best LPIPS
@@ -14,9 +14,9 @@ a norm of 0.1.
 Training with LPIPS of AlexNet makes that metric partial. The LPIPS of SqueezeNet, which none of
 them has seen, stands beside it.
 Differs: higher rates, for 1e-5 gets nowhere in so short a time. The last weights are kept, theirs
-were those of the best LPIPS; one batch serves generator and critic, in this order, where theirs has
-two and the critic first; LR is in 8 bits. The critic of "adv-vgg", of which nothing is known, is
-the same.
+were those of the best LPIPS; one batch serves generator and discriminator, in this order, where
+theirs has two and the discriminator first; LR is in 8 bits. The discriminator of "adv-vgg", of
+which nothing is known, is the same.
 """
 
 from __future__ import annotations
@@ -27,15 +27,19 @@ from functools import partial
 import torch
 from torch import nn
 
-from srkit import features, metrics
 from srkit.datasets import catalog
-from srkit.evaluation import PROTOCOLS, load_pair
-from srkit.images import round_8bit
+from srkit.image.tensors import round_8bit
 from srkit.inference import upscale
 from srkit.losses import LPIPS, Huber, Matching, Term, UNetAdversarial, content
+from srkit.metrics import features
+from srkit.metrics.evaluate import load_pair
+from srkit.metrics.lpips import lpips
+from srkit.metrics.protocols import PROTOCOLS
+from srkit.metrics.psnr import psnr
+from srkit.metrics.ssim import ssim
 from srkit.models.ciplab import RRDBNetx4x4, UNetDiscriminator
 from srkit.recipes import PROTOCOL, RecipeRun
-from srkit.training.claims import Claim
+from srkit.reports.claims import Claim
 from srkit.training.schedules import Constant, Halving, Warmup
 from srkit.training.starts import hand_through
 
@@ -49,27 +53,27 @@ CLIP = 0.1
 BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "trunk": "random",
-        "network": {"channels": 4, "blocks": 1, "growth": 2}, "critic": (4, 8),
+        "network": {"channels": 4, "blocks": 1, "growth": 2}, "discriminator": (4, 8),
         "steps": 2, "batch": 2, "patch": 4, "rate": 1e-3, "halved_every": 0.2,
         "warmup": 0.03, "start": "picture", "gan_steps": 2, "gan_batch": 2, "gan_rate": 1e-4,
         "from_scratch": True,
     },
     "laptop": {
         "data": "BSDS400", "tests": ("Set14", "BSD100"), "validate_every": 500, "trunk": "oxford",
-        "network": {"channels": 16, "blocks": 3, "growth": 8}, "critic": (16, 32, 48, 64),
+        "network": {"channels": 16, "blocks": 3, "growth": 8}, "discriminator": (16, 32, 48, 64),
         "steps": 3000, "batch": 4, "patch": 8, "rate": 1e-3, "halved_every": 0.2,
         "warmup": 0.03, "start": "picture", "gan_steps": 600, "gan_batch": 2, "gan_rate": 1e-4,
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set14", "BSD100"), "validate_every": 2500,
-        "trunk": "oxford", "network": {}, "critic": (64, 128, 192, 256, 320, 384),
+        "trunk": "oxford", "network": {}, "discriminator": (64, 128, 192, 256, 320, 384),
         "steps": 15_000, "batch": 3, "patch": 24, "rate": 1e-4, "halved_every": 0.2,
         "warmup": 0, "start": "random", "gan_steps": 8000, "gan_batch": 2, "gan_rate": 5e-5,
     },
     "paper": {
         "data": "DIV8K", "tests": ("Set14", "BSD100"), "validate_every": 1000,
         "trunk": "torchvision", "network": {"channels": 64, "blocks": 23, "growth": 32},
-        "critic": (64, 128, 192, 256, 320, 384),
+        "discriminator": (64, 128, 192, 256, 320, 384),
         "steps": 50_000, "batch": 3, "patch": 24, "rate": 1e-5, "halved_every": 1.0,
         "warmup": 0, "start": "random", "gan_steps": 60_000, "gan_batch": 2, "gan_rate": 1e-5,
     },
@@ -98,13 +102,13 @@ def fine_tuned(
 ) -> nn.Module:
     """The second stage, from the weights of the first."""
     plan, model = run.plan, run.trained("pretrained", network(run))
-    critic = run.build(partial(UNetDiscriminator, plan["critic"]))
+    discriminator = run.build(partial(UNetDiscriminator, plan["discriminator"]))
     rng = torch.Generator().manual_seed(run.seed)
-    adversarial = UNetAdversarial(critic, cutmix=cutmix, rng=rng)
+    adversarial = UNetAdversarial(discriminator, cutmix=cutmix, rng=rng)
     seen = PERCEPTUAL[perceptual] * seen_by(perceptual, plan["trunk"])
     loss = Huber(0.01) + seen + ADVERSARIAL * adversarial
     if matching:
-        loss = loss + MATCHING * Matching(critic)
+        loss = loss + MATCHING * Matching(discriminator)
     run.fit(
         model,
         loss,
@@ -144,10 +148,10 @@ def measure(run: RecipeRun, model: nn.Module, test: str) -> dict[str, float]:
         sr = round_8bit(upscale(model, lr))
         rows.append(
             {
-                "psnr": metrics.psnr(sr, hr, **how),
-                "ssim": metrics.ssim(sr, hr, **how),
-                "lpips": metrics.lpips(sr, hr),
-                "lpips-squeeze": metrics.lpips(sr, hr, "squeeze"),
+                "psnr": psnr(sr, hr, **how),
+                "ssim": ssim(sr, hr, **how),
+                "lpips": lpips(sr, hr),
+                "lpips-squeeze": lpips(sr, hr, "squeeze"),
             }
         )
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
@@ -167,8 +171,17 @@ CLAIMS = (
     Claim("the full loss costs PSNR", "ciplab", "pretrained", "psnr", -1, TEST),
     Claim("the full loss looks better to its own trunk", "ciplab", "pretrained", SEEN, -1, TEST),
     Claim("the full loss looks better to another trunk", "ciplab", "pretrained", UNSEEN, -1, TEST),
-    Claim("VGG-19 and a critic look better than Huber", "adv-vgg", "pretrained", UNSEEN, -1, TEST),
+    Claim(
+        "VGG-19 and a discriminator look better than Huber",
+        "adv-vgg",
+        "pretrained",
+        UNSEEN,
+        -1,
+        TEST,
+    ),
     Claim("LPIPS and matching look better than VGG-19", "ciplab", "adv-vgg", UNSEEN, -1, TEST),
     Claim("LPIPS alone looks better than VGG-19", "no-matching", "adv-vgg", UNSEEN, -1, TEST),
-    Claim("matching the critic's maps looks better", "ciplab", "no-matching", UNSEEN, -1, TEST),
+    Claim(
+        "matching the discriminator's maps looks better", "ciplab", "no-matching", UNSEEN, -1, TEST
+    ),
 )

@@ -23,8 +23,8 @@ from torch import nn
 from srkit.losses import L1
 from srkit.models.dbpn import DBPN, Unit
 from srkit.recipes import RecipeRun
-from srkit.training.claims import Claim
-from srkit.training.fit import enlarge, enlarge_y
+from srkit.reports.claims import Claim
+from srkit.training.loop import enlarge, enlarge_y
 from srkit.training.schedules import Halving, Multistep, Warmup
 from srkit.training.starts import carry, hush
 

@@ -11,9 +11,9 @@ loss: E squared error, P perceptual, A adversarial, T texture, and what their le
 
 Differs: all others start from the weights of E, as the adversarial ones do in the paper, because
 losses of features are slow to teach what squared error teaches fast; but for `paper`, E's rate is
-halved after each fifth, and in the small budgets that of the others, too: at a steady one a critic
-would send the network now here, now there. The paper's critic pauses when it gets too good
-(`losses.adversarial.CriticGate`); here not.
+halved after each fifth, and in the small budgets that of the others, too: at a steady one a
+discriminator would send the network now here, now there. The paper's discriminator pauses when it
+gets too good (`losses.adversarial.DiscriminatorGate`); here not.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from functools import partial
 
 from torch import nn
 
-from srkit import features
 from srkit.losses import MSE, Style, Sum, Term, content
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.objectives import Standard
 from srkit.losses.perceptual import stand_in
 from srkit.losses.texture import SETUPS
+from srkit.metrics import features
 from srkit.models.enhancenet import Discriminator, EnhanceNet
 from srkit.recipes import RecipeRun
-from srkit.training.claims import Claim
+from srkit.reports.claims import Claim
 from srkit.training.schedules import Halving
 
 SCALE = 4
@@ -41,7 +41,7 @@ SCALE = 4
 BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "trunk": "random",
-        "network": {"channels": 8, "blocks": 1}, "critic": (4, 8),
+        "network": {"channels": 8, "blocks": 1}, "discriminator": (4, 8),
         "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
         "turn_steps": 2, "turn_patch": 16, "turn_rate": 2e-4, "turn_halved_every": 0.2,
         "from_scratch": True,
@@ -49,21 +49,21 @@ BUDGETS = {
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
         "validate_every": 500, "trunk": "oxford",
-        "network": {"channels": 32, "blocks": 4}, "critic": (16, 32, 64, 128),
+        "network": {"channels": 32, "blocks": 4}, "discriminator": (16, 32, 64, 128),
         "steps": 3000, "batch": 8, "patch": 24, "rate": 1e-3,
         "turn_steps": 500, "turn_patch": 16, "turn_rate": 2e-4, "turn_halved_every": 0.2,
     },
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford",
-        "network": {"channels": 64, "blocks": 10}, "critic": (32, 64, 128, 256, 512),
+        "network": {"channels": 64, "blocks": 10}, "discriminator": (32, 64, 128, 256, 512),
         "steps": 100_000, "batch": 16, "patch": 32, "rate": 1e-4,
         "turn_steps": 50_000, "turn_patch": 32, "turn_rate": 1e-4, "turn_halved_every": 1.0,
     },
     "paper": {
         "data": "MSCOCO", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford",
-        "network": {"channels": 64, "blocks": 10}, "critic": (32, 64, 128, 256, 512),
+        "network": {"channels": 64, "blocks": 10}, "discriminator": (32, 64, 128, 256, 512),
         "steps": 500_000, "batch": 16, "patch": 32, "rate": 1e-4, "halved_every": 1.0,
         "turn_steps": 500_000, "turn_patch": 32, "turn_rate": 1e-4, "turn_halved_every": 1.0,
         "losses": {  # the supplement's Table 2
@@ -81,8 +81,9 @@ PAPER = {
 }
 
 # Weights of the terms; those of layers are the paper's, in srkit.losses. By the adversarial ones a
-# critic that has learned nothing yet pulls at E's weights not a tenth as hard as features do, and a
-# fifth as hard as squared error; at the paper's, ten times as large, it would lead all the way.
+# discriminator that has learned nothing yet pulls at E's weights not a tenth as hard as features
+# do, and a fifth as hard as squared error; at the paper's, ten times as large, it would lead all
+# the way.
 LOSSES: dict[str, dict[str, float]] = {
     "pat": {"perceptual": 1, "adversarial": 0.2, "texture": 1},
     "p": {"perceptual": 1},
@@ -125,7 +126,7 @@ def term(run: RecipeRun, name: str, patch: int | None) -> Term:
     if name == "squared error":
         return MSE()
     if name == "adversarial":
-        size, widths = SCALE * run.plan["turn_patch"], run.plan["critic"]
+        size, widths = SCALE * run.plan["turn_patch"], run.plan["discriminator"]
         return Adversarial(run.build(partial(Discriminator, size, widths)), Standard())
     trunk = run.plan["trunk"]
     extractor = trunk if trunk == "random" else features.vgg19(trunk)
@@ -162,8 +163,8 @@ CLAIMS = (
     Claim("the full loss looks better", "pat", "e", "lpips", -1, "Set14"),
     Claim("features alone already cost PSNR", "p", "e", sign=-1),
     Claim("features alone look better", "p", "e", "lpips", -1, "Set14"),
-    Claim("critic and texture add to features", "pat", "p", "lpips", -1, "Set14"),
-    Claim("the texture term adds to features and critic", "pat", "pa", "lpips", -1, "Set14"),
+    Claim("discriminator and texture add to features", "pat", "p", "lpips", -1, "Set14"),
+    Claim("the texture term adds to features and discriminator", "pat", "pa", "lpips", -1, "Set14"),
     Claim("patches of 16 beat whole crops", "pat", "pat-whole", "lpips", -1, "Set14"),
     Claim("patches of 16 beat patches of 4", "pat", "pat-4", "lpips", -1, "Set14"),
 )

@@ -2,8 +2,9 @@
 
 The paper (Wang et al., 2018): x4, pictures of DF2K, for the adversarial stage OST's too. First for
 PSNR: L1, HR crops of 128, batch 16, Adam at 2e-4 halved every 2e5 iterations, 1e6 in the authors'
-settings. From there against a critic: content before activation + 5e-3 relativistic adversarial +
-1e-2 L1, Adam at 1e-4, halved at 50k, 100k, 200k and 300k iterations, 400k in the settings.
+settings. From there against a discriminator: content before activation + 5e-3 relativistic
+adversarial + 1e-2 L1, Adam at 1e-4, halved at 50k, 100k, 200k and 300k iterations, 400k in the
+settings.
 
     srkit train esrgan --variant psnr         the first stage
     srkit train esrgan                        both
@@ -22,15 +23,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from srkit import features
-from srkit.layers import RDB, RRDB
 from srkit.losses import L1, Content, content
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.objectives import Objective, RelativisticAverage, Standard
+from srkit.metrics import features
 from srkit.models.esrgan import RRDBNet, VGGDiscriminator
+from srkit.models.layers import RDB, RRDB
 from srkit.models.srresnet import SRResNet
 from srkit.recipes import RecipeRun
-from srkit.training.claims import Claim
+from srkit.reports.claims import Claim
 from srkit.training.schedules import Constant, Halving, Multistep, Warmup
 from srkit.training.starts import hand_through, hush, with_factors
 
@@ -49,7 +50,7 @@ WEIGHTS = {"torchvision": (5e-3, 1e-2), "oxford": (5e-3, 10.0), "random": (5e-3,
 BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "trunk": "random",
-        "network": {"channels": 8, "blocks": 1, "growth": 4}, "critic": {"channels": 4},
+        "network": {"channels": 8, "blocks": 1, "growth": 4}, "discriminator": {"channels": 4},
         "steps": 4, "batch": 2, "patch": 16, "rate": 2e-3, "warmup": 0.03, "start": "picture",
         "gan_steps": 2, "gan_patch": 16, "gan_rate": 2e-4,
         "from_scratch": True, "start_steps": 2, "start_blocks": 1,
@@ -57,7 +58,7 @@ BUDGETS = {
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
         "validate_every": 500, "trunk": "oxford",
-        "network": {"channels": 16, "blocks": 4, "growth": 8}, "critic": {"channels": 16},
+        "network": {"channels": 16, "blocks": 4, "growth": 8}, "discriminator": {"channels": 16},
         "steps": 3000, "batch": 8, "patch": 24, "rate": 2e-3, "warmup": 0.03, "start": "picture",
         "gan_steps": 600, "gan_patch": 16, "gan_rate": 2e-4,
         "start_steps": 300, "start_blocks": 8,
@@ -65,7 +66,7 @@ BUDGETS = {
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford",
-        "network": {"channels": 64, "blocks": 23, "growth": 32}, "critic": {"channels": 64},
+        "network": {"channels": 64, "blocks": 23, "growth": 32}, "discriminator": {"channels": 64},
         "steps": 30_000, "batch": 16, "patch": 32, "rate": 2e-4, "warmup": 0, "start": "random",
         "gan_steps": 15_000, "gan_patch": 32, "gan_rate": 1e-4,
         "start_steps": 2000, "start_blocks": 23,
@@ -73,7 +74,7 @@ BUDGETS = {
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "torchvision",
-        "network": {"channels": 64, "blocks": 23, "growth": 32}, "critic": {"channels": 64},
+        "network": {"channels": 64, "blocks": 23, "growth": 32}, "discriminator": {"channels": 64},
         "steps": 1_000_000, "batch": 16, "patch": 32, "rate": 2e-4, "warmup": 0, "start": "random",
         "gan_steps": 400_000, "gan_patch": 32, "gan_rate": 1e-4,
         "start_steps": 1_000_000, "start_blocks": 23,
@@ -119,16 +120,18 @@ def begin_as_enlargement(model: nn.Module) -> None:
     last.bias.sub_(1)
 
 
-def against_critic(
+def against_discriminator(
     run: RecipeRun, start: str, network: Callable[[RecipeRun], nn.Module], layer: str,
     objective: Objective, times: float = 1,
 ) -> nn.Module:  # fmt: skip
     """The second stage (Sec. 3.2 and 3.3), from the weights of the first, `start`."""
     plan = run.plan
     model = run.trained(start, network(run))
-    critic = run.build(partial(VGGDiscriminator, SCALE * plan["gan_patch"], **plan["critic"]))
+    discriminator = run.build(
+        partial(VGGDiscriminator, SCALE * plan["gan_patch"], **plan["discriminator"])
+    )
     adversarial, pixel = WEIGHTS[plan["trunk"]]
-    judged = times * adversarial * Adversarial(critic, objective)
+    judged = times * adversarial * Adversarial(discriminator, objective)
     loss = perceptual(run, layer) + judged + pixel * L1()
     run.fit(
         model,
@@ -175,7 +178,7 @@ def rescale(scaling: float, block: nn.Module, inputs: tuple[Tensor], output: Ten
     return x + scaling / 0.2 * (output - x)
 
 
-second = partial(against_critic, start="psnr", network=rrdb)
+second = partial(against_discriminator, start="psnr", network=rrdb)
 standard = partial(second, objective=Standard(), times=2)
 relativistic = partial(second, objective=RelativisticAverage())
 
@@ -200,6 +203,6 @@ CLAIMS = (
     Claim("RRDBs without batch norm beat residual blocks with it", "psnr", "psnr-bn"),
     Claim("the adversarial stage costs PSNR", "esrgan", "psnr", sign=-1),
     Claim("the adversarial stage looks better", "esrgan", "psnr", "lpips", -1, "Set14"),
-    Claim("a relativistic critic looks better", "esrgan", "standard", "lpips", -1, "Set14"),
+    Claim("a relativistic discriminator looks better", "esrgan", "standard", "lpips", -1, "Set14"),
     Claim("features before activation look better", "esrgan", "after", "lpips", -1, "Set14"),
 )

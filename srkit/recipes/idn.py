@@ -25,8 +25,8 @@ from torch import nn
 from srkit.losses import L1, MSE
 from srkit.models.idn import IDN
 from srkit.recipes import RecipeRun
-from srkit.training.claims import Claim
-from srkit.training.fit import enlarge_y
+from srkit.reports.claims import Claim
+from srkit.training.loop import enlarge_y
 from srkit.training.schedules import Constant, Halving, Multistep, Warmup
 from srkit.training.starts import carry, hush
 

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from srkit.datasets.patches import Patches, share
-from srkit.images import to_y
+from srkit.image.colour import to_y
+from srkit.image.resize import imresize
 from srkit.losses import Term
 from srkit.models.memnet import MemNet
 from srkit.recipes import RecipeRun
-from srkit.resize import imresize
-from srkit.training.claims import Claim
+from srkit.reports.claims import Claim
 from srkit.training.schedules import Constant, Halving, Warmup
 from srkit.training.starts import hush
 

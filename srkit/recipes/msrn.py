@@ -23,7 +23,7 @@ from srkit.losses import L1
 from srkit.models.edsr import EDSR
 from srkit.models.msrn import MSRN
 from srkit.recipes import RecipeRun
-from srkit.training.claims import Claim
+from srkit.reports.claims import Claim
 from srkit.training.schedules import Halving, Warmup
 from srkit.training.starts import hand_through, with_factors
 

@@ -21,7 +21,7 @@ from torch import nn
 from srkit.losses import L1
 from srkit.models.rdn import RDN
 from srkit.recipes import RecipeRun
-from srkit.training.claims import Claim
+from srkit.reports.claims import Claim
 from srkit.training.schedules import Halving, Warmup
 from srkit.training.starts import hand_through, with_factors
 

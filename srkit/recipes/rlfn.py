@@ -19,16 +19,16 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from srkit import features
+from srkit.image.resize import imresize
 from srkit.losses import L1
 from srkit.losses.contrastive import RANDOM_TANH, VGG_DEEP, VGG_SHALLOW, Contrastive
+from srkit.metrics import features
 from srkit.models.edsr import EDSR
 from srkit.models.rfdn import RFDN
 from srkit.models.rlfn import RLFN
 from srkit.recipes import RecipeRun
-from srkit.resize import imresize
-from srkit.training.claims import Claim
-from srkit.training.fit import adam
+from srkit.reports.claims import Claim
+from srkit.training.loop import adam
 from srkit.training.schedules import Cosine, Halving, Schedule, Warmup
 from srkit.training.starts import hand_through, with_factors
 

@@ -10,7 +10,7 @@ adversarial stage, with L1, so that each variant has a twin for PSNR.
 
     srkit train sftgan --variant trunk        the network that is not told
     srkit train sftgan --variant sft          told by modulation, L1
-    srkit train sftgan                        and against a critic that names the class
+    srkit train sftgan                        and against a discriminator that names the class
     srkit reproduce sftgan                    everything below, and the cards
 
 Measured on pictures of other seeds: told right, told wrong (one texture for another), not told.
@@ -24,15 +24,18 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from srkit import features, metrics
 from srkit.datasets.priors import TEXTURES, Priors, one_hot, textures
-from srkit.images import round_8bit
+from srkit.image.resize import imresize
+from srkit.image.tensors import round_8bit
 from srkit.losses import L1, ClassAdversarial, content
+from srkit.metrics import features
+from srkit.metrics.lpips import lpips
+from srkit.metrics.psnr import psnr
+from srkit.metrics.ssim import ssim
 from srkit.models.sftgan import SFT, SFTGAN, Discriminator
 from srkit.recipes import RecipeRun
-from srkit.resize import imresize
-from srkit.training.claims import Claim
-from srkit.training.runs import data_facts
+from srkit.reports.claims import Claim
+from srkit.training.run import data_facts
 from srkit.training.schedules import Constant, Halving, Multistep, Warmup
 from srkit.training.starts import hand_through
 
@@ -48,7 +51,7 @@ BUDGETS = {
         "data": "textures", "pictures": (4, 64), "tests": (), "trunk": "random",
         "warmup": 0.03, "start": "picture",
         "network": {"channels": 8, "blocks": 1, "conditions": 4, "width": 8},
-        "critic": {"width": 4}, "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
+        "discriminator": {"width": 4}, "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
         "frozen_steps": 1, "told_steps": 2, "told_rate": 5e-4,
         "gan_steps": 2, "gan_rate": 2e-4, "gan_at": (0.5,), "from_scratch": True,
     },
@@ -56,14 +59,14 @@ BUDGETS = {
         "data": "textures", "pictures": (200, 128), "tests": TESTS, "lpips": True,
         "trunk": "oxford", "warmup": 0.03, "start": "picture",
         "network": {"channels": 32, "blocks": 4, "conditions": 16, "width": 32},
-        "critic": {"width": 16}, "steps": 2500, "batch": 8, "patch": 16, "rate": 1e-3,
+        "discriminator": {"width": 16}, "steps": 2500, "batch": 8, "patch": 16, "rate": 1e-3,
         "frozen_steps": 100, "told_steps": 2400, "told_rate": 5e-4,
         "gan_steps": 300, "gan_rate": 2e-4, "gan_at": (1 / 12, 1 / 6, 1 / 4, 1 / 3),
     },
     "gpu": {
         "data": "textures", "pictures": (1000, 128), "tests": TESTS, "lpips": True,
         "validate_every": 1000, "trunk": "oxford", "warmup": 0, "start": "random",
-        "network": {}, "critic": {},
+        "network": {}, "discriminator": {},
         "steps": 20_000, "batch": 16, "patch": 24, "rate": 1e-4,
         "frozen_steps": 1000, "told_steps": 20_000, "told_rate": 5e-5,
         "gan_steps": 10_000, "gan_rate": 1e-4, "gan_at": (1 / 12, 1 / 6, 1 / 4, 1 / 3),
@@ -71,18 +74,18 @@ BUDGETS = {
     "paper": {
         "data": "OutdoorScene", "pictures": (10_324, 96), "tests": TESTS, "lpips": True,
         "validate_every": 5000, "trunk": "torchvision", "warmup": 0, "start": "random",
-        "network": {"channels": 64, "blocks": 16, "conditions": 32, "width": 128}, "critic": {},
-        "steps": 1_000_000, "batch": 16, "patch": 24, "rate": 1e-4,
-        "frozen_steps": 20_000, "told_steps": 0, "told_rate": 1e-4,
-        "gan_steps": 580_000, "gan_rate": 1e-4,
-        "gan_at": (3 / 58, 8 / 58, 13 / 58, 18 / 58),
+        "network": {"channels": 64, "blocks": 16, "conditions": 32, "width": 128}, "discriminator":
+        {}, "steps": 1_000_000, "batch": 16, "patch": 24, "rate": 1e-4, "frozen_steps": 20_000,
+        "told_steps": 0, "told_rate": 1e-4, "gan_steps": 580_000, "gan_rate": 1e-4, "gan_at": (3 /
+        58, 8 / 58, 13 / 58, 18 / 58),
     },
 }  # fmt: skip
 
 PAPER: dict[str, dict] = {}  # user studies, no figures
 
 # Of the adversarial term and of L1 beside content of weight 1: the paper's, and those for a trunk
-# whose features have an rms of 1: with those a young critic pulls a quarter as hard as content.
+# whose features have an rms of 1: with those a young discriminator pulls a quarter as hard as
+# content.
 WEIGHTS = {"torchvision": (5e-3, 0.0), "oxford": (0.15, 1.0), "random": (0.15, 1.0)}
 
 
@@ -154,11 +157,11 @@ def added(model: nn.Module) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if "SFT_" in name or "CondNet" in name]
 
 
-def against_critic(run: RecipeRun, by: str, start: str) -> nn.Module:
-    """The third (Sec. 3.3): content, and a critic that also says which texture it sees."""
+def against_discriminator(run: RecipeRun, by: str, start: str) -> nn.Module:
+    """The third (Sec. 3.3): content, and a discriminator that also says which texture it sees."""
     plan, size = run.plan, SCALE * run.plan["patch"]
     model = run.trained(start, network(run, by))
-    judge = partial(Discriminator, size=size, classes=len(TEXTURES), **plan["critic"])
+    judge = partial(Discriminator, size=size, classes=len(TEXTURES), **plan["discriminator"])
     adversarial, pixel = WEIGHTS[plan["trunk"]]
     extractor = plan["trunk"] if plan["trunk"] == "random" else features.vgg19(plan["trunk"])
     loss = content("sftgan", extractor) + adversarial * ClassAdversarial(run.build(judge))
@@ -176,7 +179,7 @@ def against_critic(run: RecipeRun, by: str, start: str) -> nn.Module:
 
 
 def enlarge(network: nn.Module, data: dict, by: str, category: bool = False) -> tuple[Tensor, dict]:
-    """A batch of `Priors` -> sr, and the class for a critic that asks."""
+    """A batch of `Priors` -> sr, and the class for a discriminator that asks."""
     prior = torch.zeros_like(data["prior"]) if by == "none" else data["prior"]
     return network(data["lr"], prior), {"category": data["category"]} if category else {}
 
@@ -218,11 +221,11 @@ def measure(run: RecipeRun, model: nn.Module, test: str) -> dict[str, float]:
     lr, hr, prior = (x.to(device) for x in held_out(test))
     sr = round_8bit(model(lr, prior))
     found = {
-        "psnr": metrics.psnr(sr, hr, on="y", shave=SCALE),
-        "ssim": metrics.ssim(sr, hr, on="y", shave=SCALE),
+        "psnr": psnr(sr, hr, on="y", shave=SCALE),
+        "ssim": ssim(sr, hr, on="y", shave=SCALE),
     }
     if run.plan.get("lpips"):
-        found["lpips"] = metrics.lpips(sr, hr)
+        found["lpips"] = lpips(sr, hr)
     return {name: values.mean().item() for name, values in found.items()}
 
 
@@ -238,10 +241,13 @@ def samples(run: RecipeRun) -> dict[str, Callable[[nn.Module], Tensor]]:
 
 
 VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "sftgan": partial(against_critic, by="sft", start="sft"),
+    "sftgan": partial(against_discriminator, by="sft", start="sft"),
     "trunk": trunk,
     **{by: partial(told, by=by) for by in ("sft", "concat", "film", "none")},
-    **{f"{by}-gan": partial(against_critic, by=by, start=by) for by in ("concat", "film", "none")},
+    **{
+        f"{by}-gan": partial(against_discriminator, by=by, start=by)
+        for by in ("concat", "film", "none")
+    },
 }
 
 RIGHT, WRONG, _ = TESTS
@@ -256,5 +262,5 @@ CLAIMS = (
     Claim("a map looks better than its mean", "sftgan", "film-gan", "lpips", -1, RIGHT),
     Claim("with L1 alone, too, it helps to be told", "sft", "none", test=RIGHT),
     Claim("with L1 alone modulation is no worse", "sft", "concat", sign=0, test=RIGHT),
-    Claim("features and critic look better than L1", "sftgan", "sft", "lpips", -1, RIGHT),
+    Claim("features and discriminator look better than L1", "sftgan", "sft", "lpips", -1, RIGHT),
 )  # fmt: skip

@@ -7,17 +7,17 @@ features; 5 passes, the rate a tenth from the third and again in the fifth. Ther
 the statistics, scales and shifts of the first stage: only convolutions learn.
 
     srkit train srfeat --variant mse          the start of all others
-    srkit train srfeat                        features, and two critics
-    srkit train srfeat --variant image        one critic, of pictures: as SRGAN
+    srkit train srfeat                        features, and two discriminators
+    srkit train srfeat --variant image        one discriminator, of pictures: as SRGAN
     srkit reproduce srfeat                    everything below, and the cards
 
-"perceptual" has no critic; "three-phases" goes on from it, instead of from "mse".
-The critic of features of "places" judges each place, as the authors' other one; that of "lower"
-looks at a layer before content's.
-Differs: values outside [0, 1] are not clipped before VGG-19, which would leave them no gradient.
-Generators step before critics, Adam's epsilon is 1e-8 (theirs 1e-10), no crops of pictures at half
-their size. But for `paper`, the first stage's rate is halved after each fifth; the small budgets
-start "picture", see `srkit.training.starts`, and warm up.
+"perceptual" has no discriminator; "three-phases" goes on from it, instead of from "mse".
+The discriminator of features of "places" judges each place, as the authors' other one; that of
+"lower" looks at a layer before content's. Differs: values outside [0, 1] are not clipped before
+VGG-19, which would leave them no gradient. Generators step before discriminators, Adam's epsilon is
+1e-8 (theirs 1e-10), no crops of pictures at half their size. But for `paper`, the first stage's
+rate is halved after each fifth; the small budgets start "picture", see `srkit.training.starts`, and
+warm up.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from srkit import features
 from srkit.losses import MSE, Adversarial, Content, FeatureAdversarial, Sum
 from srkit.losses.objectives import Standard
 from srkit.losses.perceptual import rms
+from srkit.metrics import features
 from srkit.models.srfeat import FeatureDiscriminator, ImageDiscriminator, SRFeat
 from srkit.recipes import RecipeRun
-from srkit.training.claims import Claim
-from srkit.training.fit import enlarge
+from srkit.reports.claims import Claim
+from srkit.training.loop import enlarge
 from srkit.training.schedules import Halving, Multistep, Warmup
 from srkit.training.starts import hand_through, hush
 
 SCALE = 4
 
 # "mse" takes `steps`; what goes on from it `turn_steps`, on crops of its own. layer: what content
-# and critic look at; unit: what its features are divided by, "rms" makes that their size.
-# adversarial: weight of each critic beside content of weight 1. With 1 a young critic pulls a fifth
-# as hard at the weights of "mse" as content of rms 1, and grows: two of them soon led a small
-# network away from its pictures. So does a high turn_rate, for behind batch norms that stand still
-# weights are small, and a step is large for them.
+# and discriminator look at; unit: what its features are divided by, "rms" makes that their size.
+# adversarial: weight of each discriminator beside content of weight 1. With 1 a young discriminator
+# pulls a fifth as hard at the weights of "mse" as content of rms 1, and grows: two of them soon led
+# a small network away from its pictures. So does a high turn_rate, for behind batch norms that
+# stand still weights are small, and a step is large for them.
 BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "trunk": "random", "layer": "conv2", "unit": "rms",
-        "network": {"channels": 8, "blocks": 2}, "critics": {"channels": 4, "hidden": 8},
+        "network": {"channels": 8, "blocks": 2}, "discriminators": {"channels": 4, "hidden": 8},
         "stages": (4, 2), "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
         "turn_steps": 2, "turn_patch": 16, "turn_rate": 2e-4, "adversarial": 1.0,
         "from_scratch": True,
@@ -59,7 +59,7 @@ BUDGETS = {
     "laptop": {
         "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
         "validate_every": 500, "trunk": "oxford", "layer": "relu4_4", "unit": "rms",
-        "network": {"channels": 32, "blocks": 6}, "critics": {"channels": 16, "hidden": 64},
+        "network": {"channels": 32, "blocks": 6}, "discriminators": {"channels": 16, "hidden": 64},
         "stages": (4, 2), "steps": 1500, "batch": 8, "patch": 24, "rate": 2e-3,
         "turn_steps": 250, "turn_patch": 16, "turn_rate": 8e-5, "adversarial": 0.1,
         "warmup": 0.03, "start": "picture",
@@ -67,15 +67,14 @@ BUDGETS = {
     "gpu": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford", "layer": "relu5_4", "unit": "rms",
-        "network": {}, "critics": {}, "stages": (4, 4), "steps": 50_000, "batch": 9, "patch": 24,
-        "rate": 1e-4, "turn_steps": 20_000, "turn_patch": 32, "turn_rate": 1e-4,
-        "adversarial": 1.0,
-        "warmup": 0, "start": "random",
+        "network": {}, "discriminators": {}, "stages": (4, 4), "steps": 50_000, "batch": 9, "patch":
+        24, "rate": 1e-4, "turn_steps": 20_000, "turn_patch": 32, "turn_rate": 1e-4, "adversarial":
+        1.0, "warmup": 0, "start": "random",
     },
     "paper": {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford", "layer": "relu5_4", "unit": 12.75,
-        "network": {"channels": 128, "blocks": 16}, "critics": {}, "stages": (4, 4),
+        "network": {"channels": 128, "blocks": 16}, "discriminators": {}, "stages": (4, 4),
         "steps": 317_000, "batch": 9, "patch": 74,
         "rate": 1e-4, "drop_at": 17 / 21, "turn_steps": 75_500, "turn_patch": 74, "turn_rate": 1e-4,
         "adversarial": 1e-3,
@@ -94,7 +93,7 @@ PAPER = {
 }
 
 
-LOWER = {"oxford": "relu3_4", "random": "act1"}  # what the critic "lower" looks at, by trunk
+LOWER = {"oxford": "relu3_4", "random": "act1"}  # what the discriminator "lower" looks at, by trunk
 
 
 def network(run: RecipeRun, long_skips: bool = True) -> SRFeat:
@@ -122,14 +121,14 @@ def begin_as_enlargement(model: SRFeat) -> None:
     hand_through(model.conv_in, model.skips, tail, lift=1.0)
 
 
-def turn(run: RecipeRun, critics: tuple[str, ...], start: str = "mse") -> nn.Module:
-    """From trained weights to what features and critics want; batch norm stays as it is."""
+def turn(run: RecipeRun, discriminators: tuple[str, ...], start: str = "mse") -> nn.Module:
+    """From trained weights to what features and discriminators want; batch norm stays as it is."""
     plan, model = run.plan, run.trained(start, network(run))
     for layer in batch_norms(model):
         layer.requires_grad_(False)
     run.fit(
         model,
-        total(run, critics),
+        total(run, discriminators),
         run.crops(SCALE),
         rate=Multistep(plan["turn_rate"], at=(0.4, 0.8), factor=0.1),
         stage="turn",
@@ -140,8 +139,9 @@ def turn(run: RecipeRun, critics: tuple[str, ...], start: str = "mse") -> nn.Mod
     return model
 
 
-def total(run: RecipeRun, critics: tuple[str, ...]) -> Sum:
-    """Content, and critics: of the "image", and of features, "feature", "places" or "lower"."""
+def total(run: RecipeRun, discriminators: tuple[str, ...]) -> Sum:
+    """Content, and discriminators: of the "image", and of features, "feature", "places" or
+    "lower"."""
     plan, size = run.plan, SCALE * run.plan["turn_patch"]
     known = plan["trunk"] != "random"
     extractor = features.vgg19(plan["trunk"]) if known else features.random_tanh()
@@ -151,15 +151,17 @@ def total(run: RecipeRun, critics: tuple[str, ...]) -> Sum:
         return rms(extractor, [layer])[layer] if plan["unit"] == "rms" else plan["unit"]
 
     loss = 1.0 * Content(extractor, {plan["layer"]: 1.0}, unit=unit(plan["layer"]))
-    for name in critics:
+    for name in discriminators:
         if name == "image":
-            make = partial(ImageDiscriminator, size, stages=image_stages, **plan["critics"])
+            make = partial(ImageDiscriminator, size, stages=image_stages, **plan["discriminators"])
             term = Adversarial(run.build(make), Standard())
         else:
             layer = LOWER[plan["trunk"]] if name == "lower" else plan["layer"]
             channels, side, _ = extractor(torch.zeros(3, size, size), layer)[layer].shape
             side = None if name == "places" else side
-            make = partial(FeatureDiscriminator, channels, side, stages=stages, **plan["critics"])
+            make = partial(
+                FeatureDiscriminator, channels, side, stages=stages, **plan["discriminators"]
+            )
             judge = run.build(make)
             term = FeatureAdversarial(judge, Standard(), extractor, layer, unit=unit(layer))
         loss = loss + plan["adversarial"] * term
@@ -178,22 +180,24 @@ def enlarge_as_tested(network: nn.Module, data: dict) -> tuple[Tensor, dict]:
 
 
 VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "srfeat": partial(turn, critics=("image", "feature")),
+    "srfeat": partial(turn, discriminators=("image", "feature")),
     "mse": mse,
     "mse-no-skips": partial(mse, long_skips=False),
-    "perceptual": partial(turn, critics=()),
-    "image": partial(turn, critics=("image",)),
-    "feature": partial(turn, critics=("feature",)),
-    "places": partial(turn, critics=("image", "places")),
-    "lower": partial(turn, critics=("image", "lower")),
-    "three-phases": partial(turn, critics=("image", "feature"), start="perceptual"),
+    "perceptual": partial(turn, discriminators=()),
+    "image": partial(turn, discriminators=("image",)),
+    "feature": partial(turn, discriminators=("feature",)),
+    "places": partial(turn, discriminators=("image", "places")),
+    "lower": partial(turn, discriminators=("image", "lower")),
+    "three-phases": partial(turn, discriminators=("image", "feature"), start="perceptual"),
 }
 
 CLAIMS = (
     Claim("long skips help, with squared error alone", "mse", "mse-no-skips"),
     Claim("the full loss costs PSNR", "srfeat", "mse", sign=-1),
     Claim("the full loss looks better", "srfeat", "mse", "lpips", -1, "Set14"),
-    Claim("a second critic, of features, costs less PSNR", "srfeat", "image"),
-    Claim("a second critic, of features, looks better", "srfeat", "image", "lpips", -1, "Set14"),
-    Claim("a critic of each place does as well", "srfeat", "places", "lpips", 0, "Set14"),
+    Claim("a second discriminator, of features, costs less PSNR", "srfeat", "image"),
+    Claim(
+        "a second discriminator, of features, looks better", "srfeat", "image", "lpips", -1, "Set14"
+    ),
+    Claim("a discriminator of each place does as well", "srfeat", "places", "lpips", 0, "Set14"),
 )

@@ -5,8 +5,8 @@ First squared error at 1e-4, 1e6 updates; from there squared error of VGG-19's f
 1e-3 adversarial, 1e5 updates at 1e-4 and 1e5 at 1e-5. Squared error is of pictures in [-1, 1].
 
     srkit train srgan --variant mse           the start of all others
-    srkit train srgan                         features after conv5_4, and a critic
-    srkit train srgan --variant gan           squared error and a critic
+    srkit train srgan                         features after conv5_4, and a discriminator
+    srkit train srgan --variant gan           squared error and a discriminator
     srkit reproduce srgan                     everything below, and the cards
 
 Every other variant goes on from the weights of "mse", on the same crops, with another loss;
@@ -23,7 +23,6 @@ from functools import partial
 
 from torch import nn
 
-from srkit import features
 from srkit.losses import (
     L1,
     MSE,
@@ -39,10 +38,11 @@ from srkit.losses import (
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.balance import Factors
 from srkit.losses.objectives import Standard
+from srkit.metrics import features
 from srkit.models.srresnet import Discriminator, MSRResNet, SRResNet
 from srkit.recipes import RecipeRun
-from srkit.training.claims import Claim
-from srkit.training.fit import adam
+from srkit.reports.claims import Claim
+from srkit.training.loop import adam
 from srkit.training.schedules import Halving, Multistep
 
 SCALE = 4
@@ -54,7 +54,7 @@ BUDGETS = {
     "smoke": {
         "data": "procedural", "tests": (), "trunk": "random", "unit": "rms",
         "generator": "msrresnet", "network": {"channels": 8, "blocks": 1},
-        "critic": {"channels": 4, "hidden": 8},
+        "discriminator": {"channels": 4, "hidden": 8},
         "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
         "turn_steps": 2, "turn_patch": 16, "turn_rate": 2e-4, "from_scratch": True,
     },
@@ -62,7 +62,7 @@ BUDGETS = {
         "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
         "validate_every": 500, "trunk": "oxford", "unit": "rms",
         "generator": "msrresnet", "network": {"channels": 32, "blocks": 6},
-        "critic": {"channels": 16, "hidden": 64},
+        "discriminator": {"channels": 16, "hidden": 64},
         "steps": 2500, "batch": 8, "patch": 24, "rate": 1e-3,
         "turn_steps": 500, "turn_patch": 16, "turn_rate": 2e-4,
     },
@@ -70,7 +70,7 @@ BUDGETS = {
         "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford", "unit": "rms",
         "generator": "msrresnet", "network": {"channels": 64, "blocks": 16},
-        "critic": {"channels": 64, "hidden": 1024},
+        "discriminator": {"channels": 64, "hidden": 1024},
         "steps": 100_000, "batch": 16, "patch": 24, "rate": 2e-4,
         "turn_steps": 40_000, "turn_patch": 24, "turn_rate": 1e-4,
     },
@@ -78,7 +78,7 @@ BUDGETS = {
         "data": "ImageNet", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
         "validate_every": 5000, "trunk": "oxford", "unit": 12.75,
         "generator": "srresnet", "network": {"channels": 64, "blocks": 16},
-        "critic": {"channels": 64, "hidden": 1024},
+        "discriminator": {"channels": 64, "hidden": 1024},
         "steps": 1_000_000, "batch": 16, "patch": 24, "rate": 1e-4, "halved_every": 1.0,
         "turn_steps": 200_000, "turn_patch": 24, "turn_rate": 1e-4,
         # of the loss as published: squared error 4 times that of [0, 1], TV from sum to mean
@@ -111,8 +111,8 @@ GRADES = {
 
 # Weights of the terms, where features have an rms of 1. Beside MSE and vgg22 the adversarial term
 # pulls about half as hard at the weights of "mse" as the rest of the loss (its gradient is 2.7 long
-# for a young critic, that of MSE 0.0017, of vgg22 0.16). Beside vgg54, whose gradient of 8 is
-# mostly the noise of single batches, a tenth as hard: with a third, texture turned into worms.
+# for a young discriminator, that of MSE 0.0017, of vgg22 0.16). Beside vgg54, whose gradient of 8
+# is mostly the noise of single batches, a tenth as hard: with a third, texture turned into worms.
 LOSSES: dict[str, dict[str, float]] = {
     "srgan": {"vgg54": 1, "adversarial": 0.3},
     "mse-on": {"MSE": 1},
@@ -178,8 +178,8 @@ def term(run: RecipeRun, name: str) -> Term:
     plan = run.plan
     if name == "adversarial":
         size = SCALE * plan["turn_patch"]
-        critic = run.build(partial(Discriminator, size, **plan["critic"]))
-        return Adversarial(critic, Standard())
+        discriminator = run.build(partial(Discriminator, size, **plan["discriminator"]))
+        return Adversarial(discriminator, Standard())
     if name in ("MSE", "L1", "TV"):
         return {"MSE": MSE, "L1": L1, "TV": TotalVariation}[name]()
     extractor = plan["trunk"] if plan["trunk"] == "random" else features.vgg19(plan["trunk"])
@@ -228,9 +228,16 @@ CLAIMS = (
     Claim("the full loss costs PSNR", "srgan", "mse", sign=-1),
     Claim("the full loss looks better", "srgan", "mse", "lpips", -1, "Set14"),
     Claim("features of VGG22 cost PSNR", "vgg22", "mse", sign=-1),
-    Claim("a critic beside squared error costs PSNR", "gan", "mse", sign=-1),
-    Claim("a critic beside squared error looks better", "gan", "mse", "lpips", -1, "Set14"),
-    Claim("VGG54 with a critic looks better than without", "srgan", "vgg54", "lpips", -1, "Set14"),
-    Claim("with a critic VGG54 beats VGG22", "srgan", "vgg22-gan", "lpips", -1, "Set14"),
+    Claim("a discriminator beside squared error costs PSNR", "gan", "mse", sign=-1),
+    Claim("a discriminator beside squared error looks better", "gan", "mse", "lpips", -1, "Set14"),
+    Claim(
+        "VGG54 with a discriminator looks better than without",
+        "srgan",
+        "vgg54",
+        "lpips",
+        -1,
+        "Set14",
+    ),
+    Claim("with a discriminator VGG54 beats VGG22", "srgan", "vgg22-gan", "lpips", -1, "Set14"),
     Claim("it is the loss, not longer training", "srgan", "mse-on", "lpips", -1, "Set14"),
 )

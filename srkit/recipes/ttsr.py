@@ -4,8 +4,8 @@ reference must be.
 The paper (Yang et al., 2020), x4: 11,871 pairs of 160x160 pictures of CUFED, input and reference,
 each flipped and turned on its own; batch 9; Adam at 1e-4, a tenth of it for the texture extractor
 (LTE), which starts as VGG-19. TTSR-rec: L1 for 200 epochs. TTSR: L1 for 2 epochs, then for 50
-L1 + 1e-2 (perceptual + transferal) + 1e-3 adversarial, WGAN-GP with two steps of the critic for one
-of the generator. Pictures there go from -1 to 1: their L1 is twice the one here.
+L1 + 1e-2 (perceptual + transferal) + 1e-3 adversarial, WGAN-GP with two steps of the discriminator
+for one of the generator. Pictures there go from -1 to 1: their L1 is twice the one here.
 
     srkit train ttsr --variant rec      reconstruction only: the best PSNR
     srkit train ttsr                    and from there with all losses
@@ -30,21 +30,25 @@ from functools import cache, lru_cache, partial
 import torch
 from torch import Tensor, nn
 
-from srkit import features, metrics
 from srkit.datasets.references import LEVELS, References, groups
-from srkit.degrade import make_lr
-from srkit.evaluation import PROTOCOLS
 from srkit.files import find
-from srkit.images import modcrop, read_image, round_8bit
+from srkit.image.degrade import make_lr
+from srkit.image.io import read_image
+from srkit.image.tensors import modcrop, round_8bit
 from srkit.losses import L1, Content, Sum, Transferal, content
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.objectives import Wasserstein
 from srkit.losses.perceptual import rms
+from srkit.metrics import features
+from srkit.metrics.lpips import lpips
+from srkit.metrics.protocols import PROTOCOLS
+from srkit.metrics.psnr import psnr
+from srkit.metrics.ssim import ssim
 from srkit.models.ttsr import LTE, TTSR, Discriminator, MainNet, PlainNet, enlarged
 from srkit.recipes import PROTOCOL, RecipeRun, training_pictures
-from srkit.training.claims import Claim
-from srkit.training.fit import adam, enlarge
-from srkit.training.runs import data_facts
+from srkit.reports.claims import Claim
+from srkit.training.loop import adam, enlarge
+from srkit.training.run import data_facts
 from srkit.training.schedules import Constant, Halving, Warmup
 from srkit.training.starts import hand_through
 
@@ -57,51 +61,51 @@ PHOTOGRAPHS = tuple(f"CUFED5/001 {which}" for which in (1, 2, 3, 4, 5, "self"))
 
 # level: of the references that it learns from; "given" are a data set's own. lte: what the LTE
 # starts from. start "picture": see `srkit.training.starts`. The second phase (`gan_`) has a length
-# and crops of its own, for VGG-19 and the critic cost as much again. weights, beside L1 of weight
-# 2: where Oxford's VGG-19 stands in for torchvision's, features are in units in which they have an
-# rms of 1, and a perceptual weight of 0.1 pulls a third as hard at the weights of "rec" as L1. The
-# small critic gets more to say than in proportion, and perceptual less: in so few steps the latter
-# would draw its own grid, the poolings', over whatever is flat.
+# and crops of its own, for VGG-19 and the discriminator cost as much again. weights, beside L1 of
+# weight 2: where Oxford's VGG-19 stands in for torchvision's, features are in units in which they
+# have an rms of 1, and a perceptual weight of 0.1 pulls a third as hard at the weights of "rec" as
+# L1. The small discriminator gets more to say than in proportion, and perceptual less: in so few
+# steps the latter would draw its own grid, the poolings', over whatever is flat.
 BUDGETS = {
     "smoke": {
         "data": "procedural", "level": "L1", "turned": False, "tests": (), "trunk": "random",
         "network": {"channels": 8, "blocks": (1, 1, 1, 1), "textures": (4, 4, 8)},
-        "lte": "edges", "warmup": 0.03, "start": "picture", "critic": 2,
+        "lte": "edges", "warmup": 0.03, "start": "picture", "discriminator": 2,
         "steps": 2, "batch": 2, "patch": 16, "rate": 1e-3, "halved_every": 0.2,
         "weights": {"perceptual": 1e-2, "transferal": 1e-2, "adversarial": 1e-3},
         "gan_steps": 2, "gan_patch": 16, "gan_rate": 1e-4, "gan_halved_every": 0.2,
-        "critic_rate": 1e-4, "from_scratch": True,
+        "discriminator_rate": 1e-4, "from_scratch": True,
     },
     "laptop": {
         "data": "BSDS400", "level": "L1", "turned": False,
         "tests": (*LIKENESS, "CUFED_train_pairs 1", "CUFED_train_pairs self", *PHOTOGRAPHS),
         "lpips": True, "validate_every": 300, "trunk": "oxford",
         "network": {"channels": 24, "blocks": (2, 2, 1, 1), "textures": (16, 32, 64)},
-        "lte": "edges", "warmup": 0.03, "start": "picture", "critic": 8,
+        "lte": "edges", "warmup": 0.03, "start": "picture", "discriminator": 8,
         "steps": 900, "batch": 4, "patch": 24, "rate": 1e-3, "halved_every": 0.2,
         "weights": {"perceptual": 0.03, "transferal": 10.0, "adversarial": 1e-2},
         "gan_steps": 400, "gan_patch": 16, "gan_rate": 4e-4, "gan_halved_every": 0.2,
-        "critic_rate": 2e-4,
+        "discriminator_rate": 2e-4,
     },
     "gpu": {
         "data": "DIV2K_train", "level": "L1", "turned": True, "tests": (*LIKENESS, *PHOTOGRAPHS),
         "lpips": True, "validate_every": 2000, "trunk": "oxford", "network": {},
-        "lte": "oxford", "warmup": 0, "start": "random", "critic": 32,
+        "lte": "oxford", "warmup": 0, "start": "random", "discriminator": 32,
         "steps": 20_000, "batch": 9, "patch": 40, "rate": 1e-4, "halved_every": 0.5,
         "weights": {"perceptual": 0.1, "transferal": 0.1, "adversarial": 1e-3},
         "gan_steps": 8000, "gan_patch": 40, "gan_rate": 1e-4, "gan_halved_every": 1.0,
-        "critic_rate": 1e-4,
+        "discriminator_rate": 1e-4,
     },
     "paper": {
         "data": "CUFED", "level": "given", "turned": True,
         "tests": tuple(f"CUFED5 {which}" for which in (1, 2, 3, 4, 5, "self")),
         "lpips": True, "validate_every": 13_190, "trunk": "torchvision",
         "network": {"channels": 64, "blocks": (16, 16, 8, 4)},
-        "lte": "torchvision", "warmup": 0, "start": "random", "critic": 32,
+        "lte": "torchvision", "warmup": 0, "start": "random", "discriminator": 32,
         "steps": 263_800, "batch": 9, "patch": 40, "rate": 1e-4, "halved_every": 1.0,
         "weights": {"perceptual": 1e-2, "transferal": 1e-2, "adversarial": 1e-3},
         "gan_steps": 65_950, "gan_patch": 40, "gan_rate": 1e-4, "gan_halved_every": 1.0,
-        "critic_rate": 1e-4,
+        "discriminator_rate": 1e-4,
     },
 }  # fmt: skip
 
@@ -156,13 +160,15 @@ def reconstruct(
 def with_all_losses(run: RecipeRun, without: str | None = None) -> nn.Module:
     """The second phase (Sec. 3.3), from the weights of "rec"; `without`: one of the terms."""
     plan, model = run.plan, run.trained("rec", network(run, "full"))
-    critic = partial(Discriminator, size=SCALE * plan["gan_patch"], width=plan["critic"])
+    discriminator = partial(
+        Discriminator, size=SCALE * plan["gan_patch"], width=plan["discriminator"]
+    )
     terms = {
         "perceptual": perceptual(plan["trunk"]),
         "transferal": Transferal(model.LTE),
         "adversarial": Adversarial(
-            run.build(critic),
-            Wasserstein(critic_steps=2, span=2),
+            run.build(discriminator),
+            Wasserstein(discriminator_steps=2, span=2),
             rng=torch.Generator().manual_seed(run.seed),
         ),
     }
@@ -174,8 +180,8 @@ def with_all_losses(run: RecipeRun, without: str | None = None) -> nn.Module:
         rate=Halving(plan["gan_rate"], every=plan["gan_halved_every"]),
         forward=by_reference if without == "transferal" else with_textures,
         optimizer=optimizer(run, model),
-        critic_optimizer=partial(adam, betas=(0.0, 0.9)),
-        critic_rate=Constant(plan["critic_rate"]),
+        discriminator_optimizer=partial(adam, betas=(0.0, 0.9)),
+        discriminator_rate=Constant(plan["discriminator_rate"]),
         stage="gan",
         validate_every=plan["gan_steps"] // 4 or 1,
         from_scratch=plan.get("from_scratch", False),
@@ -325,9 +331,9 @@ def measure(run: RecipeRun, model: TTSR, test: str) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
     for lr, hr, ref in examples(test, run.plan["patch"]):
         sr = answer(model, lr, ref)
-        row = {"psnr": metrics.psnr(sr, hr, **how), "ssim": metrics.ssim(sr, hr, **how)}
+        row = {"psnr": psnr(sr, hr, **how), "ssim": ssim(sr, hr, **how)}
         if run.plan.get("lpips"):
-            row["lpips"] = metrics.lpips(sr, hr)
+            row["lpips"] = lpips(sr, hr)
         for name, value in row.items():
             scores.setdefault(name, []).append(value)
     return {name: sum(values) / len(values) for name, values in scores.items()}
@@ -375,6 +381,6 @@ CLAIMS = (
         "rec", "lte", test=LIKE, paper=0.17,
     ),
     Claim("exchange between the scales is worth more than width", "rec", "lte-wide", test=LIKE),
-    Claim("with a critic it looks better", "ttsr", "no-adversarial", "lpips", -1, LIKE),
+    Claim("with a discriminator it looks better", "ttsr", "no-adversarial", "lpips", -1, LIKE),
     Claim("the transferal loss looks better", "ttsr", "no-transferal", "lpips", -1, LIKE),
 )  # fmt: skip

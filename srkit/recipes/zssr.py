@@ -36,15 +36,16 @@ from torch.nn import functional as F
 from srkit.datasets import catalog, procedural
 from srkit.datasets.catalog import Pair
 from srkit.datasets.internal import Internal, Shrinking
-from srkit.degrade import gaussian_kernel, make_lr
-from srkit.evaluation import evaluate
-from srkit.images import ImageLike, as_image, read_image, to_8bit, write_image
+from srkit.image.degrade import gaussian_kernel, make_lr
+from srkit.image.io import ImageLike, as_image, read_image, write_image
+from srkit.image.tensors import to_8bit
+from srkit.metrics.evaluate import evaluate
 from srkit.models.zssr import ZSSR
 from srkit.processes import launched
 from srkit.recipes import RecipeRun
-from srkit.training.claims import Claim
-from srkit.training.runs import data_facts, write_json
-from srkit.weights import create_model
+from srkit.reports.claims import Claim
+from srkit.training.run import data_facts, write_json
+from srkit.weights.load import create_model
 
 Factor = float | tuple[float, float]
 GRADUAL: tuple[Factor, ...] = ((1, 1.5), (1.5, 1), 1.5, (1.5, 2), (2, 1.5), 2)  # to x2

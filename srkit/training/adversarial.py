@@ -1,4 +1,4 @@
-"""The adversarial step, written out: the critic's turn, after the generator's in `fit`."""
+"""The adversarial step, written out: the discriminator's turn, after the generator's in `fit`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from srkit.image.resize import imresize
 from srkit.losses.terms import Term
 from srkit.processes import mean
-from srkit.resize import imresize
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def critic_step(
+def discriminator_step(
     term: Term,
     sr: Tensor,
     hr: Tensor,
@@ -27,13 +27,13 @@ def critic_step(
     mixed: AbstractContextManager,
     clip: float | None = None,
 ) -> Tensor:
-    """The critic's turn: it learns to tell `sr`, the generator's last pictures, from `hr`.
+    """The discriminator's turn: it learns to tell `sr`, the generator's last pictures, from `hr`.
 
-    The generator is not touched: `sr` comes without its graph. `term.critic_steps` times a turn
-    (WGAN-GP takes several). `inputs` are what the loss got beside the pictures; the term takes what
-    it needs. `mixed` is the precision of the forward pass; it is left before each step, since until
-    then autocast keeps the weights as it has rounded them. A gate (EnhanceNet's) may skip the turn.
-    Returns the critic's last loss.
+    The generator is not touched: `sr` comes without its graph. `term.discriminator_steps` times a
+    turn (WGAN-GP takes several). `inputs` are what the loss got beside the pictures; the term takes
+    what it needs. `mixed` is the precision of the forward pass; it is left before each step, since
+    until then autocast keeps the weights as it has rounded them. A gate (EnhanceNet's) may skip the
+    turn. Returns the discriminator's last loss.
     """
     sr, inputs = sr.detach(), {name: inputs[name] for name in term.needs}
     gate = getattr(term, "gate", None)
@@ -41,15 +41,15 @@ def critic_step(
         with mixed, torch.no_grad():
             verdicts = term.judge(sr, hr)
             if not gate.opens(*map(accelerator.gather, verdicts)):
-                return term.objective.critic(*verdicts)
-    for _ in range(term.critic_steps):
+                return term.objective.discriminator(*verdicts)
+    for _ in range(term.discriminator_steps):
         with mixed:
-            value = term.critic_loss(sr, hr, **inputs)
+            value = term.discriminator_loss(sr, hr, **inputs)
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(value)
-        average_gradients(term.critic)
+        average_gradients(term.discriminator)
         if clip:
-            nn.utils.clip_grad_norm_(term.critic.parameters(), clip)
+            nn.utils.clip_grad_norm_(term.discriminator.parameters(), clip)
         optimizer.step()
     return value
 

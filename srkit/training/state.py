@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from srkit.features import Extractor
 from srkit.files import write_whole
 from srkit.losses.terms import Sum
+from srkit.metrics.features import Extractor
 from srkit.processes import mean, part
 from srkit.training import checkpoints
 
@@ -172,7 +172,7 @@ class State:
         step, rate, names, together, data = self.unread
         self.unread = None
         (_, total), (_, norm), *parts = zip(names, together.tolist(), strict=True)
-        # parts too: a critic that is lost in its own turn shows in the total a step later
+        # parts too: a discriminator that is lost in its own turn shows in the total a step later
         odd = [f"{name!r} is {value}, " for name, value in parts if not math.isfinite(value)]
         if math.isfinite(total) and math.isfinite(norm) and not odd:
             return
@@ -222,7 +222,8 @@ class State:
             torch.set_rng_state(saved["torch_rng"])
 
     def _loss_state(self) -> dict[str, Tensor]:
-        """Its critics, and what its balance has learned; the extractors never change (80 MB)."""
+        """Its discriminators, and what its balance has learned; the extractors never change (80
+        MB)."""
         every = self.loss.named_modules(remove_duplicate=False)  # one that terms share, by each
         frozen = [name for name, module in every if isinstance(module, Extractor)]
         return {

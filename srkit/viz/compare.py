@@ -8,7 +8,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from srkit.images import as_image, round_8bit
+from srkit.image.io import as_image
+from srkit.image.tensors import round_8bit
 from srkit.viz.figure import OWN_KEYS, Figure, check_alt, encode, frame, img, panel, to_pil
 
 # One state (two menus and a range), one function that shows it. Picture k is cut at `at` per cent

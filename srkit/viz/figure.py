@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from srkit.images import as_image, to_8bit
+from srkit.image.io import as_image
+from srkit.image.tensors import to_8bit
 
 if TYPE_CHECKING:
     import matplotlib.figure

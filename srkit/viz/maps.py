@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srkit.images import as_image, to_y
+from srkit.image.colour import to_y
+from srkit.image.io import as_image
 from srkit.viz.figure import Figure, chart, check_alt
 from srkit.viz.plots import drawing
 

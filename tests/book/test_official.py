@@ -6,7 +6,7 @@ import pytest
 
 from srkit.files import data_path
 from srkit.models.zoo import ZOO, model_info
-from srkit.training.runs import read_runs
+from srkit.training.run import read_runs
 
 ROWS = read_runs("official")["rows"]
 PUBLISHED = json.loads(data_path("published.json").read_text())

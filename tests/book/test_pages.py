@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from srkit.viz.study import read_study
+from srkit.chapter.study import read_study
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build/html"

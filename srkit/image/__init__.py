@@ -1,0 +1,1 @@
+"""Pictures: files, tensors, colour, resizing, degradations."""

@@ -1,0 +1,215 @@
+"""A method over a benchmark: a table that says how its numbers were made.
+
+The same network loses or gains tenths of a decibel by the colour channel, the border and the
+rounding alone, so these are named together, as a protocol, and printed with every table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from srkit.datasets.catalog import CATALOG, Pair, pairs
+from srkit.image.colour import to_y
+from srkit.image.degrade import make_lr
+from srkit.image.io import read_image, read_picture
+from srkit.image.resize import imresize
+from srkit.image.tensors import modcrop, round_8bit
+from srkit.inference import list_pictures, upscale
+from srkit.metrics.lpips import lpips as lpips_of
+from srkit.metrics.protocols import PROTOCOLS, Protocol
+from srkit.metrics.psnr import psnr
+from srkit.metrics.ssim import ssim
+from srkit.models.counting import Count, count
+from srkit.viz import tables
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What `evaluate` found: a row for each picture, and how the numbers were made."""
+
+    method: str
+    data: str
+    scale: int
+    protocol: Protocol
+    lr: str  # where the LR pictures come from
+    precision: str
+    rows: list[dict[str, Any]]  # image, psnr (dB), ssim, perhaps lpips, seconds of the method
+    network: nn.Module | None = field(default=None, repr=False)
+
+    @cached_property
+    def counts(self) -> Count | None:
+        """Cost of the network for LR 256x256, counted when first asked for: it takes a second."""
+        return count(self.network) if self.network is not None else None
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean of each column over the pictures."""
+        keys = [key for key in self.rows[0] if key != "image"]
+        return {key: sum(row[key] for row in self.rows) / len(self.rows) for key in keys}
+
+    def to_json(self) -> str:
+        """All of it, and the means, as one JSON object."""
+        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "network"}
+        facts["protocol"] = asdict(self.protocol)
+        facts["counts"] = asdict(self.counts) if self.counts else None
+        return json.dumps(facts | {"means": self.means}, indent=1)
+
+    def __str__(self) -> str:
+        cells = self._cells()
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(map(str.rjust, row, widths)) for row in cells]
+        return "\n".join([*self._caption(), *lines])
+
+    def _repr_html_(self) -> str:
+        return tables.html(self._cells(), self._caption())
+
+    def _caption(self) -> list[str]:
+        lines = [
+            f"{self.method} on {self.data}, x{self.scale}, {self.precision}",
+            f"protocol {self.protocol.name}: {self.protocol.text}",
+            f"LR: {self.lr}",
+        ]
+        return lines + ([str(self.counts)] if self.counts else [])
+
+    def _cells(self) -> list[list[str]]:
+        digits = {"psnr": 3, "ssim": 4, "lpips": 4, "seconds": 2}
+        means = {"image": f"mean of {len(self.rows)}"} | self.means
+        return [list(means)] + [
+            [f"{v:.{digits[key]}f}" if key in digits else v for key, v in row.items()]
+            for row in (*self.rows, means)
+        ]
+
+
+def evaluate(
+    model: nn.Module | str | Callable[[Tensor], Tensor],
+    data: str | os.PathLike | Sequence[Pair],
+    *,
+    protocol: str = "classic",
+    scale: int | None = None,
+    root: str | os.PathLike | None = None,
+    limit: int | None = None,
+    lpips: bool = False,
+    precision: str = "float32",
+) -> Scores:
+    """PSNR and SSIM of a method on each picture of a data set, with the protocol they belong to.
+
+    model: a network with `.scale`; "bicubic"; or a function, LR (3, h, w) to SR (3, rh, rw) in
+        [0, 1]. The last two need `scale`. Under "yplane" functions get (1, h, w), networks are
+        refused.
+    data: a name of the catalog, a folder of HR pictures, or a list of `Pair(name, hr, lr)`. Where
+        there is no LR file, it is `imresize(modcrop(hr, scale), 1 / scale)` in 8 bits.
+    protocol: one of PROTOCOLS. root: where the data set of that name is, see `catalog.pairs`.
+    limit: only the first so many pictures. lpips: a column of LPIPS (AlexNet, whole pictures).
+
+    Raises ValueError for what does not fit together, FileNotFoundError for pictures not at hand.
+    """
+    from tqdm import tqdm
+
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    rule = PROTOCOLS[protocol]
+    name, scale, method = _method(model, scale, precision)
+    if rule.plane and isinstance(model, nn.Module):
+        raise ValueError(f"protocol {protocol} enlarges one plane, {name} takes RGB: use classic")
+    title, chosen = _pairs(data, scale, root)
+    if limit is not None and limit < len(chosen):
+        title, chosen = f"the first {limit} of {title}", chosen[:limit]
+
+    rows = []
+    for pair in tqdm(chosen, desc=f"{name} on {title}", unit="picture", disable=None):
+        lr, hr = _load_plane(pair, scale) if rule.plane else load_pair(pair, scale)
+        start = time.perf_counter()
+        sr = method(lr)
+        seconds = time.perf_counter() - start
+        if sr.shape != hr.shape:
+            raise ValueError(
+                f"{pair.name}: the result is {tuple(sr.shape)}, the HR picture {tuple(hr.shape)}; "
+                f"is {name} a method for x{scale}?"
+            )
+        sr, hr = (round_8bit(x).expand(3, -1, -1) for x in (sr, hr))
+        compared = {"on": rule.on, "shave": rule.shave * scale}
+        row = {"image": pair.name}
+        row["psnr"] = psnr(sr, hr, **compared)
+        row["ssim"] = ssim(sr, hr, **compared)
+        if lpips:
+            row["lpips"] = lpips_of(sr, hr)
+        rows.append(row | {"seconds": seconds})
+
+    if rule.plane:
+        source = "made from HR by imresize in float"
+    elif all(pair.lr for pair in chosen):
+        source = "files"
+    else:
+        source = "made from HR by imresize (cubic, antialiased, edge repeated), in 8 bits"
+    network = model if isinstance(model, nn.Module) else None
+    return Scores(name, title, scale, rule, source, precision, rows, network)
+
+
+def _method(
+    model: nn.Module | str | Callable, scale: int | None, precision: str
+) -> tuple[str, int, Callable[[Tensor], Tensor]]:
+    """Name, scale, and the function from LR to SR."""
+    if isinstance(model, nn.Module):
+        if scale not in (None, model.scale):
+            raise ValueError(f"scale={scale}, but the network's is {model.scale}")
+        name = getattr(model, "name", type(model).__name__)
+        return name, model.scale, lambda lr: upscale(model, lr, precision=precision)
+    name = model if isinstance(model, str) else getattr(model, "__name__", "function")
+    if scale is None:
+        raise ValueError(f"{name} has no scale of its own: say scale=2, 3, 4 ...")
+    if name == "bicubic":
+        return name, scale, lambda lr: imresize(lr, scale)
+    if isinstance(model, str):
+        raise ValueError(f"{name!r}: only 'bicubic' goes by its name; networks by create_model")
+    return name, scale, model
+
+
+def _pairs(
+    data: str | os.PathLike | Sequence[Pair], scale: int, root: str | os.PathLike | None
+) -> tuple[str, list[Pair]]:
+    """What to call the data, and its pictures."""
+    if not isinstance(data, (str, os.PathLike)):
+        return f"{len(data)} pictures", list(data)
+    if Path(data).is_dir() and str(data) not in CATALOG:
+        return str(data), [Pair(path.stem, path, None) for path in list_pictures(data)]
+    return str(data), pairs(str(data), scale, root=root)
+
+
+def captions(hr: Tensor, pictures: Mapping[str, Tensor], *, scale: int) -> dict[str, str]:
+    """What to write under results (3, H, W) of one picture: "30.12 dB, SSIM 0.871, LPIPS 0.198".
+
+    PSNR and SSIM by the protocol "classic", of the rounded result; LPIPS (AlexNet) of the whole
+    picture, left out where its weights are not at hand.
+    """
+    found = {}
+    for name, sr in pictures.items():
+        sr = round_8bit(sr)
+        how = {"on": "y", "shave": scale}
+        found[name] = f"{psnr(sr, hr, **how):.2f} dB, SSIM {ssim(sr, hr, **how):.3f}"
+        with suppress(FileNotFoundError):
+            found[name] += f", LPIPS {lpips_of(sr, hr):.3f}"
+    return found
+
+
+def load_pair(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
+    """LR and HR as 8-bit RGB pictures in [0, 1]: (3, h, w), (3, rh, rw)."""
+    hr = modcrop(read_image(pair.hr), scale)
+    return (make_lr(hr, scale) if pair.lr is None else read_image(pair.lr)), hr
+
+
+def _load_plane(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
+    """HR's 8-bit Y plane and its float bicubic reduction: (1, h, w), (1, rh, rw)."""
+    picture = read_picture(pair.hr)
+    rgb = modcrop(picture.rgb, scale)
+    hr = round_8bit(rgb[:1] if picture.grey else to_y(rgb))
+    return imresize(hr, 1 / scale), hr

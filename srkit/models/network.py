@@ -1,0 +1,110 @@
+"""What the package asks of a network, in one place, and how a network of your own gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """A network that enlarges: LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
+
+    - name: what tables and messages call it.
+    - scale: the factor r.
+    - tiling: "exact" if tiles with enough overlap give what the whole picture gives, "approximate"
+      if none do, because the network looks at the whole picture or at a grid.
+    - min_size: the smallest side of LR that it takes, in pixels.
+    - memory_format: the layout of tensors that it is fastest in.
+    - idle: whether a training step leaves some of its parameters without a gradient.
+    - arguments: what its constructor was called with, defaults too; set by itself. `srkit.save`
+      writes them down, and `srkit.load_checkpoint` builds the network from them.
+    """
+
+    name: str
+    scale: int
+    tiling: Literal["exact", "approximate"] = "exact"
+    min_size: int = 1
+    memory_format: torch.memory_format = torch.channels_last
+    idle: bool = False
+    arguments: dict[str, Any]
+
+    def __init_subclass__(cls, **how: Any):
+        super().__init_subclass__(**how)
+        cls.__init__ = _remembering(cls.__init__)
+
+    __call__: Callable[..., Any]
+
+
+class Wrapped(Network):
+    """A module of your own as a `Network`: see `as_model`. The module itself is `net`."""
+
+    memory_format = torch.contiguous_format
+
+    def __init__(self, net: nn.Module, scale: int):
+        super().__init__()
+        self.net, self.scale, self.name = net, scale, type(net).__name__
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return self.net(lr)
+
+
+def as_model(
+    net: nn.Module,
+    *,
+    scale: int,
+    name: str | None = None,
+    tiling: Literal["exact", "approximate"] = "exact",
+    min_size: int = 1,
+) -> Network:
+    """A module of your own with what srkit must know of it, for upscaling, measuring and training.
+
+    net: takes LR (B, 3, h, w) RGB in [0, 1] and gives SR (B, 3, scale h, scale w). It is not
+    copied, and stays at hand as `.net`.
+    name: what tables call it; its class's name unless given.
+    tiling, min_size: see `Network`.
+
+    Raises TypeError for what is no module, ValueError for a scale that is no whole number from 1.
+    """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"as_model: {type(net).__name__} is no torch.nn.Module")
+    if not isinstance(scale, int) or scale < 1:
+        raise ValueError(f"as_model: scale {scale!r}, expected a whole number from 1")
+    if isinstance(net, Network):
+        return net
+    model = Wrapped(net, scale)
+    model.name, model.tiling, model.min_size = name or model.name, tiling, min_size
+    return model
+
+
+def check_network(model: object) -> Network:
+    """`model`, if it is a `Network`. The door that networks come in by.
+
+    Raises TypeError for anything else; for a module of your own it names the way in.
+    """
+    if isinstance(model, Network):
+        return model
+    if isinstance(model, nn.Module):
+        raise TypeError(
+            f"{type(model).__name__} does not say what it enlarges by: "
+            "wrap it, srkit.as_model(net, scale=4)"
+        )
+    raise TypeError(f"a network is expected, not a {type(model).__name__}: srkit.create_model(...)")
+
+
+def _remembering(init: Callable[..., None]) -> Callable[..., None]:
+    """`init`, which afterwards leaves its arguments in `self.arguments`."""
+
+    @wraps(init)
+    def remembering(self: Network, *args: Any, **kwargs: Any) -> None:
+        bound = signature(init).bind(self, *args, **kwargs)
+        init(self, *args, **kwargs)
+        bound.apply_defaults()
+        _, *names = bound.arguments
+        self.arguments = {name: bound.arguments[name] for name in names}
+
+    return remembering

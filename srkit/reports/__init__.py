@@ -1,0 +1,1 @@
+"""What runs say: records asked, cards beside the paper, claims judged."""

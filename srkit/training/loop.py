@@ -1,0 +1,193 @@
+"""The loop that trains a network, written out: pixel losses and adversarial ones, one device or
+many, a budget of steps or of minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from srkit.image.colour import to_y, with_y
+from srkit.inference import in_bfloat16
+from srkit.losses.terms import Sum, Term
+from srkit.processes import launched, share_batch_norm, spread
+from srkit.training.adversarial import average_gradients, discriminator_step, refuse_untrained
+from srkit.training.schedules import Schedule
+from srkit.training.state import State, stop_requests
+
+Batch = Mapping[str, Tensor]
+Forward = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+class Crops(Protocol):
+    """Where batches come from: `srkit.datasets.patches` and its like.
+
+    `part` is (i, n): of the `count` crops that `rng` decides on, the i-th of n equal shares.
+    """
+
+    def batch(
+        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int]
+    ) -> dict[str, Tensor | int]: ...
+
+
+def adam(model: nn.Module, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Adam:
+    """Adam as the super-resolution papers use it; `fit` sets the learning rate."""
+    return torch.optim.Adam(model.parameters(), betas=betas, eps=1e-8, fused=True)
+
+
+def enlarge(network: nn.Module, data: Batch) -> tuple[Tensor, dict]:
+    """What becomes of a batch unless told: sr = network(lr), and nothing more for the loss."""
+    return network(data["lr"]), {}
+
+
+def enlarge_y(network: nn.Module, data: Batch) -> tuple[Tensor, dict]:
+    """For networks of Y: theirs, with hr's colours. A loss then sees 255/219 of Y's error alone."""
+    return with_y(data["hr"], to_y(network(data["lr"]))), {}
+
+
+def fit(
+    model: nn.Module,
+    loss: Term | Sum,
+    crops: Crops,
+    *,
+    batch: int,
+    patch: int,
+    rate: Schedule,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    forward: Forward = enlarge,
+    optimizer: torch.optim.Optimizer | None = None,
+    discriminator_optimizer: Callable[[nn.Module], torch.optim.Optimizer] = adam,
+    discriminator_rate: Schedule | None = None,
+    clip: float | None = None,
+    ema: float | None = None,
+    precision: str = "auto",
+    compiled: bool = False,
+    device: str | None = None,
+    from_scratch: bool = False,
+    validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    validate_every: int = 250,
+    report: Callable[[list[dict]], None] | None = None,
+    folder: Path | None = None,
+    save_every: int | None = None,
+) -> list[dict]:
+    """Train `model` in place; return the history, one row a validation.
+
+    - batch, patch: crops a step, over all processes, and their side in LR pixels.
+    - steps or minutes: the budget; `rate` (`srkit.training.schedules`) follows its spent share.
+    - forward(network, data) -> (sr, inputs): how a batch becomes a result, and what the loss gets
+      beside it (the negative of a contrastive loss, say).
+    - optimizer: one of an earlier call keeps its moments (a cyclic schedule); without one they
+      start from zero (a warm start). A group's "share" multiplies the rate of its parameters.
+    - discriminator_optimizer, discriminator_rate: for the discriminators of the loss's adversarial
+    terms, trained in
+      turn. Such a loss refuses an untrained network, unless `from_scratch`.
+    - clip: the largest gradient norm. ema: decay of an average of the weights, which is what gets
+      validated, and what `model` holds in the end.
+    - precision: "auto" is bfloat16 where the hardware multiplies it, else float32.
+    - folder: for checkpoints, every `save_every` steps (when validated, unless told). Called again
+      with it, `fit` goes on where it stopped, on a CPU bit for bit. The first Ctrl-C or SIGTERM
+      ends with a checkpoint after the step at hand (of several GPUs: after ten steps at most), a
+      second of its kind at once.
+    - Several processes learn what one would: they share each batch, and batch norm looks at the
+      whole of it. A network of which a step leaves parameters out says so: `idle = True`.
+
+    Raises FloatingPointError at the first loss that is not finite; the batch is kept in `folder`.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    if (steps is None) == (minutes is None):
+        raise ValueError(f"a budget is steps or minutes: got steps={steps}, minutes={minutes}")
+    # processes and devices are Accelerate's; precision is set below, where it can be seen
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    idle = DistributedDataParallelKwargs(find_unused_parameters=getattr(model, "idle", False))
+    # one process has the device it wants, each time; of several each has the one it is given
+    several = launched() > 1
+    accelerator = Accelerator(cpu=several and device.type == "cpu", kwargs_handlers=[idle])
+    part = accelerator.process_index, accelerator.num_processes
+    device = accelerator.device if several else device
+    layout = getattr(model, "memory_format", torch.contiguous_format)
+    model.to(device, memory_format=layout)
+    loss = (1.0 * loss).to(device)
+    weighing = loss.balance if isinstance(loss.balance, nn.Module) else nn.Module()
+    optimizer = optimizer or adam(nn.ModuleList([model, weighing]))
+    discriminators = {
+        label: term for label, term in loss.terms.items() if hasattr(term, "discriminator_loss")
+    }
+    for module in loss.modules():  # in all processes the same: what they draw, and what they are
+        if getattr(module, "rng", 0) is None:
+            module.rng = torch.Generator().manual_seed(seed)
+    spread(loss)
+    for module in (model, *(term.discriminator for term in discriminators.values())):
+        share_batch_norm(module.train())
+    turns = {
+        label: discriminator_optimizer(term.discriminator) for label, term in discriminators.items()
+    }
+    network = accelerator.prepare_model(
+        torch.compile(model) if compiled else model, device_placement=False
+    )
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(precision, device))
+    torch.manual_seed(seed + part[0])
+    state = State(model, loss, optimizer, turns, seed, ema, folder)
+    state.show_progress(steps, hidden=not accelerator.is_main_process)
+
+    with stop_requests(active=folder is not None) as heard:
+        while (done := state.done(accelerator, steps, minutes)) < 1:
+            data = _moved(crops.batch(batch, patch, state.rng, part), device, layout)
+            state.set_rate(optimizer, rate(done))
+            with mixed:
+                sr, inputs = forward(network, data)
+                if discriminators and state.step == 0 and not from_scratch:
+                    refuse_untrained(sr, data["hr"], data["lr"])
+                parts = loss.parts(sr, data["hr"], **inputs)
+                total = loss.combine(parts)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(total)
+            average_gradients(weighing)
+            norm = nn.utils.get_total_norm(
+                [p.grad for p in model.parameters() if p.grad is not None]
+            )
+            if clip:
+                nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
+            optimizer.step()
+
+            for label, term in discriminators.items():
+                state.set_rate(turns[label], (discriminator_rate or rate)(done))
+                parts[f"{label}, discriminator"] = discriminator_step(
+                    term, sr, data["hr"], inputs, turns[label], accelerator, mixed, clip
+                )
+
+            state.count(total, parts, norm, data)
+            if state.step % validate_every == 0 or state.step == steps:
+                state.look(validate, accelerator, report)
+            requests = state.agreed(heard, accelerator)
+            if requests or state.step % (save_every or validate_every) == 0 or state.step == steps:
+                state.save(accelerator)
+            if requests:
+                raise requests[0]
+        if state.looked < state.step:  # the minutes were up between two validations
+            state.look(validate, accelerator, report)
+        if state.saved < state.step:
+            state.save(accelerator)
+        if requests := state.agreed(heard, accelerator, at_once=True):
+            raise requests[0]
+    state.end()
+    return state.history
+
+
+def _moved(batch: Batch, device: torch.device, layout: torch.memory_format) -> dict:
+    """Pictures go to the device and take the network's layout; a scale or a name stays."""
+    return {
+        name: value.to(
+            device,
+            non_blocking=True,
+            memory_format=layout if value.ndim == 4 else torch.preserve_format,
+        )
+        if isinstance(value, Tensor)
+        else value
+        for name, value in batch.items()
+    }

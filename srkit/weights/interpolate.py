@@ -1,0 +1,68 @@
+"""Network interpolation (ESRGAN, Wang et al., ECCVW 2018, Sec. 3.4): weights between two trainings.
+
+Between a network trained for PSNR and one trained against a discriminator lies a whole range of
+networks, from smooth to sharp, at no cost of training.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from os import PathLike
+
+import torch
+from torch import nn
+
+from srkit.weights.load import load_checkpoint
+
+
+def network_interpolation(
+    a: nn.Module | str | PathLike, b: nn.Module | str | PathLike, alpha: float
+) -> nn.Module:
+    """A new network with the weights (1 - alpha) a + alpha b; a and b stay as they are.
+
+    a, b: networks of one architecture, or files of their weights (read by `load_checkpoint`).
+    alpha: 0 gives a, 1 gives b.
+    Batch norm's running statistics are mixed as well, its counters are a's. Two trainings that did
+    not start from the same weights share no path: mixtures of such a pair are usually worse than
+    both. Raises ValueError for an alpha outside [0, 1] and for networks that do not match.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha {alpha}: choose from 0 (the first network) to 1 (the second)")
+    a, b = (m if isinstance(m, nn.Module) else load_checkpoint(m) for m in (a, b))
+    if difference := _difference(a, b):
+        raise ValueError(
+            f"{_name(a)} and {_name(b)} are not of one architecture: {difference}. "
+            "Interpolate two trainings of the same network."
+        )
+    mixed = deepcopy(a)
+    state, end = mixed.state_dict(), b.state_dict()  # state shares the memory of `mixed`
+    with torch.no_grad():
+        for name, tensor in state.items():
+            if tensor.is_floating_point():
+                tensor.lerp_(end[name].to(tensor), alpha)
+    return mixed
+
+
+def _name(model: nn.Module) -> str:
+    return getattr(model, "name", type(model).__name__)
+
+
+def _difference(a: nn.Module, b: nn.Module) -> str:
+    """The first thing in which two networks differ, other than the values of their tensors."""
+    if type(a) is not type(b):
+        return f"one is a {type(a).__name__}, the other a {type(b).__name__}"
+    one, other = _facts(a), _facts(b)
+    for name in one | other:
+        if one.get(name) != other.get(name):
+            return f"{name} is {one.get(name, 'missing')} and {other.get(name, 'missing')}"
+    return ""
+
+
+def _facts(model: nn.Module) -> dict[str, object]:
+    """Shapes of tensors, and settings that no tensor shows (rgb_range, slopes, residual scales)."""
+    facts: dict[str, object] = {n: tuple(t.shape) for n, t in model.state_dict().items()}
+    for path, module in model.named_modules():
+        for key, value in vars(module).items():
+            if isinstance(value, (int, float, str)) and key not in ("name", "training"):
+                facts[f"{path}.{key}".lstrip(".")] = value
+    return facts

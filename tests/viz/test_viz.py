@@ -1,0 +1,553 @@
+"""Figures for notebooks: what they embed, what they refuse, and that they move in a browser."""
+
+import base64
+import json
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from srkit.chapter.diagram import flow
+from srkit.chapter.widgets import mixer, stepper
+from srkit.losses import MSE, Contrastive
+from srkit.losses.contrastive import RANDOM_TANH
+from srkit.metrics.features import random_tanh
+from srkit.metrics.psnr import psnr
+from srkit.viz import maps, plots
+from srkit.viz.compare import compare, crops
+from srkit.viz.figure import Figure, pixels
+from srkit.viz.source import show_source
+
+
+class Page(HTMLParser):
+    """The tags of a fragment, and whether every one that must be closed is."""
+
+    VOID = {"img", "input", "br"}
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags, self.open = [], []
+        self.feed(html)
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    def pictures(self):
+        return [np.array(decode(attrs["src"].partition(",")[2])) for attrs in self.all("img")]
+
+
+def decode(data):
+    data = base64.b64decode(data) if isinstance(data, str) else data
+    return Image.open(BytesIO(data)).convert("RGB")
+
+
+@pytest.fixture
+def levels(rng):
+    """8-bit noise, (40, 60, 3): the levels that a lossless picture must keep."""
+    return torch.randint(0, 256, (40, 60, 3), generator=rng, dtype=torch.uint8).numpy()
+
+
+@pytest.fixture
+def hr(levels):
+    return torch.from_numpy(levels).permute(2, 0, 1) / 255
+
+
+def figures(hr):
+    """One of each, small."""
+    other = hr.flip(-1)
+    return {
+        "compare": compare(hr, alt="a", crop=(10, 5, 16), bicubic=other, scores={"HR": "∞ dB"}),
+        "compare whole": compare(hr, alt="a", bicubic=other),
+        "crops": crops(hr, (10, 5, 16), alt="a", bicubic=other, difference=True),
+        "pixels": pixels(hr, alt="a", zoom=3, caption="<noise>"),
+        "difference": maps.difference(hr, other, alt="a", signed=True),
+        "map grid": maps.map_grid({"m": hr[0], "n": hr[1, ::2, ::2]}, alt="a"),
+        "curves": plots.curves({"l": [(1, 2), (2, 1)]}, xlabel="x", ylabel="y", alt="a"),
+        "bars": plots.bars({"MACs (G)": {"rlfn": 19.7, "imdn": 40.9}}, alt="a"),
+        "scatter": plots.scatter({"p": (1, 2), "q": (2, 3)}, xlabel="x", ylabel="y", alt="a"),
+        "plane": plots.plane({"p": (28, 0.3), "q": [(27, 0.2), (27.2, 0.1)]}, alt="a"),
+        "wishes": maps.wishes({"MSE": MSE()}, other, hr, alt="a"),
+        "mixer of figures": mixer({"n": [1]}, {(1,): pixels(hr, alt="a")}, alt="a"),
+    }
+
+
+def test_every_figure_is_whole_html_with_alt_text_and_a_still_and_never_changes(hr):
+    for (name, figure), again in zip(figures(hr).items(), figures(hr).values(), strict=True):
+        page = Page(figure._repr_html_())
+        assert page.all("img"), name
+        for attrs in page.all("img"):
+            assert attrs["alt"].split(": ")[-1] == "a", name
+            assert attrs["src"].startswith("data:image/"), name  # nothing is fetched
+        stills = [s for s in (figure._repr_png_(), figure._repr_jpeg_()) if s is not None]
+        assert len(stills) == 1, name
+        assert min(decode(stills[0]).size) > 30, name
+        assert repr(figure) == "<Figure: a>"
+        assert figure == again, f"{name}: a second run would change the notebook"
+
+
+@pytest.mark.parametrize("alt", ["", "  \n", None])
+def test_an_empty_alt_text_is_refused_with_words(hr, alt):
+    for draw in (
+        lambda: compare(hr, alt=alt, bicubic=hr),
+        lambda: crops(hr, (0, 0, 8), alt=alt, bicubic=hr),
+        lambda: pixels(hr, alt=alt),
+        lambda: maps.difference(hr, hr, alt=alt),
+        lambda: maps.map_grid({"m": hr[0]}, alt=alt),
+        lambda: plots.curves({}, xlabel="x", ylabel="y", alt=alt),
+        lambda: plots.bars({}, alt=alt),
+        lambda: plots.scatter({}, xlabel="x", ylabel="y", alt=alt),
+        lambda: stepper([1], [hr], "s", alt=alt),
+        lambda: mixer({"s": [1]}, {(1,): hr}, alt=alt),
+        lambda: plots.plane({"p": (1, 2)}, alt=alt),
+        lambda: maps.wishes({"MSE": MSE()}, hr, hr, alt=alt),
+    ):
+        with pytest.raises(ValueError, match="say in a sentence what the picture shows"):
+            draw()
+
+
+# ---------------------------------------------------------------------------- compare and crops
+
+
+def test_compare_embeds_the_very_pixels_of_the_crop(hr, levels):
+    page = Page(compare(hr, alt="a", crop=(10, 5, 16), bicubic=levels[:, ::-1]).html)
+    bicubic, last = page.pictures()
+    np.testing.assert_array_equal(bicubic, levels[5:21, ::-1][:, 10:26])
+    np.testing.assert_array_equal(last, levels[5:21, 10:26])
+
+
+def test_compare_starts_with_each_picture_on_its_own_half(hr):
+    page = Page(compare(hr, alt="a", b=hr, c=hr).html)
+    cuts = [re.search(r"inset\((.*?)\)", attrs["style"])[1] for attrs in page.all("img")]
+    assert cuts == ["0 50% 0 0%", "0 0% 0 50%", "0 50% 0 50%"]  # left, right, nothing is left
+    assert [attrs["aria-label"] for attrs in page.all("select")] == [
+        "left picture",
+        "right picture",
+    ]
+    assert page.all("figure")[0]["aria-label"] == "a"
+
+
+def test_whole_pictures_are_jpeg_and_close(hr):
+    smooth = torch.linspace(0, 1, 64).expand(3, 48, 64)
+    page = Page(compare(smooth, alt="a", b=smooth).html)
+    assert page.all("img")[0]["src"].startswith("data:image/jpeg")
+    assert np.abs(page.pictures()[0] - 255 * smooth.permute(1, 2, 0).numpy()).max() < 4
+
+
+def test_crops_show_whole_picture_crops_and_differences(hr, levels):
+    figure = crops(hr, (10, 5, 16), alt="a", b=1 - hr, scores={"b": "3.00 dB"}, difference=True)
+    _, b, last, difference = Page(figure.html).pictures()
+    cut = levels[5:21, 10:26]
+    np.testing.assert_array_equal(b, 255 - cut)
+    np.testing.assert_array_equal(last, cut)
+    expected = np.abs(255 - 2.0 * cut).mean(2)
+    np.testing.assert_allclose(difference[..., 0], expected * 255 / expected.max(), atol=0.51)
+    for words in ("b\n3.00 dB", f"mean {expected.mean():.2f}/255", f"white {expected.max():.0f}/"):
+        assert words in figure.html
+
+
+def test_pictures_may_be_named_freely_and_hr_may_be_missing(hr):
+    page = compare(alt="a", **{"L1 & <GAN>": hr, "old": hr})
+    assert "<option selected>L1 &amp; &lt;GAN&gt;</option>" in page.html
+    assert "HR" not in page.html.partition("<figcaption>")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"bicubic": torch.zeros(3, 10, 15)}, r"one size.*bicubic 15 x 10, HR 60 x 40"),
+        ({}, r"needs two pictures, got \['HR'\]"),
+        ({"HR": torch.zeros(3, 40, 60)}, "give the picture another name"),
+        ({"b": torch.zeros(3, 40, 60), "scores": {"c": "1"}}, r"scores for \['c'\].*'b', 'HR'"),
+        ({"b": torch.zeros(3, 40, 60), "crop": (50, 0, 16)}, "left 50.*60 x 40"),
+        ({"b": torch.zeros(3, 40, 60), "crop": (-1, 0, 16)}, "leaves the picture"),
+        ({"b": torch.zeros(3, 40, 60), "crop": (0, 0)}, r"expected \(left, top, side\)"),
+    ],
+)
+def test_compare_says_what_does_not_fit(hr, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        compare(hr, alt="a", **arguments)
+
+
+def test_a_misspelt_keyword_is_not_swallowed(hr):
+    with pytest.raises(TypeError) as caught:
+        compare(hr, alt="a", b=hr, scorse={"b": "1 dB"})
+    assert "(the picture called 'scorse')" in caught.value.__notes__
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium. Without it these tests skip, and fail where CI=true."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        message = "needs chromium on PATH"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+def test_the_slider_and_the_menus_move_the_cut_in_a_browser(browser, hr):
+    figure = compare(hr, alt="a", crop=(10, 5, 16), b=hr, c=1 - hr)
+    page = browser.new_page(viewport={"width": 320, "height": 400})
+    errors = []
+    page.on("pageerror", lambda error: errors.append(error))
+    page.set_content(f"<body style='color:rgb(1, 2, 3)'>{figure.html}{figure.html}")
+    cuts = "all => all.map(e => getComputedStyle(e).clipPath)"
+    first, second = (page.locator(".srkit-compare").nth(k) for k in (0, 1))
+
+    first.locator("input").focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    left, right, hidden = first.locator("img").evaluate_all(cuts)
+    assert (left, right) == ("inset(0px 40% 0px 0%)", "inset(0px 0% 0px 60%)")
+    assert hidden == "inset(0px 40% 0px 60%)"
+    assert second.locator("img").evaluate_all(cuts)[0] == "inset(0px 50% 0px 0%)"
+
+    first.locator("select").nth(1).select_option("HR")
+    assert first.locator("img").evaluate_all(cuts)[2] == "inset(0px 0% 0px 60%)"
+    box = first.locator(".stage").first.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + 5)
+    assert abs(int(first.locator("input").input_value()) - 25) <= 3
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320  # fits a phone
+    colour = first.locator("select").first.evaluate("e => getComputedStyle(e).color")
+    assert colour == "rgb(1, 2, 3)"  # the page's own, light or dark
+    assert not errors
+    page.close()
+
+
+# ------------------------------------------------------------------------------- maps and charts
+
+
+def test_difference_prints_the_mean_and_scales_to_vmax(hr, monkeypatch):
+    drawn = draw_nothing(monkeypatch, maps)
+    maps.difference(hr * 0 + 0.5, hr * 0 + 0.48, alt="a", vmax=20)
+    (axes, bar) = drawn[0].axes
+    assert axes.get_title() == "mean 5.1/255"  # 0.02 * 255
+    assert axes.images[0].get_clim() == (0, 20)
+    assert bar.get_ylabel() == "|a - b|, in 1/255"
+    with pytest.raises(ValueError, match="a is 60 x 40, b is 30 x 40"):
+        maps.difference(hr, hr[..., ::2], alt="a")
+
+
+def test_map_grid_scales_each_map_by_its_own_percentile_and_prints_raw_means(monkeypatch):
+    drawn = draw_nothing(monkeypatch, maps)
+    ramp = torch.arange(101.0).reshape(1, 101)
+    maps.map_grid({"ramp": ramp, "large": 1000 * ramp}, alt="a", percentile=50)
+    for axes, mean in zip(drawn[0].axes, ("50", "5e+04"), strict=False):
+        assert axes.get_title().endswith(f"mean {mean}")
+        np.testing.assert_allclose(axes.images[0].get_array(), ramp / 50)
+    with pytest.raises(ValueError, match=r"'x' has shape \(3, 4, 5\), a map is \(H, W\)"):
+        maps.map_grid({"x": torch.zeros(3, 4, 5)}, alt="a")
+
+
+def test_edge_overlap_is_one_on_the_edges_and_not_elsewhere():
+    picture = torch.zeros(3, 32, 32)
+    picture[:, :, 16:] = 1.0  # one vertical edge; its central difference covers columns 15 and 16
+    edges = torch.zeros(32, 32)
+    edges[:, 15:17] = 7.0
+    assert maps.edge_overlap(edges, picture) == pytest.approx(1)
+    assert maps.edge_overlap(edges.reshape(16, 2, 16, 2).mean((1, 3)), picture) == pytest.approx(1)
+    assert maps.edge_overlap(edges.T, picture) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match="the map is constant"):
+        maps.edge_overlap(torch.ones(4, 4), picture)
+    with pytest.raises(ValueError, match="the picture is constant"):
+        maps.edge_overlap(edges, torch.zeros(3, 32, 32))
+
+
+def test_curves_draw_the_mean_of_seeds_their_band_and_the_marks(monkeypatch):
+    drawn = draw_nothing(monkeypatch, plots)
+    seeds = [[(1, 2.0), (2, 1.0)], [(1, 4.0), (2, 1.0)]]
+    plots.curves({"cyclic": seeds}, marks={"cyclic": [1.5]}, xlabel="x", ylabel="y", alt="a")
+    (axes,) = drawn[0].axes
+    line, mark = axes.lines
+    np.testing.assert_array_equal(line.get_ydata(), [3, 1])
+    assert line.get_label() == "cyclic (2 seeds)"
+    assert list(mark.get_xdata()) == [1.5, 1.5]
+    band = axes.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (1, 4)
+    with pytest.raises(ValueError, match="'l' is no curve"):
+        plots.curves({"l": [1, 2, 3]}, xlabel="x", ylabel="y", alt="a")
+    with pytest.raises(ValueError, match=r"marks for \['m'\]"):
+        plots.curves({"l": [(1, 2)]}, marks={"m": [1]}, xlabel="x", ylabel="y", alt="a")
+
+
+def test_scatter_prints_pearsons_r_of_what_is_drawn(monkeypatch):
+    drawn = draw_nothing(monkeypatch, plots)
+    points = {"a": (1, 1), "b": (10, 2), "c": (100, 3)}
+    plots.scatter(points, xlabel="x", ylabel="y", alt="a", log_x=True)
+    assert drawn[0].axes[0].get_title() == "Pearson r = 1.00 with log x, n = 3"
+
+
+def test_bars_want_the_same_names_in_every_panel():
+    with pytest.raises(ValueError, match=r"'MACs' has bars \['b'\], the first panel has \['a'\]"):
+        plots.bars({"params": {"a": 1}, "MACs": {"b": 1}}, alt="a")
+
+
+def test_plane_draws_the_mean_of_seeds_with_bars_and_joins_points_by_name(monkeypatch):
+    drawn = draw_nothing(monkeypatch, plots)
+    points = {"p": (28, 0.3), "q": [(27, 0.2), (27.4, 0.1)]}
+    plots.plane(points, lines={"trade": ["p", "q"]}, ylabel="LPIPS, Set14", alt="a")
+    (axes,) = drawn[0].axes
+    (line,) = [line for line in axes.lines if line.get_label() == "trade"]
+    np.testing.assert_allclose(line.get_xydata(), [(28, 0.3), (27.2, 0.15)])
+    (bars,) = axes.containers  # of q alone: one run has none
+    across, up = bars.lines[2]
+    np.testing.assert_allclose(across.get_segments(), [[(27, 0.15), (27.4, 0.15)]])
+    np.testing.assert_allclose(up.get_segments(), [[(27.2, 0.1), (27.2, 0.2)]])
+    assert "LPIPS, Set14" in axes.get_ylabel()
+
+
+def test_plane_writes_each_name_once_and_none_over_another(monkeypatch):
+    drawn = draw_nothing(monkeypatch, plots)
+    near = {f"a long name {k}": (27 + 0.01 * k, 0.2 + 0.001 * k) for k in range(4)}
+    plots.plane(near | {"far": (30, 0.4), "farther": (24, 0.1)}, alt="a")
+    texts = drawn[0].axes[0].texts
+    assert sorted(text.get_text() for text in texts) == sorted([*near, "far", "farther"])
+    boxes = [text.get_window_extent() for text in texts]
+    overlaps = [a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k]]
+    assert not any(overlaps)
+
+
+@pytest.mark.parametrize(
+    ("points", "lines", "words"),
+    [
+        ({}, {}, "plane got no points"),
+        ({"p": (1, 2, 3)}, {}, "'p' is no point"),
+        ({"p": (1, 2)}, {"l": ["p", "z"]}, r"lines through \['z'\], but the points are \['p'\]"),
+    ],
+)
+def test_plane_says_what_does_not_fit(points, lines, words):
+    with pytest.raises(ValueError, match=words):
+        plots.plane(points, lines=lines, alt="a")
+
+
+def test_the_wish_of_mse_is_the_way_to_the_truth(hr, rng):
+    """-d mean((sr - hr)^2) / d sr = 2 (hr - sr) / N, by hand."""
+    sr = torch.rand(hr.shape, generator=rng)
+    torch.testing.assert_close(maps.wish(MSE(), sr, hr), 2 * (hr - sr) / hr.numel())
+    assert not sr.requires_grad
+
+
+def test_wishes_prints_the_cosine_and_gives_each_loss_what_it_needs(hr, rng, monkeypatch):
+    drawn = draw_nothing(monkeypatch, maps)
+    sr, negative = torch.rand(2, *hr.shape, generator=rng)
+    losses = {"MSE": MSE(), "away": MSE() + Contrastive(random_tanh(), RANDOM_TANH)}
+    maps.wishes(losses, sr, hr, negative=negative[None], alt="a")
+    mse, away, empty = drawn[0].axes
+    assert mse.get_title() == "MSE\ntowards HR: 1.00"
+    wanted = maps.wish(losses["away"], sr, hr, negative=negative[None])
+    cosine = torch.corrcoef(torch.stack([wanted.flatten(), (hr - sr).flatten()]))[0, 1]
+    assert float(away.get_title().split()[-1]) == pytest.approx(float(cosine), abs=0.05)
+    assert not empty.images
+    with pytest.raises(ValueError, match=r"none of these losses needs \['negative'\]"):
+        maps.wishes({"MSE": MSE()}, sr, hr, negative=negative[None], alt="a")
+    with pytest.raises(ValueError, match="this loss needs negative="):
+        maps.wishes(losses, sr, hr, alt="a")
+    with pytest.raises(ValueError, match="wishes got no losses"):
+        maps.wishes({}, sr, hr, alt="a")
+
+
+def test_invert_finds_what_a_loss_sees_and_leaves_the_rest_as_noise(hr):
+    """Squared error sees every pixel; that of the left half lets the right half be."""
+    far = psnr(maps.invert(MSE(), hr, steps=1), hr, on="rgb", shave=0)
+    found = maps.invert(MSE(), hr, steps=150)
+    assert psnr(found, hr, on="rgb", shave=0) > 40 > 20 > far
+    assert 0 <= found.min() <= found.max() <= 1
+    middle = hr.shape[-1] // 2
+
+    def left(sr, hr):
+        return MSE()(sr[..., :middle], hr[..., :middle])
+
+    half = maps.invert(left, hr, steps=150)
+    noise = torch.randn(hr.shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(half[..., middle:], 0.5 + 0.1 * noise[..., middle:])
+    assert psnr(half[..., :middle], hr[..., :middle], on="rgb", shave=0) > 40
+    assert torch.equal(half, maps.invert(left, hr, steps=150))
+    assert not torch.equal(half, maps.invert(left, hr, steps=150, seed=1))
+
+
+def test_style_works_outside_a_notebook_and_charts_do_without_it():
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        before = plots.bars({"q": {"a": 1, "b": 2}}, alt="a")
+        plots.style()
+        assert mpl.rcParams["axes.prop_cycle"].by_key()["color"][0] == plots.COLOURS[0]
+        assert plots.bars({"q": {"a": 1, "b": 2}}, alt="a") == before
+
+
+def draw_nothing(monkeypatch, module):
+    """The matplotlib figures that a module would turn into pictures."""
+    drawn = []
+
+    def keep(figure, *, alt, caption):
+        drawn.append(figure)
+        return Figure("", b"", alt)
+
+    monkeypatch.setattr(module, "chart", keep)
+    return drawn
+
+
+# ---------------------------------------------------------------------------- slider and source
+
+
+def test_stepper_is_linked_without_a_kernel_and_names_each_value(hr, levels):
+    from ipywidgets.embed import dependency_state
+
+    chart = plots.bars({"q": {"a": 1}}, alt="a chart")
+    box = stepper([0.5, 1.5], [hr, chart], "sigma", alt="blurred noise", zoom=2)
+    slider, stack = box.children
+    assert (slider.min, slider.max, slider.readout) == (0, 1, False)
+
+    stored = dependency_state(box).values()  # what a page keeps
+    (link,) = [widget["state"] for widget in stored if widget["model_name"] == "LinkModel"]
+    assert link["source"] == [f"IPY_MODEL_{slider.model_id}", "value"]
+    assert link["target"] == [f"IPY_MODEL_{stack.model_id}", "selected_index"]
+
+    first, second = (Page(step.value) for step in stack.children)
+    assert "sigma = 0.5" in stack.children[0].value
+    assert "sigma = 1.5" in stack.children[1].value
+    assert first.all("img")[0]["alt"] == "blurred noise; sigma = 0.5"
+    np.testing.assert_array_equal(first.pictures()[0], levels)
+    assert second.all("img")[0]["alt"] == "a chart"
+    with pytest.raises(ValueError, match="2 values for 1 pictures"):
+        stepper([1, 2], [hr], "sigma", alt="a")
+
+
+def test_mixer_has_a_state_for_every_combination_and_says_what_is_missing(hr, levels):
+    axes = {"loss": ["L1", "VGG <54>"], "weight": [0.001, 1]}
+    pictures = {("VGG <54>", 1): hr, ("L1", 0.001): 1 - hr, ("L1", 1): hr.flip(-1)}
+    figure = mixer(axes, pictures, alt="noise", zoom=2, missing="no run")
+    page = Page(figure.html)
+    assert [attrs["alt"] for attrs in page.all("img")] == [
+        "noise; loss = L1, weight = 0.001",
+        "noise; loss = L1, weight = 1",
+        "noise; loss = VGG <54>, weight = 1",
+    ]
+    for shown, expected in zip(
+        page.pictures(), (255 - levels, levels[:, ::-1], levels), strict=True
+    ):
+        np.testing.assert_array_equal(shown, expected)
+    assert "loss = VGG &lt;54&gt;, weight = 0.001: no run" in figure.html
+    (slider,) = page.all("input")
+    assert (slider["max"], slider["value"], slider["aria-valuetext"]) == ("1", "1", "1")
+    assert json.loads(slider["data-values"]) == ["0.001", "1"]
+    assert '<option value="1" selected>VGG &lt;54&gt;</option>' in figure.html
+    shown = [attrs for tag, attrs in page.tags if attrs.get("class") == "shown"]
+    assert len(shown) == 1
+
+
+@pytest.mark.parametrize(
+    ("axes", "keys", "words"),
+    [
+        ({"n": [1, 2]}, [1], r"key 1, expected a tuple \(n\).*such as \(1,\)"),
+        ({"n": [1, 2], "m": ["a"]}, [(1, "b")], r"key \(1, 'b'\), expected a tuple \(n, m\)"),
+        ({"n": [1, 1]}, [(1,)], "axis 'n' has the values .* each value once"),
+        ({"n": []}, [], "axis 'n' has the values"),
+        ({"n": [1]}, [], "mixer got no pictures"),
+    ],
+)
+def test_mixer_says_what_does_not_fit(hr, axes, keys, words):
+    with pytest.raises(ValueError, match=words):
+        mixer(axes, dict.fromkeys(keys, hr), alt="a")
+
+
+def test_a_mixer_follows_keys_and_menu_in_a_browser_and_leaves_its_neighbour(browser, hr):
+    axes = {"strength": [0, 0.5, 1], "kind": ["blur", "noise"], "seed": [7]}
+    pictures = {(0, "blur", 7): hr, (0.5, "blur", 7): 1 - hr, (0.5, "noise", 7): hr.flip(-1)}
+    inner = compare(hr, alt="inside", b=hr)
+    figure = mixer(axes, pictures | {(1, "noise", 7): inner}, alt="a", zoom=3)
+    page = browser.new_page(viewport={"width": 320, "height": 700})
+    errors = []
+    page.on("pageerror", lambda error: errors.append(error))
+    page.set_content(f"<body style='color:rgb(1, 2, 3)'>{figure.html}{figure.html}")
+    first, second = (page.locator(".srkit-mixer").nth(k) for k in (0, 1))
+    seen = "e => [...e.querySelectorAll('.shown img')].map(i => i.alt).join()"
+
+    assert first.evaluate(seen) == "a; strength = 0, kind = blur, seed = 7"
+    size = first.locator(".stage").first.bounding_box()
+    slider = first.locator(".controls input").first
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert first.evaluate(seen) == "a; strength = 0.5, kind = blur, seed = 7"
+    assert first.locator("output").first.inner_text() == "0.5"
+    assert slider.get_attribute("aria-valuetext") == "0.5"
+    first.locator(".controls select").select_option("noise")
+    assert first.evaluate(seen) == "a; strength = 0.5, kind = noise, seed = 7"
+    slider.focus()
+    page.keyboard.press("Home")
+    assert first.evaluate(seen) == ""
+    assert first.locator(".shown").inner_text() == (
+        "strength = 0, kind = noise, seed = 7: not trained"
+    )
+    page.keyboard.press("End")  # the comparison inside has controls of its own
+    first.locator(".shown input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    assert first.locator(".shown input[type=range]").input_value() == "51"
+    assert first.locator("output").first.inner_text() == "1"
+    assert first.locator(".stage").first.bounding_box()["height"] == size["height"]  # nothing jumps
+    assert first.locator(".controls input[disabled]").count() == 1  # seed: nothing to choose
+    assert second.evaluate(seen) == "a; strength = 0, kind = blur, seed = 7"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert not errors
+    page.close()
+
+
+def test_show_source_shows_the_packages_own_lines():
+    shown = show_source(Figure)
+    assert shown.code.startswith("@dataclass(frozen=True, repr=False)\nclass Figure:")
+    assert re.fullmatch(r"srkit/viz/figure\.py, line \d+", shown.where)
+    page = shown._repr_html_()
+    Page(page)
+    text = re.sub(r"<.*?>", "", page)
+    assert "class Figure:" in text
+    assert shown.where in text
+    assert shown.code in repr(shown)
+    assert '<div class="highlight">' in page  # the class that themes colour
+
+
+def test_show_source_without_docstrings_is_the_same_code():
+    import ast
+
+    shown = show_source(Figure, docstring=False)
+    assert "Its text form" not in shown.code
+    full = ast.parse(show_source(Figure).code)
+    full.body[0].body.pop(0)
+    assert ast.dump(ast.parse(shown.code)) == ast.dump(full)
+
+
+def test_show_source_method_is_dedented_and_an_object_is_refused():
+    assert show_source(Figure.__repr__).code.startswith("def __repr__(self)")
+    with pytest.raises(TypeError, match=r"got Linear: show_source\(type\(model\)\)"):
+        show_source(torch.nn.Linear(1, 1))
+
+
+def test_flow_draws_every_box_and_refuses_silence():
+    """A diagram holds what it was given: boxes, sums and branches change the picture."""
+    plain = flow(["3×3", "1×1"], alt="two boxes")
+    skipped = flow(["3×3", "1×1"], skips=[(0, 1)], alt="two boxes and a shortcut")
+    branched = flow(["3×3", "1×1"], branches=[(0, "1×1", 1)], alt="two boxes and a branch")
+    assert len({plain.still, skipped.still, branched.still}) == 3
+    wide = [Image.open(BytesIO(flow(["a"], columns=n, alt="a").still)).width for n in (1, 4)]
+    assert wide[0] < wide[1]
+    with pytest.raises(ValueError, match="say in a sentence"):
+        flow(["3×3"], alt="")

@@ -1,0 +1,138 @@
+"""ONNX files: PyTorch's pictures at any size, in another runtime; nothing is written that differs.
+
+Exporting takes seconds, so a few networks stand for all: those with the parts that a graph of free
+size is most likely to get wrong. Every export compares itself with PyTorch before it writes.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnxruntime import InferenceSession
+from torch import nn
+from typer.testing import CliRunner
+
+import srkit
+from srkit.cli import app
+from srkit.files import sha256
+from srkit.image.resize import imresize
+from srkit.models.zoo import model_info
+from srkit.weights import export
+from srkit.weights.load import create_model, load_checkpoint, save_weights
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """RLFN-tiny, whose attention resizes a map to the picture's size, by the command."""
+    folder = tmp_path_factory.mktemp("onnx")
+    torch.manual_seed(0)
+    save_weights(create_model("rlfn_tiny_x4"), folder / "tiny.safetensors")
+    words = ["export", str(folder / "tiny.safetensors"), str(folder / "tiny.onnx")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+    return folder / "tiny.onnx", result.stdout
+
+
+def answer(path, lr):
+    session = InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(["sr"], {"lr": lr.numpy()})[0]
+
+
+def test_the_commands_file_gives_pytorchs_pictures_at_any_size(exported, rng):
+    path, text = exported
+    model = load_checkpoint(path.with_name("tiny.safetensors"))
+    for size in ((1, 3, 15, 15), (2, 3, 17, 40), (5, 3, 64, 23)):
+        lr = torch.rand(size, generator=rng)
+        with torch.no_grad():
+            assert np.abs(answer(path, lr) - model(lr).numpy()).max() < 1e-4
+    assert text.startswith(f"{path}: rlfn_tiny_x4, ")
+    assert sorted(file.name for file in path.parent.iterdir()) == ["tiny.onnx", "tiny.safetensors"]
+
+
+def test_the_file_says_what_it_is(exported):
+    path, _ = exported
+    facts = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert facts["name"] == "rlfn_tiny_x4"
+    assert facts["scale"] == "4"
+    assert facts["srkit"] == srkit.__version__
+    assert facts["source"] == "tiny.safetensors"
+    assert facts["sha256"] == sha256(path.with_name("tiny.safetensors"))
+
+
+def test_an_existing_file_is_kept_unless_told_otherwise(exported):
+    path, _ = exported
+    result = CliRunner().invoke(app, ["export", "rlfn_tiny_x4", str(path)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"srkit: {path} exists: --overwrite replaces it\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "smaller"),
+    [
+        ("imdn_x4", {"blocks": 1}),  # statistics of the whole picture
+        ("idn_x3", {"channels": 32, "keep": 8, "step": 8, "blocks": 1}),  # Y, bicubic, transposed
+        ("msrresnet_x3", {"channels": 8, "blocks": 1}),  # bilinear, pixel shuffle
+    ],
+)
+def test_the_parts_of_other_networks(tmp_path, name, smaller, rng):
+    entry = model_info(name)
+    torch.manual_seed(0)
+    model = replace(entry, kwargs=entry.kwargs | smaller).build().train()
+    assert export.export_onnx(model, tmp_path / "a.onnx") < 1e-4
+    assert model.training  # it is a copy that is exported
+    lr = torch.rand(3, 3, 33, 18, generator=rng)
+    with torch.no_grad():
+        expected = model.eval()(lr).numpy()
+    assert np.abs(answer(tmp_path / "a.onnx", lr) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("border", ["clamp", "mirror"])
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_bicubic_of_a_free_size_is_imresize(scale, border, rng):
+    enlarge = export.enlarger(scale)
+    for size in ((2, 3, 7, 12), (1, 1, 1, 2)):
+        x = torch.rand(size, generator=rng, dtype=torch.float64)
+        other = imresize(x, scale, border=border)
+        assert torch.allclose(enlarge(x, scale, border=border), other, rtol=0, atol=1e-12)
+
+
+def test_a_graph_with_other_weights_is_refused(exported):
+    torch.manual_seed(1)
+    other = create_model("rlfn_tiny_x4")
+    with pytest.raises(RuntimeError, match=r"rlfn_tiny_x4 was not exported: .* allowed are 1e-04"):
+        export.difference(exported[0].read_bytes(), other)
+
+
+class Noise(nn.Module):
+    """No runtime gives the same picture twice."""
+
+    name, scale, min_size = "noise", 1, 1
+
+    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        return lr + torch.rand_like(lr)
+
+
+def test_nothing_is_written_that_differs_from_pytorch(tmp_path):
+    with pytest.raises(RuntimeError, match=r"noise was not exported: for \(1, 3, 9, 15\) onnxrun"):
+        export.export_onnx(Noise(), tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "other"), [("ttsr_tiny_x4", "ref"), ("sftgan_tiny_x4", "prior")])
+def test_networks_of_two_inputs_are_refused(tmp_path, name, other):
+    with pytest.raises(ValueError, match=rf"{name} .* reads more than the LR picture \({other}\)"):
+        export.export_onnx(create_model(name), tmp_path / "a.onnx")
+
+
+def test_refusals_in_words(tmp_path, monkeypatch):
+    model = create_model("srcnn_x2")
+    with pytest.raises(ValueError, match="opset 11: PyTorch writes 18 and newer"):
+        export.export_onnx(model, tmp_path / "a.onnx", opset=11)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(RuntimeError, match=r"\(onnxruntime\): pip install 'srkit\[onnx\]'"):
+        export.export_onnx(model, tmp_path / "a.onnx")
