@@ -17,10 +17,10 @@ INSTALL  := $(BIN)/python -m pip install --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test serve lab vendor clean
+.PHONY: help install book test lint types test-library test-notebooks test-pages serve lab vendor clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv and install everything the book and the tests need
 
@@ -38,13 +38,23 @@ $(BUILT): $(INSTALLED) _config.yml _toc.yml $(SOURCES)
 	$(BIN)/jupyter-book build . -W --keep-going --quiet || { rm -rf _build/.doctrees; exit 1; }
 	@touch $@
 
-test: $(INSTALLED) ## lint, library tests, every notebook (smoke budget), the rendered book
+test: lint types test-library test-notebooks test-pages ## all checks: the five below, in this order
+
+lint: $(INSTALLED) ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## pyright over srkit/
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+test-library: $(INSTALLED) ## tests/, which need no network, and skip what needs absent research data
 	$(BIN)/python -m pytest tests --ignore=tests/book -n $(JOBS)
+
+test-notebooks: $(INSTALLED) ## every notebook, in the smoke budget
 	SRKIT_BUDGET=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest book --nbval-lax \
 	  --nbval-cell-timeout 300 -n $(JOBS) --dist loadfile
-	$(MAKE) book
+
+test-pages: book ## the built book in a browser
 	$(BIN)/python -m pytest tests/book -n $(JOBS)
 
 serve: book ## show the built book on http://127.0.0.1:8000

@@ -29,7 +29,7 @@ from srkit.datasets.catalog import Pair, pairs
 from srkit.metrics.evaluate import evaluate
 from srkit.metrics.protocols import PROTOCOLS
 from srkit.models.zoo import model_info
-from srkit.training.run import machine, write_json
+from srkit.training.record import machine, write_json
 
 SETS = ("Set5", "Set14", "BSD100")
 SETUPS = {

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 import srkit
-from srkit.training.run import machine, write_json
+from srkit.training.record import machine, write_json
 
 NETWORKS = (
     "rfdb48_x4", "rfdbr48_x4", "rfdbr52_x4", "rlfn_x4", "rlfn_s_x4", "rlfn_ntire_x4", "rfdn_aim_x4",

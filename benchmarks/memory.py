@@ -21,7 +21,7 @@ import torch
 
 import srkit
 from srkit.models.ttsr import stitch
-from srkit.training.run import machine, write_json
+from srkit.training.record import machine, write_json
 
 # name: (LR height, LR width), size of each of five references
 ENLARGE = {

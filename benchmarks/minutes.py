@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from srkit.recipes import keep_weights, train
-from srkit.training.run import write_json
+from srkit.training.record import write_json
 
 DATA = "BSDS400+General100"
 HOME = Path(__file__).parents[1] / "data"

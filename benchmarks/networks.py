@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 import srkit
 from srkit.models import layers, msrn, rcan, ttsr
-from srkit.training.run import machine, write_json
+from srkit.training.record import machine, write_json
 
 NETWORKS = {  # side of the LR picture, the smaller the heavier the network
     "srcnn_x4": 64, "vdsr_x4": 32, "lapsrn_x4": 48, "srresnet_x4": 48, "msrresnet_x4": 48,

@@ -2,12 +2,13 @@
 
     python benchmarks/recipes.py [--budgets gpu paper] [--only rlfn ...] [--out FILE]
 
-Each recipe's first variant runs with the plan of that budget, but a step or two a stage, BSDS400
-for pictures that may not be at hand (larger ones, train/hires or drawn, where crops are larger),
-Oxford's VGG-19 for torchvision's, made references for given ones, and no test sets; in a process of
-its own, whose peak resident size is taken, on one thread, by whose own time a step is told: other
-programs beside it hardly change that. Budgets with one plan are run once.
-Rows that the file holds already are kept, if their plan is still the recipe's.
+The stages of each recipe's first variant, and of those that it builds on, are those of that budget,
+but a step or two long, on BSDS400 in place of pictures that may not be at hand (larger ones,
+train/hires or drawn, where crops are larger), with Oxford's VGG-19 for torchvision's, made
+references for given ones, and no test sets; in a process of its own, whose peak resident size is
+taken, on one thread, by whose own time a step is told: other programs beside it hardly change that.
+Budgets with one plan are run once. Rows that the file holds already are kept, if their plan is
+still the recipe's.
 """
 
 from __future__ import annotations
@@ -17,36 +18,75 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from srkit.calls import Call, as_json
 from srkit.datasets.procedural import dead_leaves
 from srkit.files import find
 from srkit.image.io import write_image
-from srkit.recipes import RECIPES, recipe, train
-from srkit.training.run import find_runs, machine, peak_memory, write_json
+from srkit.recipes import RECIPES, recipe
+from srkit.recipes.base import Recipe
+from srkit.recipes.run import RecipeRun
+from srkit.recipes.zssr import PictureByPicture
+from srkit.training.record import machine, peak_memory, write_json
+from srkit.training.run import find_runs
+from srkit.training.stage import Stage
 
 OUT = Path(__file__).parents[1] / "data/runs/budgets.json"
 SIDE = 321  # pixels, of a BSDS400 picture
 LIMIT = 900  # seconds; what takes longer is in the table as such
+STAND_INS = {"torchvision": "oxford", "given": "L1"}
+PICTURES = 20  # of those that a recipe draws itself
 
 
-STAND_INS = {("trunk", "torchvision"): "oxford", ("lte", "torchvision"): "oxford",
-             ("level", "given"): "L1"}  # fmt: skip
+def at_hand(value: Any) -> Any:
+    """A value of a plan with what is at hand in place of what must be fetched."""
+    if isinstance(value, Call):
+        return value.but(**{name: at_hand(each) for name, each in value.arguments.items()})
+    if isinstance(value, tuple | list):
+        return type(value)(map(at_hand, value))
+    if isinstance(value, Mapping):
+        return {name: at_hand(each) for name, each in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: at_hand(getattr(value, f.name)) for f in fields(value)})
+    return STAND_INS.get(value, value) if isinstance(value, str) else value
 
 
-def shortened(plan: dict) -> dict:
-    """The plan with a step or two a stage, on what is at hand."""
-    short = {key: min(2, value) if key.endswith("steps") else value for key, value in plan.items()}
-    short.pop("validate_every", None)  # there is nothing to validate on
-    short |= {key: new for (key, old), new in STAND_INS.items() if plan.get(key) == old}
-    if "pictures" in plan:  # how many, and their side: SFTGAN makes its own
-        made = {"data": "textures", "pictures": (20, plan["pictures"][1])}
-        return short | made | {"tests": (), "from_scratch": True}
-    if plan["data"] == "each picture":  # ZSSR trains on the test's own
-        return short | {"tests": ("Set5",)}
-    return short | {"data": "BSDS400", "tests": (), "from_scratch": True}
+def shortened(stage: Any, data: str | None = None) -> Any:
+    """The stage, a step or two long, on what is at hand. data: pictures in place of its own."""
+    stage = replace(at_hand(stage), steps=min(2, stage.steps))
+    if isinstance(stage, PictureByPicture):
+        return replace(stage, pictures=("Set5",))
+    stage = replace(stage, from_scratch=True)
+    if "count" in stage.crops.arguments:  # SFTGAN draws its own
+        return replace(stage, crops=stage.crops.but(count=PICTURES), data="textures")
+    return replace(stage, data=data or "BSDS400")
+
+
+def short_recipe(own: Recipe, budget: str, data: str | None = None) -> Recipe:
+    """The recipe with the variants that its first one is made of, all short."""
+    sizes = own.budgets[budget]
+    tests = ("Set5",) if own.label == "ZSSR" else ()
+    stages = {
+        variant: [shortened(stage, data) for stage in own.stages(variant, budget)]
+        for variant in own.chain(own.first, budget)
+    }
+    variants = {variant: lambda b, s=each: s for variant, each in stages.items()}
+    return replace(
+        own, variants=variants, published={}, claims=(),
+        budgets=dict.fromkeys(own.budgets, replace(sizes, tests=tests)),
+    )  # fmt: skip
+
+
+def plan_of(own: Recipe, budget: str) -> Any:
+    """What a row stands for: the short stages of the whole chain."""
+    short = short_recipe(own, budget)
+    return [stage for v in short.variants for stage in short.plan(v, budget)["stages"]]
 
 
 def large_pictures(folder: Path) -> Path:
@@ -61,26 +101,34 @@ def large_pictures(folder: Path) -> Path:
 def child(name: str, budget: str) -> None:
     """Run it here, and print the row."""
     torch.set_num_threads(1)
-    module = recipe(name)
-    plan = module.BUDGETS[budget] = shortened(module.BUDGETS[budget])
+    own = recipe(name)
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryDirectory() as drawn:
-        if plan.get("patch", 0) * getattr(module, "SCALE", 1) > SIDE:
-            plan["data"] = str(large_pictures(Path(drawn)))
-        train(name, budget=budget, out=out, device="cpu")
-        stages = [
+        stages = [s for v in own.chain(own.first, budget) for s in own.stages(v, budget)]
+        sides = [s.patch * max(as_tuple(s.scale)) for s in stages if isinstance(s, Stage)]
+        data = str(large_pictures(Path(drawn))) if max(sides, default=0) > SIDE else None
+        short = short_recipe(own, budget, data)
+        RecipeRun(name, short, own.first, budget=budget, out=out, device="cpu").go()
+        rows = [
             {
-                "run": record["variant"], "loss": stage.get("loss", ["its own"])[0],
-                "batch": stage.get("batch", 1), "patch": stage.get("patch"),
-                "precision": stage.get("precision", "float32"),
-                "processor_seconds_a_step": 60 * stage["cpu_minutes"] / stage["steps"],
+                "run": record.variant, "loss": (stage.loss or ["its own"])[0],
+                "batch": asked.get("batch", 1), "patch": asked.get("patch"),
+                "precision": stage.precision,
+                "processor_seconds_a_step": 60 * stage.cpu_minutes / stage.steps,
             }
-            for record in find_runs(Path(out))
-            for stage in record["stages"]
+            for record in find_runs(out)
+            for k, stage in enumerate(record.stages)
+            for asked in [record.plan["stages"][min(k, len(record.plan["stages"]) - 1)]]
         ]  # fmt: skip
-    print(json.dumps({"peak_memory_mib": peak_memory(), "stages": stages}))
+    print(json.dumps({"peak_memory_mib": peak_memory(), "stages": rows}))
+
+
+def as_tuple(scale: int | tuple[int, ...]) -> tuple[int, ...]:
+    """One scale or several, as several."""
+    return scale if isinstance(scale, tuple) else (scale,)
 
 
 def measure(name: str, budget: str) -> dict:
+    """A row, from a process of its own."""
     command = [sys.executable, __file__, "--child", name, "--budgets", budget]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
@@ -104,16 +152,14 @@ def main() -> None:
     rows = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else {}
     for budget in arguments.budgets:
         for name in arguments.only:
-            key = f"{name}, {budget}"
-            plan = json.loads(json.dumps(shortened(recipe(name).BUDGETS[budget])))
+            key, plan = f"{name}, {budget}", as_json(plan_of(recipe(name), budget))
             same = (row for k, row in rows.items() if k.startswith(f"{name}, "))
             row = next((r for r in same if "stages" in r and r.get("plan") == plan), None)
             rows[key] = row or measure(name, budget) | {"plan": plan}
             table = {"machine": machine(torch.device("cpu")), "threads": 1, "rows": rows}
             write_json(table, arguments.out)
-            print(
-                key, {k: v for k, v in rows[key].items() if k not in ("stages", "plan")}, flush=True
-            )
+            told = {k: v for k, v in rows[key].items() if k not in ("stages", "plan")}
+            print(key, told, flush=True)
 
 
 if __name__ == "__main__":

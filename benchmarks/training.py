@@ -48,8 +48,8 @@ from srkit.models.edsr import EDSR
 from srkit.models.esrgan import RRDBNet
 from srkit.models.rcan import RCAN
 from srkit.models.rlfn import RLFN
-from srkit.training import fit as engine
-from srkit.training import runs
+from srkit.training import loop as engine
+from srkit.training import record
 from srkit.training.loop import adam, fit
 from srkit.training.schedules import Constant
 from srkit.training.state import State
@@ -255,7 +255,7 @@ def only(network: str, way: str, folder: str) -> None:
     if DEVICE.type == "cuda":
         print(torch.cuda.max_memory_allocated() / 2**20)
     else:
-        print(runs.peak_memory())
+        print(record.peak_memory())
 
 
 def main(networks: list[str], to: Path | None) -> None:

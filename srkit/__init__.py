@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 _HOMES = {
     "Picture": "image.io",
+    "as_model": "models.network",
     "card": "reports.card",
     "compare": "viz.compare",
     "count": "models.counting",
@@ -29,6 +30,7 @@ _HOMES = {
     "read_study": "chapter.study",
     "round_8bit": "image.tensors",
     "samples": "datasets.catalog",
+    "save": "weights.save",
     "shave": "image.tensors",
     "show_source": "viz.source",
     "ssim": "metrics.ssim",

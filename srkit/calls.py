@@ -136,12 +136,20 @@ def as_text(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, Given):
         return value.value
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {as_text(item)}' for key, item in value.items())}}}"
+    if is_dataclass(value) and type(value).__str__ is object.__str__:
         inside = ", ".join(f"{f.name}={as_text(getattr(value, f.name))}" for f in fields(value))
         return f"{type(value).__name__}({inside})"
     if isinstance(value, tuple | list):
         return f"({', '.join(map(as_text, value))})"
     return value.__qualname__ if callable(value) and not isinstance(value, Call) else str(value)
+
+
+def changed(value: Any) -> list[tuple[str, str]]:
+    """(field, text) of each field of a dataclass that is not as usual, to print."""
+    said = [(f, getattr(value, f.name)) for f in fields(value)]
+    return [(f.name, as_text(v)) for f, v in said if v != f.default]
 
 
 def differences(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -51,6 +51,25 @@ Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 
 
+Recipe = Annotated[str, typer.Argument(help="A recipe: the name of a chapter's paper.")]
+Budget = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper.")]
+Data = Annotated[
+    str | None, typer.Option(help="A folder of pictures or a set's name, or some joined by +.")
+]
+Out = Annotated[Path, typer.Option(help="The folder of all runs.")]
+Minutes = Annotated[float | None, typer.Option(help="Of each stage, instead of its steps.")]
+TrainingPrecision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; of one process.")]
+Compiled = Annotated[
+    bool, typer.Option("--compiled", help="By torch.compile: a slow start, then faster.")
+]
+Resume = Annotated[str, typer.Option(help="auto, or never: refuse a used folder.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Log for it, too.")]
+Devices = Annotated[int, typer.Option(help="Processes on this machine, one a GPU.")]
+Nodes = Annotated[int, typer.Option(help="Machines; run the command on each.")]
+Rendezvous = Annotated[str, typer.Option(help="HOST:PORT of one of the machines.")]
+
+
 @app.command()
 def models(
     pattern: Annotated[str, typer.Argument(help="A shell pattern or a family.")] = "*",
@@ -83,9 +102,27 @@ def models(
 def info(
     name: Annotated[str | None, typer.Argument(help="A network; without it, this machine.")] = None,
     scale: Scale = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe: what its stages do.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Of the recipe. Default: the paper's.")
+    ] = None,
+    budget: Budget = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Tell about a network; or versions, device, folders and data sets of this machine."""
+    """Tell about a network, a recipe, or this machine: versions, device, folders, data sets."""
+    if recipe is not None:
+        from srkit.recipes import recipe as find
+        from srkit.viz import tables
+
+        own = find(recipe)
+        variant = variant or own.first
+        if as_json:
+            plans = {each: own.plan(each, budget) for each in own.chain(variant, budget)}
+            typer.echo(json.dumps(plans, indent=1))
+            return
+        typer.echo(f"{own.label}, x{own.scale}. Variants: {', '.join(own.variants)}")
+        typer.echo(tables.text(own.described(variant, budget), left=True))
+        return
     if name is not None:
         from dataclasses import asdict
 
@@ -134,7 +171,7 @@ def _state(data) -> str:
 
     if found := files.find(data.folder):
         return str(found)
-    if not data.sources:
+    if not data.archives:
         return "absent, by hand only"
     return "absent, can be fetched" + ("" if data.verified else " (unverified)")
 
@@ -206,11 +243,14 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="How the number is made.")] = "classic",
     root: Annotated[Path | None, typer.Option(help="Where the data set is.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
-    lpips: Annotated[bool, typer.Option("--lpips", help="LPIPS too.")] = False,
+    lpips: Annotated[str | None, typer.Option(help="LPIPS too, by alex, squeeze or vgg.")] = None,
     precision: Precision = "float32",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     as_json: Json = False,
 ) -> None:
     """PSNR and SSIM over a benchmark, with the protocol they belong to."""
+    import torch
+
     from srkit.metrics import evaluate as evaluation
 
     scores = evaluation.evaluate(
@@ -222,6 +262,7 @@ def evaluate(
         limit=limit,
         lpips=lpips,
         precision=precision,
+        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
     )
     typer.echo(scores.to_json() if as_json else scores)
 
@@ -251,10 +292,11 @@ def convert(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a file of weights as srkit's own, with what is known of it in the header."""
-    from srkit.weights import load as weights
+    from srkit.weights.load import load_checkpoint
+    from srkit.weights.save import convert
 
     _check_free(target, overwrite)
-    model = weights.load_checkpoint(weights.convert(source, target, name=name))
+    model = load_checkpoint(convert(source, target, name=name))
     typer.echo(f"{target}: {model.name}")
 
 
@@ -270,7 +312,8 @@ def export(
     """Write a network with its weights as ONNX, checked against PyTorch."""
     from srkit.models.zoo import model_info
     from srkit.weights import export
-    from srkit.weights.load import file_of, origin
+    from srkit.weights.load import file_of
+    from srkit.weights.save import origin
 
     _check_free(target, overwrite)
     model = _network(name, scale, weights)
@@ -299,29 +342,12 @@ def _check_free(target: Path, overwrite: bool) -> None:
         raise ValueError(f"{target} exists: --overwrite replaces it")
 
 
-Recipe = Annotated[str, typer.Argument(help="A recipe: the name of a chapter's paper.")]
-Budget = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper.")]
-Data = Annotated[
-    str | None, typer.Option(help="A folder of pictures or a set's name, or some joined by +.")
-]
-Out = Annotated[Path, typer.Option(help="The folder of all runs.")]
-Minutes = Annotated[float | None, typer.Option(help="Of each stage, instead of its steps.")]
-TrainingPrecision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; of one process.")]
-Compiled = Annotated[
-    bool, typer.Option("--compile", help="By torch.compile: a slow start, then faster.")
-]
-Resume = Annotated[str, typer.Option(help="auto, or never: refuse a used folder.")]
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Log for it, too.")]
-Devices = Annotated[int, typer.Option(help="Processes on this machine, one a GPU.")]
-Nodes = Annotated[int, typer.Option(help="Machines; run the command on each.")]
-Rendezvous = Annotated[str, typer.Option(help="HOST:PORT of one of the machines.")]
-
-
 @app.command()
 def train(
     recipe: Recipe,
-    variant: Annotated[str | None, typer.Option(help="One of the recipe's; its first.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="What to train. Default: the paper's own.")
+    ] = None,
     budget: Budget = "laptop",
     data: Data = None,
     seed: Annotated[int, typer.Option(help="Decides weights and crops.")] = 0,
@@ -343,20 +369,11 @@ def train(
     from srkit.reports.card import card
 
     record = recipes.train(
-        recipe,
-        variant,
-        budget=budget,
-        data=data,
-        seed=seed,
-        out=out,
-        minutes=minutes,
-        precision=precision,
-        compiled=compiled,
-        device=device,
-        resume=resume,
+        recipe, variant, budget=budget, data=data, seed=seed, out=out, minutes=minutes,
+        precision=precision, compiled=compiled, device=device, resume=resume,
         tensorboard=tensorboard,
-    )
-    if int(os.environ.get("RANK", 0)) == 0:
+    )  # fmt: skip
+    if _is_first():
         typer.echo(card(record))
 
 
@@ -364,11 +381,20 @@ def train(
 def reproduce(
     recipe: Recipe,
     variant: Annotated[
-        list[str] | None, typer.Option(help="Only these; may be given several times.")
+        list[str] | None, typer.Option(help="Only this one; may be given several times.")
     ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Default: 0. May be given several times.")
+    ] = None,
+    as_recorded: Annotated[
+        bool,
+        typer.Option(
+            "--as-recorded",
+            help="As the record that srkit ships says; then tell whether the figures are equal.",
+        ),
+    ] = False,
     budget: Budget = "laptop",
     data: Data = None,
-    seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 1,
     out: Out = Path("runs"),
     minutes: Minutes = None,
     precision: TrainingPrecision = "auto",
@@ -381,26 +407,40 @@ def reproduce(
     rendezvous: Rendezvous = "localhost:29400",
 ) -> None:
     """Train all that a chapter shows, and print its reproduction cards."""
+    from srkit import recipes
+    from srkit.reports.card import card
+
+    seeds = seed or [0]
+    if as_recorded:
+        changed = {
+            "--data": data, "--minutes": minutes, "--compiled": compiled, "--device": device,
+            "--precision": precision != "auto", "--devices": devices * nodes != 1,
+        }  # fmt: skip
+        if given := ", ".join(name for name, value in changed.items() if value):
+            raise ValueError(f"--as-recorded takes these from the record: leave out {given}")
+        results = [
+            recipes.reproduce_recorded(recipe, v, budget=budget, seed=s, out=out)
+            for v in variant or recipes.recipe(recipe).variants
+            for s in seeds
+        ]
+        typer.echo("\n\n".join(map(str, results)))
+        if not all(result.equal for result in results):
+            raise typer.Exit(1)
+        return
     if _launch(devices, nodes, rendezvous):
         return
-    from srkit import recipes
-
-    cards = recipes.reproduce(
-        recipe,
-        variants=variant or (),
-        seeds=range(seeds),
-        budget=budget,
-        data=data,
-        out=out,
-        minutes=minutes,
-        precision=precision,
-        compiled=compiled,
-        device=device,
-        resume=resume,
+    found = recipes.reproduce(
+        recipe, variants=variant or (), seeds=seeds, budget=budget, data=data, out=out,
+        minutes=minutes, precision=precision, compiled=compiled, device=device, resume=resume,
         tensorboard=tensorboard,
-    )
-    if int(os.environ.get("RANK", 0)) == 0:
-        typer.echo("\n\n".join(map(str, cards)))
+    )  # fmt: skip
+    if _is_first():
+        typer.echo("\n\n".join(str(card(records)) for records in found))
+
+
+def _is_first() -> bool:
+    """Whether this is the first, or the only one, of the processes that train together."""
+    return int(os.environ.get("RANK", 0)) == 0
 
 
 @app.command()
@@ -417,10 +457,10 @@ def runs(
 ) -> None:
     """List finished runs; compare them in a picture; gather their records and weights."""
     from srkit import recipes
-    from srkit.training import cards
-    from srkit.training import runs as kept
+    from srkit.reports import summary
+    from srkit.training.run import find_runs
 
-    records = kept.find_runs(out)
+    records = find_runs(out)
     if not records:
         raise ValueError(f"no finished run under {out}: `srkit train` makes one")
     if collect is not None:
@@ -429,8 +469,9 @@ def runs(
     elif weights:
         raise ValueError("weights go with --collect DATA: name the folder")
     if plot is not None:
-        cards.plot(records, plot)
-    typer.echo(json.dumps(records, indent=1) if as_json else cards.summary(records))
+        summary.plot(records, plot)
+    rows = [record.to_json() for record in records]
+    typer.echo(json.dumps(rows, indent=1) if as_json else summary.summary(records))
 
 
 def _launch(devices: int, nodes: int, rendezvous: str) -> bool:

@@ -1,14 +1,15 @@
-"""Files: where they lie, how they are fetched and checked, and how they are written.
+"""Files: where srkit looks for them, how it downloads and checks them, and how it writes them.
 
-Everything that srkit looks for has one relative name ("weights/IMDN/IMDN_x2.pth",
-"benchmarks/Set5"). It is searched in the folders of the environment variable SRKIT_HOME, which are
-only ever read, and then in srkit's own cache (SRKIT_CACHE, or the platform's cache folder).
+Every file has one relative name ("weights/IMDN/IMDN_x2.pth", "benchmarks/Set5"). srkit looks for it
+in the folders that the environment variable SRKIT_HOME lists, which it never writes to, and then in
+its own cache (the folder that SRKIT_CACHE names, or the platform's cache folder).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -19,25 +20,25 @@ import uuid
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from lzma import LZMAError
 from pathlib import Path, PureWindowsPath
 from typing import IO
 
 CHUNK = 1 << 20
-# An archive of pictures expands two or three times at most.
+# Pictures unpack to two or three times their size; an archive that grows far more is refused.
 MAX_EXPANSION, ALWAYS_ALLOWED = 50, 64 << 20
 
 
 def home() -> list[Path]:
-    """The folders where files are looked for, in order: those of SRKIT_HOME, then the cache."""
+    """The folders to look for files in, first to last: those of SRKIT_HOME, then the cache."""
     named = os.environ.get("SRKIT_HOME", "").split(os.pathsep)
     return [Path(folder).expanduser() for folder in named if folder] + [_cache_folder()]
 
 
-def cache() -> Path:
-    """The folder that srkit writes to, made if need be: SRKIT_CACHE or the platform's own."""
+def cache_folder() -> Path:
+    """The folder that srkit writes to, made if it is missing: SRKIT_CACHE or the platform's."""
     folder = _cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -46,42 +47,50 @@ def cache() -> Path:
 def _cache_folder() -> Path:
     if named := os.environ.get("SRKIT_CACHE"):
         return Path(named).expanduser()
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("srkit"))
+    return Path(platformdirs.user_cache_dir("srkit"))
 
 
 def find(relative: str) -> Path | None:
-    """The first file or folder of that name under `home()`, or None."""
-    return next((folder / relative for folder in home() if (folder / relative).exists()), None)
+    """The file or folder of that name in the first folder of `home()` that has it, or None."""
+    return _first(home(), relative)
+
+
+def find_data(relative: str) -> Path | None:
+    """A file that srkit ships, in the repository's data/ or an installed srkit/_data, or None."""
+    package = Path(__file__).resolve().parent
+    return _first([package / "_data", package.parent / "data"], relative)
 
 
 def data_path(relative: str) -> Path:
-    """A file that srkit ships: the repository's data/, or srkit/_data once installed."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "_data", package.parent / "data"):
-        if (folder / relative).exists():
-            return folder / relative
-    raise FileNotFoundError(
-        f"srkit ships no {relative!r}: looked in {package / '_data'} and {package.parent / 'data'}."
-    )
+    """A file that srkit ships, as `find_data` finds it. Raises FileNotFoundError if not there."""
+    if path := find_data(relative):
+        return path
+    raise FileNotFoundError(f"srkit ships no {relative!r}: it is not in data/, nor in srkit/_data.")
+
+
+def _first(folders: Sequence[Path], relative: str) -> Path | None:
+    return next((folder / relative for folder in folders if (folder / relative).exists()), None)
 
 
 def sha256(path: str | os.PathLike) -> str:
     """The SHA-256 of a file, as 64 hexadecimal digits."""
-    import pooch
-
-    return pooch.file_hash(path)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def write_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
-    """`with write_whole(path) as file:` leaves the complete file, or what was there before.
+    """Write a file completely or not at all: `with write_whole(path) as file: file.write(...)`.
 
-    It writes a temporary file in the same folder (made if need be) and renames it once it is on the
-    disk; whatever goes wrong, Ctrl-C included, the temporary file is removed.
+    The bytes go into a temporary file in the same folder (made if it is missing), which replaces
+    `path` when the block ends. If anything fails, Ctrl-C included, the temporary file is removed
+    and what was at `path` stays as it was.
+
+    Raises ValueError if `path` is a folder or a device; OSError if the disk is full.
     """
-    path = Path(path).resolve()  # through a link, to the file it stands for
+    path = Path(path).resolve()  # a link is followed: the file that it points to is replaced
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a plain file: choose another name to write to.")
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
@@ -116,44 +125,46 @@ def _disk_full_in_words(path: Path) -> Iterator[None]:
 
 
 class Unreachable(RuntimeError):
-    """No address gave the file; `failures` says of each why."""
+    """No address gave the file. `failures` has a sentence for each address that was tried."""
 
     def __init__(self, message: str, failures: list[str]):
         super().__init__(message)
         self.failures = failures
 
 
-def fetch(urls: Sequence[str], to: str, sha256: str | None) -> Path:
+def fetch(urls: Sequence[str], to: str, expected: str | None) -> Path:
     """The file `to`: found under `home()`, or downloaded into the cache from the first good mirror.
 
-    A transfer that broke off is resumed. A file whose hash is not `sha256` is never kept. Without a
-    known hash what comes is taken with a warning, and the hash seen is written to `to`.sha256.
+    expected: its SHA-256. A file with another one is never kept, and a transfer that broke off is
+    resumed by the next call. With None, whatever comes is taken with a warning, and its hash is
+    written to the file `to`.sha256.
 
-    Raises Unreachable, naming each mirror's failure, when none gives the file.
+    Raises Unreachable, with the reason for each mirror, if none gives the file; OSError if the disk
+    is full.
     """
-    import pooch
-
     failures = []
     for path in (folder / to for folder in home()):
         if path.is_file():
-            if sha256 in (None, seen := pooch.file_hash(path)):
+            if expected in (None, seen := sha256(path)):
                 return path
-            failures.append(f"{path} has the SHA-256 {seen}, expected {sha256}")
-    target = cache() / to
+            failures.append(f"{path} has the SHA-256 {seen}, expected {expected}")
+    target = cache_folder() / to
+    part = target.with_name(target.name + ".part")
+    target.parent.mkdir(parents=True, exist_ok=True)
     for url in urls:
         try:
-            pooch.retrieve(
-                url,
-                known_hash=sha256,
-                fname=target.name,
-                path=target.parent,
-                downloader=_resume(target.with_name(target.name + ".part"), verified=bool(sha256)),
-            )
-            break
+            _download(url, part, resume=expected is not None)
         except (OSError, HTTPException, ValueError) as error:
-            if getattr(error, "errno", None) == errno.ENOSPC:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise
             failures.append(f"{url}: {error}")
+            continue
+        seen = sha256(part)
+        if expected in (None, seen):
+            os.replace(part, target)
+            break
+        part.unlink()
+        failures.append(f"{url}: expected the SHA-256 {expected}, got {seen}")
     else:
         tried = "".join(f"\n  - {failure}" for failure in failures) or " no address is known."
         raise Unreachable(
@@ -162,53 +173,45 @@ def fetch(urls: Sequence[str], to: str, sha256: str | None) -> Path:
             f"{target}, or set SRKIT_HOME to a folder that holds {to}.",
             failures,
         )
-    if sha256 is None:
-        seen = pooch.file_hash(target)
+    if expected is None:
         with write_whole(target.with_name(target.name + ".sha256"), "w") as file:
             file.write(f"{seen}  {target.name}\n")
         warnings.warn(f"{to} is unverified: srkit knows no SHA-256 of it, saw {seen}", stacklevel=2)
     return target
 
 
-def _resume(part: Path, verified: bool) -> Callable[[str, str, object], None]:
-    """A downloader for pooch that continues `part`; only where a hash will judge the result."""
+def _download(url: str, part: Path, *, resume: bool) -> None:
+    """Write what `url` gives to `part`; resume: go on where an earlier transfer broke off."""
+    from tqdm import tqdm
 
-    def download(url: str, output_file: str, _pooch) -> None:
-        from tqdm import tqdm
-
-        start = part.stat().st_size if verified and part.exists() else 0
-        headers = {"User-Agent": "srkit"} | ({"Range": f"bytes={start}-"} if start else {})
-        try:
-            response = urllib.request.urlopen(
-                urllib.request.Request(url, headers=headers), timeout=20
-            )
-        except urllib.error.HTTPError as error:
-            if error.code != 416:  # 416: nothing is left to send, `part` is all of it
-                raise
-        else:
-            start = start if response.status == 206 else 0  # 200: the server sends it all again
-            left = response.headers.get("Content-Length")
-            total = None if left is None else start + int(left)
-            bar = tqdm(
-                desc=Path(url).name, total=total, initial=start, unit="B", unit_scale=True,
-                disable=None,
-            )  # fmt: skip
-            with response, bar, _disk_full_in_words(part), open(part, "ab" if start else "wb") as f:
-                while chunk := response.read(CHUNK):
-                    f.write(chunk)
-                    bar.update(len(chunk))
-            if total is not None and part.stat().st_size != total:
-                raise ConnectionError(f"broke off after {part.stat().st_size} of {total} bytes")
-        os.replace(part, output_file)
-
-    return download
+    start = part.stat().st_size if resume and part.exists() else 0
+    headers = {"User-Agent": "srkit"} | ({"Range": f"bytes={start}-"} if start else {})
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is left to send: `part` is complete
+            return
+        raise
+    start = start if response.status == 206 else 0  # 200: the server sends all of it again
+    left = response.headers.get("Content-Length")
+    total = None if left is None else start + int(left)
+    bar = tqdm(
+        desc=Path(url).name, total=total, initial=start, unit="B", unit_scale=True, disable=None
+    )
+    with response, bar, _disk_full_in_words(part), open(part, "ab" if start else "wb") as file:
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            bar.update(len(chunk))
+    if total is not None and part.stat().st_size != total:
+        raise ConnectionError(f"broke off after {part.stat().st_size} of {total} bytes")
 
 
 def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
-    """Unpack a zip or tar (.gz, .bz2, .xz) into the new `folder`: all of it or nothing.
+    """Unpack a zip or a tar (.gz, .bz2, .xz) into the new `folder`: all of it or nothing.
 
-    Raises ValueError for a broken file, and for an archive with anything but plain files and
-    folders below itself, or one that expands absurdly; FileExistsError when `folder` is there.
+    Raises FileExistsError if `folder` exists; OSError if the disk is full; ValueError for a file
+    that is broken or no archive, for links, devices and paths that lead out of `folder`, and for an
+    archive that unpacks to far more than its own size.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists():
@@ -219,8 +222,8 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
             temporary.mkdir(parents=True)
             _check_members(archive, folder, opened)
             if isinstance(opened, tarfile.TarFile):
-                opened.extractall(temporary, filter="data")  # no foreign owners, no odd modes
-                while opened.fileobj.read(CHUNK):  # to the end, where the checksum of a gzip is
+                opened.extractall(temporary, filter="data")  # drops owners and unusual rights
+                while opened.fileobj.read(CHUNK):  # a gzip has its checksum at the end
                     pass
             else:
                 opened.extractall(temporary)
@@ -233,7 +236,7 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
         EOFError,
         OSError,
     ) as error:
-        if getattr(error, "errno", None):  # the disk's; gzip and bz2 raise OSError without a number
+        if isinstance(error, OSError) and error.errno:  # the disk's: gzip and bz2 give no number
             raise
         raise ValueError(f"{archive} is broken ({error}): delete it and fetch it again.") from error
     finally:
@@ -242,7 +245,7 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
 
 
 def _open_archive(archive: Path) -> zipfile.ZipFile | tarfile.TarFile:
-    if tarfile.is_tarfile(archive):  # asked first: a tar that ends in a zip passes for one
+    if tarfile.is_tarfile(archive):  # the first question: a tar that ends in a zip looks like a zip
         return tarfile.open(archive)
     if zipfile.is_zipfile(archive):
         return zipfile.ZipFile(archive)
@@ -250,17 +253,19 @@ def _open_archive(archive: Path) -> zipfile.ZipFile | tarfile.TarFile:
 
 
 def _check_members(archive: Path, folder: Path, opened: zipfile.ZipFile | tarfile.TarFile) -> None:
-    if isinstance(opened, tarfile.TarFile):  # read header by header: a bomb is met before it bursts
+    if isinstance(
+        opened, tarfile.TarFile
+    ):  # read header by header, so that a bomb is stopped early
         members = ((m.name, m.size, m.isreg() or m.isdir()) for m in opened)
     else:
-        plain = {0, stat.S_IFREG, stat.S_IFDIR}  # 0: written where files have no Unix modes
+        plain = {0, stat.S_IFREG, stat.S_IFDIR}  # 0: made on a system without Unix modes
         members = (
             (m.filename, m.file_size, stat.S_IFMT(m.external_attr >> 16) in plain)
             for m in opened.infolist()
         )
     total, allowed = 0, max(ALWAYS_ALLOWED, MAX_EXPANSION * archive.stat().st_size)
     for name, size, is_plain in members:
-        path = PureWindowsPath(name)  # knows drives and both kinds of slash
+        path = PureWindowsPath(name)  # it knows drives and both kinds of slash
         if path.anchor or ".." in path.parts:
             raise ValueError(f"{archive} is refused: {name!r} would be written outside {folder}.")
         if not is_plain:

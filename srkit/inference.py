@@ -1,4 +1,4 @@
-"""Enlarging pictures: whole or in tiles, one picture or a folder, with any network of the package.
+"""Enlarges pictures with any network: whole or in tiles, one picture or a folder.
 
 Picture and result stay on the CPU; only what is being computed goes to the device. Tiles carry an
 overlap that is measured from the network at hand: see `receptive_field`.
@@ -13,37 +13,67 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, overload
+from weakref import WeakKeyDictionary, WeakSet
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from PIL import Image
+from torch import Tensor
 from torch.nn import functional as F
 
-from srkit.image.io import FORMATS, Picture, as_image, like, read_picture, write_picture
+from srkit.image.io import FORMATS, ImageLike, Picture, as_image, like, read_picture, write_picture
 from srkit.image.resize import imresize
 from srkit.image.tensors import shave
+from srkit.models.network import Network, check_network
 
 SMALLEST_TILE = 16  # below it, nearly everything computed is overlap
 APPROXIMATE_OVERLAP = 32  # where no overlap is exact; more costs time and gains little
 
-_told: set[type] = set()  # networks already said to be approximate in tiles
+Kind = TypeVar("Kind", Tensor, np.ndarray, Image.Image, Picture)
+
+# What `receptive_field` found, and for which tolerance and weights.
+_measured: WeakKeyDictionary[Network, tuple[list[float], int | None]] = WeakKeyDictionary()
+_told: WeakSet[Network] = WeakSet()  # networks already said to be approximate in tiles
 
 
+@overload
 def upscale(
-    model: nn.Module,
-    image: Any,
+    model: Network,
+    image: str | os.PathLike,
     *,
     tile: int | None = None,
     overlap: int | None = None,
     self_ensemble: bool = False,
     precision: str = "auto",
     device: str | torch.device | None = None,
-) -> Any:
+) -> Image.Image: ...
+@overload
+def upscale(
+    model: Network,
+    image: Kind,
+    *,
+    tile: int | None = None,
+    overlap: int | None = None,
+    self_ensemble: bool = False,
+    precision: str = "auto",
+    device: str | torch.device | None = None,
+) -> Kind: ...
+def upscale(
+    model: Network,
+    image: ImageLike | Picture,
+    *,
+    tile: int | None = None,
+    overlap: int | None = None,
+    self_ensemble: bool = False,
+    precision: str = "auto",
+    device: str | torch.device | None = None,
+) -> Tensor | np.ndarray | Image.Image | Picture:
     """The picture enlarged by `model.scale`, clipped to its range.
 
     image: a path, a PIL image, an array (H, W, 3), a tensor (3, H, W) or (B, 3, H, W) in [0, 1], or
         a Picture (depth, grey and colour profile stay, transparency is enlarged by bicubic
-        interpolation). The result is of the same kind.
+        interpolation). The result is of the same kind; of a path, a PIL image.
     tile: side of the tiles in LR pixels. None takes the picture whole, and falls back to tiles when
         memory runs out; a tile that does not fit is halved, down to 16 pixels.
     overlap: LR pixels around a tile that are computed and dropped. None measures how many it takes
@@ -54,14 +84,14 @@ def upscale(
     precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where `has_bfloat16`. A tile
         that comes out not finite in bfloat16 is done again in float32.
     device: None is where the network is. The network itself comes back as it was.
-    """
-    if tile is not None and tile < 1:
-        raise ValueError(f"tile={tile}: a tile has at least 1 pixel; None takes the picture whole")
-    if overlap is not None and overlap < 0:
-        raise ValueError(f"overlap={overlap}: it cannot be negative; None measures the right one")
 
-    with _borrowed(model, device) as device:
-        bf16 = in_bfloat16(precision, device)
+    Raises TypeError for what is no `Network` (see `srkit.as_model`); ValueError for a setting or an
+    image that cannot be, what `as_image` raises; RuntimeError when the smallest tiles still need
+    too much memory, or values come out that are not finite.
+    """
+    _check(model, tile, overlap, precision, device)
+    with borrowed(model, device) as place:
+        bf16 = in_bfloat16(precision, place)
 
         def run(window: Tensor) -> Tensor:
             if self_ensemble:
@@ -72,10 +102,11 @@ def upscale(
             return _enlarge(model, x, run, tile, overlap).clamp_(0, 1)
 
         if isinstance(image, Picture):
+            rgb = as_image(image.rgb)
             if image.alpha is None:
-                return replace(image, rgb=enlarge(image.rgb))
+                return replace(image, rgb=enlarge(rgb))
             alpha = imresize(image.alpha, model.scale).clamp(0, 1)
-            return replace(image, rgb=enlarge(_fill_hidden(image.rgb, image.alpha)), alpha=alpha)
+            return replace(image, rgb=enlarge(_fill_hidden(rgb, image.alpha)), alpha=alpha)
         if isinstance(image, Tensor) and image.dim() == 4:
             return torch.stack([like(enlarge(as_image(x)), x) for x in image])
         return like(enlarge(as_image(image)), image)
@@ -83,7 +114,11 @@ def upscale(
 
 @dataclass
 class FolderReport:
-    """What `upscale_folder` did: written by source file, skipped, reason by failed file."""
+    """What `upscale_folder` did.
+
+    done: the file written, by source file. skipped: source files whose result existed. failed: the
+    reason, by source file. interrupted: Ctrl-C ended it.
+    """
 
     done: dict[Path, Path] = field(default_factory=dict)
     skipped: list[Path] = field(default_factory=list)
@@ -97,7 +132,7 @@ class FolderReport:
 
 
 def upscale_folder(
-    model: nn.Module,
+    model: Network,
     source: str | os.PathLike,
     target: str | os.PathLike,
     *,
@@ -114,21 +149,25 @@ def upscale_folder(
     What exists is skipped unless `overwrite`; `suffix=".png"` changes the file format. A bad file
     is reported and the rest goes on; Ctrl-C leaves whole files only and ends with the report so
     far. The other arguments are those of `upscale`.
+
+    Raises what `upscale` raises for its settings; ValueError for a suffix that is no format and for
+    a target that is the source or a file; FileNotFoundError where there is no picture.
     """
     from tqdm import tqdm
 
+    _check(model, tile, overlap, precision, device)
     source, target = Path(source), Path(target)
     files = list_pictures(source)
     if suffix is not None and suffix.lower() not in FORMATS:
         raise ValueError(f"suffix {suffix!r}: choose one of {', '.join(FORMATS)}")
+    if target.is_file():
+        raise ValueError(f"target {target} is a file: name a folder")
     target.mkdir(parents=True, exist_ok=True)
     if source.samefile(target):
         raise ValueError(f"source and target are both {source}: name another target folder")
 
     report, makers = FolderReport(), {}
-    with _borrowed(model, device):  # moved to the device once, not for every file
-        if tile is not None and overlap is None:
-            overlap = receptive_field(model)
+    with borrowed(model, device):  # moved to the device once, not for every file
         for path in tqdm(files, desc="upscale", unit="file", disable=None):
             out = target / (path.stem + suffix if suffix else path.name)
             maker = makers.setdefault(out, path)
@@ -158,7 +197,10 @@ def upscale_folder(
 
 
 def list_pictures(folder: str | os.PathLike) -> list[Path]:
-    """The picture files of a folder, sorted by name."""
+    """The picture files of a folder, sorted by name.
+
+    Raises FileNotFoundError where there is no folder, or no picture in it.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
@@ -168,15 +210,19 @@ def list_pictures(folder: str | os.PathLike) -> list[Path]:
     return files
 
 
-def receptive_field(model: nn.Module, *, tolerance: float = 5e-6) -> int | None:
+def receptive_field(model: Network, *, tolerance: float = 5e-6) -> int | None:
     """How far the network sees, in LR pixels: the smallest overlap that makes tiles exact.
 
     Measured the way tiles need it: 16x16 pixels, cut out of noise with a margin around them, have
     to become what they become in a wider picture, up to `tolerance` (float32's own noise is below
     it). In a deep network that is less than its layers add up to. None where no margin up to 128
     does: the network pools over the picture or on a grid, and tiles are approximate.
+
+    Measured once a network, and again after its weights changed.
+
+    Raises TypeError for what is no `Network`.
     """
-    if getattr(model, "tiling", "exact") == "approximate":
+    if check_network(model).tiling == "approximate":
         return None
     core, more = 16, 23  # odd, so that no grid of stride 2, 3 or 4 is met in step
     noise = torch.rand(3, 320, 320, generator=torch.Generator().manual_seed(0))
@@ -188,17 +234,29 @@ def receptive_field(model: nn.Module, *, tolerance: float = 5e-6) -> int | None:
         tile = shave(_run(model, shave(wide, more)), model.scale * margin)
         return bool((whole - tile).abs().max() <= tolerance)
 
-    with _borrowed(model, None):
+    with borrowed(model, None):
+        sums = (t.sum(dtype=torch.float64).item() for t in model.state_dict().values())
+        state, reach = [tolerance, *sums], None
+        if model in _measured and _measured[model][0] == state:
+            return _measured[model][1]
         for low, high in ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 128)):
             if exact(high):
-                return bisect_left(range(high), True, lo=low, key=exact)
-    return None
+                reach = bisect_left(range(high), True, lo=low, key=exact)
+                break
+    _measured[model] = state, reach
+    return reach
 
 
-def tiling_error(model: nn.Module, image: Any, *, tile: int, overlap: int) -> tuple[float, float]:
-    """Largest and mean difference between tiled and whole, in grey levels of 255."""
+def tiling_error(
+    model: Network, image: ImageLike, *, tile: int, overlap: int
+) -> tuple[float, float]:
+    """Largest and mean difference between tiled and whole, in grey levels of 255.
+
+    Raises what `upscale` raises.
+    """
+    _check(model, tile, overlap)
     x = as_image(image)
-    with _borrowed(model, None):
+    with borrowed(model, None):
         tiled = _stitch(lambda window: _run(model, window), x, model.scale, tile, overlap)
         difference = 255 * (tiled - _run(model, x)).abs()
     return difference.max().item(), difference.mean().item()
@@ -214,64 +272,103 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # absent from the oldest supported torch
+    try:
+        known = torch.cpu.get_capabilities()
+    except AttributeError:  # the oldest supported torch has no such function
+        return False
     return device.type == "cpu" and any(known.get(x) for x in ("amx_bf16", "avx512_bf16"))
 
 
 def in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether "auto", "float32" or "bfloat16" means bfloat16 on this device."""
+    """Whether "auto", "float32" or "bfloat16" means bfloat16 on this device.
+
+    Raises ValueError for another word.
+    """
     if precision not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"precision {precision!r}: choose auto, float32 or bfloat16")
     return precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
 
 
+def find_device(device: str | torch.device) -> torch.device:
+    """The device of that name.
+
+    Raises ValueError for a name that torch does not know, and for a device that is not here.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError):  # torch asserts that it was built with CUDA
+        known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        known += ["mps"] if torch.backends.mps.is_available() else []
+        message = f"device {str(device)!r} is not on this machine: choose {' or '.join(known)}"
+        raise ValueError(message) from None
+    return found
+
+
 @contextmanager
-def _borrowed(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
+def borrowed(model: Network, device: str | torch.device | None) -> Iterator[torch.device]:
     """The network on `device` (None: where it is) in eval mode; afterwards as it was.
 
     Its weights keep the layout that it is fastest in. Pictures alone do not decide on it: one with
     a single channel (VDSR's Y) has no layout.
+
+    Raises what `find_device` raises.
     """
-    if not isinstance(getattr(model, "scale", None), int):
-        raise ValueError(f"{type(model).__name__} has no attribute `scale` (an integer): set it")
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
-    device = home if device is None else torch.device(device)
+    place = home if device is None else find_device(device)
     training = [module for module in model.modules() if module.training]
     try:
-        model.eval().to(device, memory_format=_layout(model))
-        yield device
+        model.eval().to(place).to(memory_format=model.memory_format)
+        yield place
     finally:
         model.to(home)
         for module in training:
             module.training = True
 
 
-def _run(model: nn.Module, window: Tensor, bf16: bool = False) -> Tensor:
+def _check(
+    model: Network,
+    tile: int | None,
+    overlap: int | None,
+    precision: str = "auto",
+    device: str | torch.device | None = None,
+) -> None:
+    """All settings of `upscale`, before any work."""
+    check_network(model)
+    if tile is not None and tile < 1:
+        raise ValueError(f"tile={tile}: a tile has at least 1 pixel; None takes the picture whole")
+    if overlap is not None and overlap < 0:
+        raise ValueError(f"overlap={overlap}: it cannot be negative; None measures the right one")
+    in_bfloat16(precision, find_device("cpu" if device is None else device))
+
+
+def _run(model: Network, window: Tensor, bf16: bool = False) -> Tensor:
     """One window through the network, on its device: (3, h, w) -> (3, rh, rw), float32, CPU."""
     h, w = window.shape[-2:]
-    least, r = getattr(model, "min_size", 1), model.scale
+    least, r = model.min_size, model.scale
     weight = next(model.parameters(), window)
     x = F.pad(window[None], (0, max(0, least - w), 0, max(0, least - h)), mode="replicate")
-    x = x.to(weight.device, weight.dtype).contiguous(memory_format=_layout(model))
+    x = x.to(weight.device, weight.dtype).contiguous(memory_format=model.memory_format)
     with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-        y = model(x)[0, :, : r * h, : r * w].float().cpu()  # (B, 3, h, w) -> (3, rh, rw)
+        y = model(x)
+    expected = (1, 3, r * x.shape[-2], r * x.shape[-1])
+    if y.shape != expected:
+        raise ValueError(
+            f"{model.name} makes {tuple(y.shape)} of {tuple(x.shape)}, expected {expected}: "
+            f"is {r} its scale?"
+        )
+    y = y[0, :, : r * h, : r * w].float().cpu()  # (1, 3, rh, rw) -> (3, rh, rw)
     if y.isfinite().all():
         return y
     if not bf16:
-        raise RuntimeError(
-            f"{type(model).__name__} gave values that are not finite: check its weights"
-        )
+        raise RuntimeError(f"{model.name} gave values that are not finite: check its weights")
     warnings.warn("not finite in bfloat16: done again in float32", stacklevel=2)
     return _run(model, window)
 
 
-def _layout(model: nn.Module) -> torch.memory_format:
-    return getattr(model, "memory_format", torch.contiguous_format)
-
-
 def _eightfold(run: Callable[[Tensor], Tensor], window: Tensor) -> Tensor:
     """The mean of `run` over the eight symmetries of the square, each undone afterwards."""
-    total = 0
+    total = torch.zeros(())
     for turns in range(4):
         for mirror in ((), (-1,)):
             turned = torch.rot90(window, turns, (-2, -1)).flip(mirror)
@@ -280,7 +377,7 @@ def _eightfold(run: Callable[[Tensor], Tensor], window: Tensor) -> Tensor:
 
 
 def _enlarge(
-    model: nn.Module,
+    model: Network,
     image: Tensor,
     run: Callable[[Tensor], Tensor],
     tile: int | None,
@@ -319,22 +416,22 @@ def _out_of_memory(error: Exception) -> bool:
     )
 
 
-def _overlap(model: nn.Module, image: Tensor, tile: int, overlap: int | None) -> int:
+def _overlap(model: Network, image: Tensor, tile: int, overlap: int | None) -> int:
     """The overlap to take; says once a network that its tiles are approximate, and by how much."""
-    approximate = getattr(model, "tiling", None) == "approximate"
+    approximate = model.tiling == "approximate"
     if overlap is None:
         reach = receptive_field(model)
         approximate = reach is None
-        overlap = APPROXIMATE_OVERLAP if approximate else reach
-    if approximate and type(model) not in _told:
+        overlap = APPROXIMATE_OVERLAP if reach is None else reach
+    if approximate and model not in _told:
         tile = min(tile, 128)  # smaller tiles are worse: at most this much
         side = tile + 2 * max(overlap, 16)  # more than a tile sees
         top, left = (max(0, n - side) // 2 for n in image.shape[-2:])
         sample = image[:, top : top + side, left : left + side]
         largest, mean = tiling_error(model, sample, tile=tile, overlap=overlap)
-        _told.add(type(model))
+        _told.add(model)
         warnings.warn(
-            f"{type(model).__name__} looks at the whole picture, so tiles are approximate: in its "
+            f"{model.name} looks at the whole picture, so tiles are approximate: in its "
             f"middle, tiles of {tile} with overlap {overlap} change grey levels by {mean:.2f} of "
             f"255 on average, by {largest:.1f} at most",
             stacklevel=4,

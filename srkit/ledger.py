@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from statistics import mean
 
 from srkit.files import data_path
 from srkit.models.zoo import model_info
 from srkit.recipes import RECIPES, recipe
-from srkit.reports.card import DIGITS, UNITS, otherwise, spread, where
-from srkit.training.run import read_runs
+from srkit.recipes.base import Recipe
+from srkit.reports.card import DIGITS, UNITS, changes, machines, spread, where
+from srkit.reports.claims import Claim, Finding
+from srkit.reports.records import Records
 from srkit.viz import tables
 
 # The setup of `data/runs/official.json` that is each network's own paper's; the others: "classic".
@@ -32,12 +34,6 @@ MEASURED_AS = {
 # Set14 holds one grey picture. Scored as RGB through Y, whose levels span 219 of 255, it gains this
 # much, and the mean over the fourteen a fourteenth of it.
 GREY = 20 * math.log10(255 / 219) / 14
-NAMES = {
-    "srgan": "SRGAN", "enhancenet": "EnhanceNet", "memnet": "MemNet", "dbpn": "DBPN", "idn": "IDN",
-    "rdn": "RDN", "rcan": "RCAN", "msrn": "MSRN", "carn": "CARN", "zssr": "ZSSR",
-    "sftgan": "SFTGAN", "srfeat": "SRFeat", "esrgan": "ESRGAN", "ttsr": "TTSR", "rlfn": "RLFN",
-    "ciplab": "CIPLab",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,12 +75,12 @@ class Ledger:
 
 def weights() -> Ledger:
     """The authors' weights in srkit's networks, measured as their papers did, beside the tables."""
-    official = read_runs("official")
+    official = json.loads(data_path("runs/official.json").read_text())
     published = {
         (f"{p['model']}_x{p['scale']}", p["data"]): p
         for p in json.loads(data_path("published.json").read_text())
     }
-    hardware, lines = where(official), []
+    hardware, lines = machines([official["machine"]]), []
     for row in official["rows"]:
         name, paper = row["model"], published.get((row["model"], row["data"]))
         family, scale = name.rsplit("_x", 1)
@@ -121,85 +117,104 @@ def trained(names: Iterable[str] = RECIPES) -> Ledger:
     """Networks trained here, beside their papers' figures; mean and spread over the seeds."""
     lines = []
     for name in names:
-        groups: dict[tuple[str, str], list[dict]] = {}
-        for record in records(name):
-            groups.setdefault((record["variant"], record["budget"]), []).append(record)
-        for (variant, budget), group in groups.items():
-            published = group[0]["paper"]["metrics"]
-            for test, theirs in published.items():
+        for (variant, budget), group in records(name).groups().items():
+            cause = "; ".join(f"{c.stage}: {c}" for c in changes(group[0]))
+            for test, theirs in group[0].paper["metrics"].items():
                 for metric, value in theirs.items():
-                    ours = [r["metrics"][test][metric] for r in group if test in r["metrics"]]
-                    if ours:
+                    if ours := list(group.values(variant, test, metric).values()):
                         digits = DIGITS[metric]
                         lines.append(
                             Line(
-                                NAMES[name],
+                                recipe(name).label,
                                 f"{variant}, {test}, {UNITS[metric]}",
                                 f"{value:.{digits}f}",
-                                spread(ours, digits),
+                                spread(ours, metric),
                                 f"{mean(ours) - value:+.{digits}f}",
-                                otherwise(group[0]),
+                                cause,
                                 budget,
-                                where(*group),
+                                where(group),
                             )
                         )
     return Ledger(tuple(lines))
 
 
-def claims(names: Iterable[str] = RECIPES) -> Ledger:
-    """What the papers claim of their parts, tested on recorded runs: a yes, a no, or neither.
+@dataclass(frozen=True)
+class Tested:
+    """A claim, and what recorded runs of one budget say of it.
 
-    A line for each budget that a claim was tested with; one that was not run has a line, too.
+    theirs: the difference in the paper, where it has figures. records: the runs of the claim's
+    variant that count. budget: "" where it was not run.
     """
-    lines = []
+
+    paper: str
+    claim: Claim
+    finding: Finding
+    theirs: float | None
+    budget: str
+    records: Records
+
+    @property
+    def line(self) -> Line:
+        """As text."""
+        claim, digits = self.claim, DIGITS[self.claim.metric]
+        pair = f"{claim.of} - {claim.against}, {claim.test}"
+        if claim.against_test:
+            pair = f"{claim.of}, {claim.test} - {claim.against}, {claim.against_test}"
+        direction = {1: "higher", -1: "lower", 0: "not lower"}[claim.sign]
+        mean, half, count = self.finding.mean, self.finding.half, len(self.finding.seeds)
+        ours = "" if mean is None else f"{mean:+.{digits}f}"
+        known = mean is not None and self.theirs is not None
+        return Line(
+            self.paper,
+            f"{claim.says} ({pair}, {UNITS[claim.metric]})",
+            direction if self.theirs is None else f"{self.theirs:+.{digits}f}",
+            ours if half is None else f"{ours} ± {half:.{digits}f}",
+            f"{mean - self.theirs:+.{digits}f}" if known else "",
+            self.finding.verdict + (f" ({count} seeds)" if count > 1 else ""),
+            self.budget,
+            where(self.records),
+        )
+
+
+def findings(names: Iterable[str] = RECIPES) -> list[Tested]:
+    """What the papers claim of their parts, put to recorded runs, in numbers.
+
+    One for each budget that a claim was tested with; a claim that was not run has one, too.
+    """
+    found = []
     for name in names:
-        module, runs = recipe(name), records(name)
-        groups = [[r for r in runs if r["budget"] == b] for b in module.BUDGETS]
-        for claim in getattr(module, "CLAIMS", ()):
-            digits, theirs = DIGITS[claim.metric], claim.paper
+        own, runs = recipe(name), records(name)
+        for claim in own.claims:
+            theirs = claim.paper
             if theirs is None:
-                theirs = _published(module.PAPER, claim.of, claim.against, claim.test, claim.metric)
-            direction = {1: "higher", -1: "lower", 0: "not lower"}[claim.sign]
-            pair = f"{claim.of} - {claim.against}, {claim.test}"
-            if claim.against_test:
-                pair = f"{claim.of}, {claim.test} - {claim.against}, {claim.against_test}"
-            says = f"{claim.says} ({pair}, "
-            tested = [(group, d) for group in groups if (d := claim.differences(group))]
-            for group, found in tested or [([], {})]:
-                ran = [r for r in group if r["variant"] == claim.of and r["seed"] in found]
-                known = theirs is not None and found
-                gap = f"{mean(found.values()) - theirs:+.{digits}f}" if known else ""
-                lines.append(
-                    Line(
-                        NAMES[name],
-                        f"{says}{UNITS[claim.metric]})",
-                        direction if theirs is None else f"{theirs:+.{digits}f}",
-                        _signed(list(found.values()), digits),
-                        gap,
-                        claim.verdict(found),
-                        ran[0]["budget"] if ran else "",
-                        where(*ran),
-                    )
-                )
-    return Ledger(tuple(lines), "answer")
+                theirs = _published(own, claim)
+            by_budget = {budget: claim.tested(runs.budget(budget)) for budget in own.budgets}
+            ran = {budget: f for budget, f in by_budget.items() if f.seeds}
+            for budget, finding in (ran or {"": claim.tested(Records([]))}).items():
+                group = runs.budget(budget).variant(claim.of)
+                group = Records(r for r in group if r.seed in finding.seeds)
+                found.append(Tested(own.label, claim, finding, theirs, budget, group))
+    return found
 
 
-def records(name: str) -> list[dict]:
+def claims(names: Iterable[str] = RECIPES) -> Ledger:
+    """The lines of `findings`: yes, no, or neither. ± is half of the mean's 95 % interval."""
+    return Ledger(tuple(each.line for each in findings(names)), "answer")
+
+
+def records(name: str) -> Records:
     """The recorded runs of a recipe; none if srkit ships none."""
     try:
-        return read_runs(name)
+        return Records.of(name)
     except FileNotFoundError:
-        return []
+        return Records([])
 
 
-def _published(paper: dict, of: str, against: str, test: str, metric: str) -> float | None:
+def _published(own: Recipe, claim: Claim) -> float | None:
     """The difference that a paper's own figures of two variants make."""
-    values = [paper.get(variant, {}).get(test, {}).get(metric) for variant in (of, against)]
-    return None if None in values else values[0] - values[1]
-
-
-def _signed(values: Sequence[float], digits: int) -> str:
-    if not values:
-        return ""
-    text = spread(values, digits)
-    return text if text.startswith("-") else f"+{text}"
+    values = [
+        own.published.get(variant, {}).get(claim.test, {}).get(claim.metric)
+        for variant in (claim.of, claim.against)
+    ]
+    of, against = values
+    return None if of is None or against is None else of - against

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 import srkit
 from srkit.cli import app
 from srkit.image.io import read_image, write_image
-from srkit.weights.load import save_weights
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def run():
 def weights(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "tiny.safetensors"
-    save_weights(srkit.create_model("rlfn_tiny_x4"), path)
+    srkit.save(srkit.create_model("rlfn_tiny_x4"), path)
     return path
 
 
@@ -119,17 +118,15 @@ def test_convert(run, weights, tmp_path):
 
 
 def test_convert_of_what_fits_several_networks_says_so(run, tmp_path):
-    torch.save(srkit.create_model("idn_small_x2").state_dict(), tmp_path / "small.pth")
+    torch.save(srkit.create_model("srcnn_x2").state_dict(), tmp_path / "srcnn.pth")
     torch.save(srkit.create_model("idn_x3").state_dict(), tmp_path / "a.pth")
     for words, name in (((), "idn_x2"), (("--name", "idn_x3"), "idn_x3")):
         result = run("convert", tmp_path / "a.pth", tmp_path / f"{name}.safetensors", *words)
         assert result.stdout == f"{tmp_path / name}.safetensors: {name}\n"
         assert ("srkit convert --name" in result.stderr) == (not words)
-    wrong = run("convert", tmp_path / "small.pth", tmp_path / "b.safetensors", "--name", "idn_x3")
+    wrong = run("convert", tmp_path / "srcnn.pth", tmp_path / "b.safetensors", "--name", "idn_x3")
     assert wrong.exit_code == 1
-    assert (
-        "does not fit idn_x3. This file is for create_model('idn_small', scale=2)" in wrong.stderr
-    )
+    assert "does not fit idn_x3. This file is for create_model('srcnn', scale=2)" in wrong.stderr
     assert not (tmp_path / "b.safetensors").exists()
 
 
@@ -190,7 +187,8 @@ def test_train_prints_a_card_goes_on_and_refuses_a_used_folder(run, tmp_path):
     write_image(srkit.samples()["chelsea"][:, :80, :90], mine / "small.png")
     first = run(*words)
     assert first.stdout.startswith("rlfn, one-stage: budget smoke, seeds 0")
-    assert f"trained on {mine}, the paper on DIV2K_train" in first.stdout
+    (pictures,) = [x.split() for x in first.stdout.splitlines() if "pictures" in x]
+    assert pictures == ["pixel", "pictures", "DIV2K_train", str(mine)]
     record = tmp_path / "rlfn/smoke/one-stage-seed0/run.json"
     before = record.read_bytes()
     assert run(*words).stdout == first.stdout
@@ -213,7 +211,7 @@ def test_train_by_minutes_ends_when_they_are_up(run, tmp_path):
 
 def test_reproduce_runs_all_seeds_and_runs_lists_draws_and_gathers_them(run, tmp_path):
     out, data, plot = tmp_path / "runs", tmp_path / "data", tmp_path / "psnr.png"
-    shown = run("reproduce", "rlfn", *SMOKE, "--seeds", 2, "--out", out)
+    shown = run("reproduce", "rlfn", *SMOKE, "--seed", 0, "--seed", 1, "--out", out)
     assert shown.stdout.startswith("rlfn, one-stage: budget smoke, seeds 0, 1")
     refused = run("reproduce", "rlfn", *SMOKE, "--out", out, "--resume", "never")
     assert refused.exit_code == 1
@@ -227,3 +225,46 @@ def test_reproduce_runs_all_seeds_and_runs_lists_draws_and_gathers_them(run, tmp
     assert not plot.exists()
     assert "weights go with --collect DATA" in run("runs", out, "--weights", "rlfn").stderr
     assert "no finished run under" in run("runs", data).stderr
+
+
+def test_info_of_a_recipe_prints_its_stages_beside_the_papers(run):
+    """What a variant builds on comes first; each field has ours and the paper's."""
+    lines = run("info", "--recipe", "rlfn", "--variant", "warm-start").stdout.splitlines()
+    assert lines[0].startswith("RLFN, x4. Variants: rlfn, block-RFDB24")
+    rows = [line.split() for line in lines[2:]]
+    assert ["one-stage", "pixel", "steps", "1000", "1000000"] in rows
+    assert ["one-stage", "pixel", "data", "BSDS400", "DIV2K_train"] in rows
+    assert any(row[:5] == ["warm-start", "pixel", "again", "start", "After(variant=one-stage,"]
+               for row in rows)  # fmt: skip
+    plans = json.loads(run("info", "--recipe", "rlfn", "--json").stdout)
+    assert list(plans) == ["one-stage", "warm-start", "rlfn"]
+    assert plans["rlfn"]["stages"][0]["start"]["variant"] == "warm-start"
+    refused = run("info", "--recipe", "rlfn", "--variant", "nothing")
+    assert (refused.exit_code, refused.stderr[:34]) == (1, "srkit: RLFN has no variant 'nothin")
+
+
+def test_reproduce_as_recorded_says_whether_the_figures_are_equal(run, tmp_path, monkeypatch):
+    """Exit code 0 if they are, 1 if not; settings that the record has are refused."""
+    from dataclasses import replace
+
+    from srkit.reports.records import Records
+
+    out = tmp_path / "runs"
+    assert run("train", "rlfn", *SMOKE, "--out", out, "--precision", "float32").exit_code == 0
+    from srkit.training.run import find_runs
+
+    (record,) = find_runs(out)
+    monkeypatch.setattr(Records, "of", classmethod(lambda cls, name: Records([record])))
+    words = ("reproduce", "rlfn", *SMOKE, "--as-recorded")
+    same = run(*words, "--out", tmp_path / "again")
+    assert same.exit_code == 0
+    assert same.stdout.startswith("rlfn/smoke/one-stage, seed 0: equal to the last digit")
+    other = replace(record, metrics={}, machine=record.machine | {"capability": "OTHER"})
+    monkeypatch.setattr(Records, "of", classmethod(lambda cls, name: Records([other])))
+    assert (
+        "different here: the machine's capability: OTHER then"
+        in run(*words, "--out", tmp_path / "again").stdout
+    )
+    refused = run(*words, "--precision", "bfloat16", "--data", tmp_path)
+    assert refused.exit_code == 1
+    assert "takes these from the record: leave out --data, --precision" in refused.stderr

@@ -79,7 +79,7 @@ def test_home_is_the_named_folders_in_order_and_then_the_cache(tmp_path, monkeyp
     monkeypatch.setenv("SRKIT_HOME", f"{a}{os.pathsep}{b}")
     assert files.home() == [a, b, tmp_path / "cache"]
     assert not (tmp_path / "cache").exists(), "looking makes no folder"
-    for folder in (b, files.cache()):
+    for folder in (b, files.cache_folder()):
         folder.mkdir(exist_ok=True)
         (folder / "x").write_text(folder.name)
     assert files.find("x") == b / "x"
@@ -88,6 +88,8 @@ def test_home_is_the_named_folders_in_order_and_then_the_cache(tmp_path, monkeyp
 
 def test_data_path_finds_what_ships_and_names_what_does_not():
     assert files.data_path("README.md").is_file()
+    assert files.find_data("README.md") == files.data_path("README.md")
+    assert files.find_data("nothing.json") is None
     with pytest.raises(FileNotFoundError, match=r"ships no 'nothing\.json'"):
         files.data_path("nothing.json")
 
@@ -154,7 +156,7 @@ def test_write_whole_writes_through_a_link_and_not_over_a_folder(tmp_path):
 
 def test_fetch_downloads_once_and_verifies(server):
     path = files.fetch([f"{server.url}/good"], "weights/a.bin", HASH)
-    assert path == files.cache() / "weights/a.bin"
+    assert path == files.cache_folder() / "weights/a.bin"
     assert path.read_bytes() == BYTES
     assert files.sha256(path) == HASH
     assert files.fetch([f"{server.url}/good"], "weights/a.bin", HASH) == path
@@ -168,23 +170,23 @@ def test_fetch_prefers_a_folder_of_srkit_home_and_never_writes_there(server, tmp
     assert files.fetch([f"{server.url}/good"], "a", HASH) == tmp_path / "home" / "a"
     assert server.asked == []
     (tmp_path / "home" / "a").write_bytes(b"another file of that name")
-    assert files.fetch([f"{server.url}/good"], "a", HASH) == files.cache() / "a"
+    assert files.fetch([f"{server.url}/good"], "a", HASH) == files.cache_folder() / "a"
     assert (tmp_path / "home" / "a").read_bytes() == b"another file of that name"
 
 
 def test_fetch_resumes_a_broken_transfer(server):
     with pytest.raises(RuntimeError, match=rf"broke off after {len(BYTES) // 2} of {len(BYTES)}"):
         files.fetch([f"{server.url}/once"], "a", HASH)
-    assert left_over(files.cache()) == ["a.part"]
+    assert left_over(files.cache_folder()) == ["a.part"]
     path = files.fetch([f"{server.url}/once"], "a", HASH)
     assert path.read_bytes() == BYTES
     assert server.asked == [("/once", None), ("/once", f"bytes={len(BYTES) // 2}-")]
-    assert left_over(files.cache()) == ["a"]
+    assert left_over(files.cache_folder()) == ["a"]
 
 
 @pytest.mark.parametrize(("begun", "address"), [(1000, "/plain"), (len(BYTES), "/good")])
 def test_fetch_copes_with_servers_that_send_all_or_nothing_more(server, begun, address):
-    (files.cache() / "a.part").write_bytes(BYTES[:begun])
+    (files.cache_folder() / "a.part").write_bytes(BYTES[:begun])
     assert files.fetch([server.url + address], "a", HASH).read_bytes() == BYTES
 
 
@@ -198,7 +200,7 @@ def test_fetch_drops_a_file_of_another_hash_and_tells_both(server):
     wrong = "0" * 64
     with pytest.raises(RuntimeError, match=rf"(?s){wrong}.*{HASH}.*by hand.*SRKIT_HOME"):
         files.fetch([f"{server.url}/good"], "a", wrong)
-    assert left_over(files.cache()) == []
+    assert left_over(files.cache_folder()) == []
 
 
 def test_fetch_lists_every_failure(server):
@@ -209,13 +211,13 @@ def test_fetch_lists_every_failure(server):
     assert "/gone: HTTP Error 404" in message
     assert f"{nobody}: " in message
     assert "refused" in message
-    assert str(files.cache() / "weights" / "a") in message
+    assert str(files.cache_folder() / "weights" / "a") in message
 
 
 def test_fetch_without_a_known_hash_warns_and_records_the_one_seen(server):
     with pytest.warns(UserWarning, match=f"unverified.*{HASH}"):
         path = files.fetch([f"{server.url}/good"], "a", None)
-    assert (files.cache() / "a.sha256").read_text() == f"{HASH}  a\n"
+    assert (files.cache_folder() / "a.sha256").read_text() == f"{HASH}  a\n"
     assert files.fetch([], "a", None) == path
 
 

@@ -34,7 +34,7 @@ FLOORS = (
     ("__main__",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-HEAVY = "torchvision lpips matplotlib PIL skimage scipy IPython ipywidgets pooch typer tqdm"
+HEAVY = "torchvision lpips matplotlib PIL skimage scipy IPython ipywidgets platformdirs typer tqdm"
 
 
 def imports(path: Path) -> set[str]:
@@ -62,7 +62,8 @@ def test_imports_go_down_only(path):
     assert module[0] in FLOOR, f"{module[0]} stands on no floor: give it one in FLOORS"
     used = imports(path)
     if module == ("models", "zoo"):
-        assert used == set(), "zoo.py is a table of strings and numbers"
+        types = {"models.network.Network"}  # for type checkers alone
+        assert used <= types, "zoo.py is a table of strings and numbers"
     elif module[0] == "models" and module[1] != "__init__":
         siblings = {
             n

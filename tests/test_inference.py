@@ -9,15 +9,19 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from srkit import inference
+from srkit import as_model
 from srkit.image.io import Picture, read_image, read_picture, write_image
-from srkit.inference import receptive_field, tiling_error, upscale, upscale_folder
+from srkit.inference import find_device, receptive_field, tiling_error, upscale, upscale_folder
 from srkit.models.imdn import IMDN
+from srkit.models.network import Network
 from srkit.models.rlfn import RLFN
+from srkit.models.vdsr import VDSR
 
 
-class Plain(nn.Module):
+class Plain(Network):
     """Convolutions only: sees exactly `sum(kernel // 2)` pixels far."""
+
+    name = "plain"
 
     def __init__(self, scale=2, kernels=(3, 5, 3)):
         super().__init__()
@@ -38,8 +42,10 @@ class Plain(nn.Module):
         return F.pixel_shuffle(self.layers[-1](y), self.scale) * 0.1 + 0.5
 
 
-class Nearest(nn.Module):
+class Nearest(Network):
     """Repeats pixels: commutes with flips and turns, sees nothing but the pixel itself."""
+
+    name = "nearest"
 
     def __init__(self, scale=2):
         super().__init__()
@@ -63,11 +69,31 @@ class Poor(Nearest):
         return super().forward(x)
 
 
+class Counted(Plain):
+    """Counts its passes."""
+
+    passes = 0
+
+    def forward(self, x):
+        self.passes += 1
+        return super().forward(x)
+
+
 class Pooled(Plain):
     """Adds the picture's mean: no overlap makes tiles exact, and no attribute says so."""
 
+    name = "pooled"
+
     def forward(self, x):
         return super().forward(x) + 0.1 * x.mean((2, 3), keepdim=True).mean(1, keepdim=True)
+
+
+DOORS = [
+    lambda model, _: upscale(model, torch.rand(3, 8, 8)),
+    lambda model, path: upscale_folder(model, path, path / "out"),
+    lambda model, _: receptive_field(model),
+    lambda model, _: tiling_error(model, torch.rand(3, 8, 8), tile=4, overlap=1),
+]
 
 
 @pytest.fixture
@@ -112,6 +138,32 @@ def test_tiles_equal_the_whole(picture, tile, scale):
     assert (upscale(model, picture, tile=tile, **exact) - whole).abs().max() < 1e-5
 
 
+def test_the_receptive_field_is_measured_once_a_network(rng):
+    """Two calls in tiles measure once; other weights see otherwise, and are measured anew."""
+    model = Counted(kernels=(3,) * 9)
+    pictures = torch.rand(2, 3, 60, 60, generator=rng)
+    tiles = {"tile": 30, "precision": "float32"}
+    upscale(model, pictures[0], **tiles)
+    once = model.passes
+    assert once > 4  # the four tiles, and what was measured
+    upscale(model, pictures[1], **tiles)
+    assert model.passes == once + 4
+    assert receptive_field(model) < 9
+    for layer in model.layers:  # means over the window: every pixel of it counts
+        nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+    assert receptive_field(model) == 9
+
+
+def test_vdsr_in_tiles_measures_once_over_two_pictures(rng):
+    model, passes = VDSR(2, channels=4), []
+    model.register_forward_pre_hook(lambda *_: passes.append(1))
+    upscale(model, torch.rand(3, 60, 60, generator=rng), tile=40)
+    measured = len(passes) - 4
+    upscale(model, torch.rand(3, 60, 60, generator=rng), tile=40)
+    assert len(passes) == measured + 8
+    assert measured > 0
+
+
 def test_too_small_an_overlap_shows(picture):
     """The test above can fail: without overlap the seams are there."""
     assert tiling_error(Plain(), picture, tile=16, overlap=0)[0] > 1
@@ -119,13 +171,12 @@ def test_too_small_an_overlap_shows(picture):
 
 
 def test_approximate_networks_say_so_once_with_the_difference(rng, recwarn):
-    inference._told.clear()
     picture, model = torch.rand(3, 50, 90, generator=rng), Pooled()
     for _ in range(2):
         upscale(model, picture, tile=32)
     (warning,) = [str(w.message) for w in recwarn]
     told = re.fullmatch(
-        "Pooled looks at the whole picture, so tiles are approximate: in its middle, tiles of 32 "
+        "pooled looks at the whole picture, so tiles are approximate: in its middle, tiles of 32 "
         "with overlap 32 change grey levels by (.*) of 255 on average, by (.*) at most",
         warning,
     )
@@ -192,6 +243,9 @@ def test_one_pixel_has_the_right_colour():
     assert torch.allclose(upscale(Nearest(), torch.full((3, 1, 1), 0.25)), torch.tensor(0.25))
 
 
+BYTES = torch.zeros(3, 4, 4, dtype=torch.uint8)
+
+
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
@@ -211,16 +265,64 @@ def test_bad_input_is_refused(bad, words):
         ({"tile": 0}, "tile=0"),
         ({"overlap": -1}, "overlap=-1"),
         ({"precision": "float16"}, "choose auto, float32 or bfloat16"),
+        ({"device": "gpu"}, "device 'gpu' is not on this machine: choose cpu"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not on this machine: choose cpu"),
     ],
 )
-def test_bad_arguments_are_refused(picture, wrong, words):
+def test_bad_arguments_are_refused(picture, wrong, words, tmp_path):
+    """Before any work: no folder is made."""
+    write_image(picture, tmp_path / "a.png")
     with pytest.raises(ValueError, match=words):
         upscale(Nearest(), picture, **wrong)
+    with pytest.raises(ValueError, match=words):
+        upscale_folder(Nearest(), tmp_path, tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_network_without_scale_is_refused(picture):
-    with pytest.raises(ValueError, match="Identity has no attribute `scale`"):
-        upscale(nn.Identity(), picture)
+def test_a_device_is_found_by_its_name():
+    assert find_device("cpu") == find_device(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("image", [BYTES, BYTES[None], Picture(rgb=BYTES)])
+def test_uint8_is_refused_in_the_words_of_check_image(image):
+    with pytest.raises(TypeError, match=r"image is torch\.uint8, expected floats in \[0, 1\]"):
+        upscale(Nearest(), image)
+
+
+@pytest.mark.parametrize("take", DOORS)
+def test_a_module_that_is_no_network_is_shown_the_way_in(take, tmp_path):
+    with pytest.raises(TypeError, match=r"Identity does not say .*srkit\.as_model\(net, scale=4\)"):
+        take(nn.Identity(), tmp_path)
+    with pytest.raises(TypeError, match=r"a network is expected, not a str: srkit\.create_model"):
+        take("rlfn_x4", tmp_path)
+
+
+def test_a_network_must_say_its_scale(picture):
+    class Nameless(Network):
+        scale = 2
+
+    with pytest.raises(TypeError, match="no attribute 'name': a Network sets it"):
+        upscale(Nameless(), picture)
+
+
+def test_a_wrapped_module_works_like_a_network(picture, tmp_path):
+    """The same pictures as the bare module, whole and in tiles, in folders and in tables."""
+    bare = Plain()
+    net = as_model(nn.Sequential(bare), scale=2, name="mine")
+    with torch.no_grad():
+        whole = bare(picture[None])[0].clamp(0, 1)
+    assert (upscale(net, picture, precision="float32") - whole).abs().max() < 1e-6
+    assert (upscale(net, picture, tile=20, precision="float32") - whole).abs().max() < 1e-5
+    assert receptive_field(net) == receptive_field(bare)
+    assert tiling_error(net, picture, tile=20, overlap=4)[0] < 255e-5
+    (tmp_path / "in").mkdir()
+    write_image(picture, tmp_path / "in" / "a.png")
+    assert len(upscale_folder(net, tmp_path / "in", tmp_path / "out").done) == 1
+
+
+def test_a_wrapped_module_of_another_scale_is_refused(picture):
+    with pytest.raises(ValueError, match=r"Sequential makes \(1, 3, 90, 122\).*is 4 its scale\?"):
+        upscale(as_model(nn.Sequential(Plain()), scale=4), picture)
 
 
 def test_the_network_comes_back_as_it_was(picture):
@@ -307,6 +409,9 @@ def test_folders_that_cannot_be_are_refused(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         upscale_folder(Nearest(), tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is a file: name a folder"):
+        upscale_folder(Nearest(), folder, tmp_path / "file")
     with pytest.raises(FileNotFoundError, match="no pictures in"):
         upscale_folder(Nearest(), tmp_path / "empty", tmp_path / "out")
 

@@ -7,10 +7,13 @@ that a test can kill, or one of several that torchrun starts.
 from __future__ import annotations
 
 import os
+import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,17 +26,22 @@ from srkit.losses.adversarial import Adversarial, class_loss
 from srkit.losses.contrastive import RANDOM_TANH, Contrastive
 from srkit.losses.objectives import Standard, Wasserstein
 from srkit.metrics.features import random_tanh
+from srkit.models.network import Network
+from srkit.training import checkpoints
 from srkit.training.loop import adam, fit
+from srkit.training.record import Record, StageResult
 from srkit.training.schedules import Halving, Warmup
 
 STEPS = 24
+# A moment of this run's own; a failure tells it, SRKIT_TEST_SEED repeats it.
+SEED = int(os.environ.get("SRKIT_TEST_SEED", random.randrange(10**6)))
+KILL_AT = random.Random(SEED).randrange(4, STEPS)
 
 
-class Enlarger(nn.Module):
+class Enlarger(Network):
     """Nearest neighbours and what two layers add. With `drop` every step takes random numbers."""
 
     scale, name = 2, "toy"
-    memory_format = torch.channels_last
 
     def __init__(self, drop: float = 0.0):
         super().__init__()
@@ -57,6 +65,42 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x).mean((1, 2, 3))[:, None]
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), f"{name} differs (SRKIT_TEST_SEED={SEED})"
+
+
+def record(seed: int = 0, psnr: float = 30.0, **changed: Any) -> Record:
+    """A record as a test wants it: RLFN's variant "long", of two validations."""
+    history = [{"step": 1500, "psnr": 29.0}, {"step": 3000, "psnr": psnr}]
+    known = {
+        "recipe": "rlfn", "variant": "long", "budget": "laptop", "seed": seed, "code": "0",
+        "plan": {"stages": []}, "paper": {"metrics": {"Set5": {"psnr": 32.24}}, "stages": []},
+        "parameters": 87_816, "minutes": 4.25, "cpu_minutes": 4.0, "peak_memory_mib": 1200,
+        "machine": {"gpu": None, "threads": 1, "capability": "AVX2", "torch": "2.14.1"},
+        "metrics": {"Set5": {"psnr": psnr, "ssim": 0.85}, "Set14": {"psnr": psnr - 3}},
+        "stages": (StageResult(steps=3000, minutes=4.25, history=history),),
+    }  # fmt: skip
+    return Record(**known | changed)
+
+
+def steps_of(folder: Path) -> list[int]:
+    return [int(path.stem.removeprefix("checkpoint-")) for path in checkpoints.found(folder)]
+
+
+# one file
+
+
+def ended(process: subprocess.Popen) -> int:
+    """Its exit status, and never a process that stays behind."""
+    try:
+        process.communicate(timeout=120)
+        return process.returncode
+    finally:
+        process.kill()
 
 
 def noise(count: int = 3, side: int = 40, seed: int = 5) -> list[Tensor]:

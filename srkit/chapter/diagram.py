@@ -1,4 +1,4 @@
-"""Block diagrams: a chain of boxes, shortcuts above it, side branches below."""
+"""Block diagrams: a chain of boxes, with shortcuts above and side branches below."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from srkit.viz.figure import Figure, chart, check_alt
 from srkit.viz.plots import COLOURS, drawing
 
-STEP, WIDTH, HEIGHT = 1.6, 0.9, 0.62  # distance of boxes, and their size
-PLUS = 0.22  # how far behind its box a sum stands
-UNIT = 0.62  # inches
+STEP, WIDTH, HEIGHT = 1.6, 0.9, 0.62  # from box to box; a box
+PLUS = 0.22  # from a box to the sum after it
+UNIT = 0.62  # inches for 1 of these
 
 
 def flow(
@@ -21,11 +21,13 @@ def flow(
     columns: int | None = None,
     caption: str = "",
 ) -> Figure:
-    """Boxes from left to right, joined by arrows.
+    """A chart of boxes from left to right, joined by arrows.
 
-    skips: (i, j), a shortcut from before box i to a sum after box j.
-    branches: (i, label, j), a box below, fed from before box i and going into box j.
-    columns: room for this many boxes, so that the steps of a series keep one size.
+    skips: (i, j) is a shortcut from before box i to a sum after box j.
+    branches: (i, label, j) is a box below, with input from before box i and output to box j.
+    columns: leaves room for this many boxes, so that the charts of a series have one size.
+
+    Raises ValueError for an empty alt.
     """
     from matplotlib.patches import FancyBboxPatch
 
@@ -51,7 +53,7 @@ def flow(
             axes.text(x, y, label, ha="center", va="center", fontsize=9, linespacing=1.1, zorder=4)
 
         sums = {j for _, j in skips}
-        for i in range(len(boxes) + 1):  # what runs into box i, and out of the last one
+        for i in range(len(boxes) + 1):  # the arrow to box i, and the one from the last box
             start = (i - 1) * STEP + WIDTH / 2
             stop = i * STEP - (WIDTH / 2 if i < len(boxes) else STEP / 2)
             arrow((start, 0), (stop, 0))
@@ -67,13 +69,8 @@ def flow(
             left, y = i * STEP - WIDTH / 2 - 0.25, -0.95
             arrow((left, 0), (left, y), (i * STEP - WIDTH / 2, y), colour=COLOURS[0])
             column, bus = i * STEP, y - HEIGHT / 2 - 0.2
-            arrow(
-                (column, y),
-                (column, bus),
-                (j * STEP, bus),
-                (j * STEP, -HEIGHT / 2),
-                colour=COLOURS[0],
-            )
+            end = j * STEP
+            arrow((column, y), (column, bus), (end, bus), (end, -HEIGHT / 2), colour=COLOURS[0])
         for i, label, _ in branches:
             box(i * STEP, -0.95, label, "#d6e6f4")
         for i, label in enumerate(boxes):

@@ -1,7 +1,7 @@
-"""A study with the reader for its subject: of two pictures, which one? And what the answers tell.
+"""A study in which readers choose between two pictures, and what their answers show.
 
-Two-alternative forced choice (2AFC): two methods' results of one picture stand side by side, and
-one must be chosen. Nobody can name a quality, everybody can choose.
+This is two-alternative forced choice (2AFC): two methods' results of one picture stand side by
+side, and the reader must choose one. It is easier to choose than to give a mark.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from math import comb, exp, log, log1p
 from pathlib import Path
 from typing import Any
 
+from srkit.image.io import ImageLike
 from srkit.viz import tables
 from srkit.viz.figure import OWN_KEYS, Figure, check_alt, data_uri, encode, panel, to_pil
 
-# The exact interval in the browser: `interval` below, line by line.
+# `interval`, below, for the browser, line by line.
 _INTERVAL = """
 function interval(wins, trials, level = 0.95) {
   const logs = [0];
@@ -39,7 +41,7 @@ function interval(wins, trials, level = 0.95) {
 }
 """
 
-# The whole study. `asked` is what `study` was given, `saved` the file that a reader downloads.
+# The program of the page. `asked` is what `study` was given, `saved` what a reader downloads.
 _PROGRAM = """
 (() => {
 const root = document.currentScript.parentElement, stage = root.querySelector('.stage');
@@ -62,7 +64,8 @@ const shuffled = list => {
 const button = (text, act) => element('button', {type: 'button', onclick: act}, text);
 const percent = share => (100 * share).toFixed(0) + ' %';
 
-// Each method is on the left equally often; of an odd number, chance gives one the last.
+// Each method is on the left equally often; of an odd number of pairs one method, by chance, has
+// one more.
 function fresh() {
   const methods = shuffled(asked.methods);
   const left = shuffled(asked.pairs.map((_, k) => methods[k % 2]));
@@ -78,7 +81,7 @@ function keep() {
   try { localStorage.setItem(key, JSON.stringify(saved)); } catch { keeps = false; }
 }
 
-// What this browser kept, if it is of these pairs and methods.
+// The answers that this browser kept, if they are about these pairs and methods.
 function kept() {
   const of = (methods, names) => JSON.stringify([methods, [...names].sort()]);
   try {
@@ -157,7 +160,7 @@ show();
 })();
 """
 
-_STYLE = """
+_CSS = """
 .srkit-study {margin: 0 0 1rem; max-width: 100%}
 .srkit-study p {margin: .4em 0}
 .srkit-study:focus {outline: none}
@@ -172,27 +175,29 @@ _STYLE = """
 
 
 def study(
-    pairs: Mapping[str, Mapping[str, Any]],
+    pairs: Mapping[str, Mapping[str, ImageLike]],
     *,
     question: str,
     name: str,
     alt: str,
     zoom: int | None = None,
 ) -> Figure:
-    """A blind choice between two methods, picture by picture, answered in the page itself.
+    """A blind choice between two methods, picture by picture, made in the page itself.
 
-    pairs: name of a picture -> {method: image, other method: image}, the same two methods and one
-    size throughout; a reader chooses once a pair. question: what is asked, e.g. "Which looks more
-    like a photograph?". name: of the study, in the browser's store and the downloaded file.
-    zoom: shows images as PNG with nearest-neighbour pixels; None: as JPEG in their own size.
-    alt: what the pictures show; it must not tell which method is which.
+    pairs: {picture: {method: image, other method: image}}, the same two methods and one size
+    throughout. question: what the reader is asked, e.g. "Which looks more like a photograph?".
+    name: the study's, in the browser's storage and in the name of the downloaded file.
+    alt: what the pictures show, without a word on which method is which.
+    zoom: shows images as PNG with nearest-neighbour pixels; None as JPEG in their own size.
 
-    The order of pairs is shuffled for each reader and each method is on the left equally often. No
-    method's name is shown before the last answer (the page's source does have them). Answers are
-    kept in the browser after each choice. In the end stand the share of the first method with its
-    exact 95 % interval, and the file that `read_study` reads.
-    Raises ValueError for an empty alt or one that names a method, no pairs, other than two methods,
-    sizes that differ, and for a name that would be no file's name.
+    Each reader gets the pairs in another order, and each method equally often on the left. No
+    method's name is shown before the last answer (the page's source contains them). The browser
+    keeps the answers after each choice. At the end the page shows the share of the first method
+    with its exact 95 % interval, and offers the file that `read_study` reads.
+
+    Raises ValueError for an empty alt, an alt or a question that names a method, no pairs, more or
+    fewer than two methods, sizes that differ, or a name that no file can have; and what `as_image`
+    raises.
     """
     check_alt(alt)
     if not re.fullmatch(r"[\w-]+", name):
@@ -219,7 +224,7 @@ def study(
     }
     look = ".srkit-study .pair img {image-rendering: pixelated}" if zoom else ""
     html = (
-        f"<style>{_STYLE}{look}</style>"
+        f"<style>{_CSS}{look}</style>"
         f'<figure class="srkit-figure srkit-study" role="group" aria-label="{escape(alt)}" '
         f'tabindex="-1" {OWN_KEYS} data-study="{escape(json.dumps(asked))}">'
         f"<p><b>{escape(question)}</b></p>"
@@ -230,7 +235,8 @@ def study(
     return Figure(html, panel([list(zip(("one", "the other"), first, strict=True))], kind), alt)
 
 
-def _methods(pairs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _methods(pairs: Mapping[str, Mapping[str, ImageLike]]) -> list[str]:
+    """The names of the two methods. Raises ValueError unless every pair is of the same two."""
     if not pairs:
         raise ValueError("study got no pairs: give {'chelsea': {'method': image, 'other': image}}")
     methods = list(next(iter(pairs.values())))
@@ -247,16 +253,16 @@ def _methods(pairs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 @dataclass(frozen=True)
 class Study:
-    """The answers of one or more readers. Prints as a table.
+    """The answers of one or more readers. Printed, it is a table.
 
-    The interval takes trials as independent. Of one reader they tell what this reader prefers, of
-    several readers and few pairs not what people prefer on other pictures.
+    The intervals treat all answers as independent. One reader's answers show what this reader
+    prefers. Many readers' answers about few pairs do not show what people prefer on other pictures.
     """
 
     name: str
     question: str
     methods: tuple[str, str]
-    pairs: dict[str, tuple[int, int]]  # pair -> how often the first method was chosen, trials
+    pairs: dict[str, tuple[int, int]]  # how often the first method was chosen, of how many answers
     readers: int
 
     @property
@@ -266,11 +272,12 @@ class Study:
 
     @property
     def trials(self) -> int:
+        """The number of answers."""
         return sum(trials for _, trials in self.pairs.values())
 
     @property
     def preference(self) -> float:
-        """The share of trials in which the first method was chosen."""
+        """The share of the answers that chose the first method."""
         return self.wins / self.trials
 
     @property
@@ -280,6 +287,7 @@ class Study:
 
     @property
     def rows(self) -> list[list[str]]:
+        """The table: a head, a row for each pair, and one for all."""
         first, second = self.methods
         rows = [["pair", first, second, f"share of {first}", "95 % interval"]]
         for pair, (wins, trials) in {**self.pairs, "all": (self.wins, self.trials)}.items():
@@ -290,6 +298,7 @@ class Study:
 
     @property
     def title(self) -> str:
+        """The question, the number of readers and answers, and whether the answers are too few."""
         low, high = self.interval
         verdict = ": too few answers to tell which is preferred" if low <= 0.5 <= high else ""
         return f"{self.question} Readers: {self.readers}, answers: {self.trials}{verdict}"
@@ -302,16 +311,19 @@ class Study:
 
 
 def read_study(paths: str | Path | Sequence[str | Path]) -> Study:
-    """The answers that readers downloaded, pooled.
+    """All answers in the files that readers of one study downloaded.
 
-    paths: one file or several, of one study. Raises ValueError for a file that holds something
-    else, files of different studies, and one reader's answers given twice.
+    paths: one file or several.
+
+    Raises ValueError for no files, a file of another kind, files of different studies, or two
+    files of one reader; FileNotFoundError for a file that does not exist.
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     if not listed:
         raise ValueError("read_study got no files: give the JSON files that readers downloaded")
     found = [_answers(Path(path)) for path in listed]
     first = found[0]
+    one, other = first["methods"]
     pairs: dict[str, tuple[int, int]] = {}
     for path, answers in zip(listed, found, strict=True):
         for what in ("study", "methods"):
@@ -322,44 +334,37 @@ def read_study(paths: str | Path | Sequence[str | Path]) -> Study:
                 )
         for trial in answers["trials"]:
             wins, trials = pairs.get(trial["pair"], (0, 0))
-            won = trial["chosen"] == answers["methods"][0]
-            pairs[trial["pair"]] = (wins + won, trials + 1)
+            pairs[trial["pair"]] = (wins + (trial["chosen"] == one), trials + 1)
     readers = {answers["reader"] for answers in found}
     if len(readers) < len(listed):
         raise ValueError(
             f"{len(listed)} files of {len(readers)} readers: give each reader's answers once"
         )
-    return Study(
-        first["study"],
-        first["question"],
-        tuple(first["methods"]),
-        dict(sorted(pairs.items())),
-        len(readers),
-    )
+    pairs = dict(sorted(pairs.items()))
+    return Study(first["study"], first["question"], (one, other), pairs, len(readers))
 
 
 def _answers(path: Path) -> dict[str, Any]:
-    """One reader's file, or a ValueError that says what is wrong with it."""
-    try:
+    """One reader's file. Raises ValueError for anything else."""
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
         answers = json.loads(path.read_text(encoding="utf-8"))
         chosen = {trial["chosen"] for trial in answers["trials"]}
         whole = bool(chosen) and chosen <= set(answers["methods"])
         whole &= len(answers["methods"]) == 2 and all(trial["pair"] for trial in answers["trials"])
-        whole &= {"study", "question", "reader"} <= answers.keys()
-    except (ValueError, TypeError, KeyError, AttributeError):
-        whole = False
-    if not whole:
-        raise ValueError(
-            f"{path.name} holds no finished answers: give the file that 'Download answers' saved"
-        )
-    return answers
+        if whole and {"study", "question", "reader"} <= answers.keys():
+            return answers
+    raise ValueError(
+        f"{path.name} holds no finished answers: give the file that 'Download answers' saved"
+    )
 
 
 def interval(wins: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact (Clopper-Pearson, 1934) confidence interval of a share, after wins of trials.
+    """The exact confidence interval (Clopper and Pearson, 1934) of the share wins / trials.
 
-    Its lower end is the share p at which `wins` or more would have the chance (1 - level) / 2; its
-    upper end is the same with losses. It covers the true share at least as often as it says.
+    Its lower end is the share p for which `wins` or more has the probability (1 - level) / 2; its
+    upper end is the p for which `wins` or fewer has it. In repeated studies at least the share
+    `level` of such intervals contains the true share.
+
     Raises ValueError unless 0 <= wins <= trials and 0 < level < 1.
     """
     if not 0 <= wins <= trials:

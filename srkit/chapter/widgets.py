@@ -1,4 +1,4 @@
-"""Controls over precomputed pictures: they work with a kernel, and in a static page without one."""
+"""Controls that choose among precomputed pictures. They work in a static page, without a kernel."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import product
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from srkit.image.io import ImageLike
 from srkit.viz.figure import OWN_KEYS, Figure, check_alt, encode, frame, img, panel, to_pil
 
 if TYPE_CHECKING:
     import ipywidgets
 
-# The states stand in the order of itertools.product, so that the controls' values are the digits
-# of a state's number. `input` events of the controls bubble up to the figure.
+# The states are in the order of itertools.product: the positions of the controls are the digits of
+# a state's number. The controls' `input` events bubble up to the figure.
 _SHOW = """
 let state = 0;
 for (const e of this.querySelectorAll(':scope > .controls [data-values]')) {
@@ -30,8 +31,8 @@ for (const e of this.querySelectorAll(':scope > .controls [data-values]')) {
   (e, k) => e.classList.toggle('shown', k == state));
 """
 
-# All states lie on one another: the stage is as large as the largest, and the page does not jump.
-_STYLE = """
+# All states lie on one another: the stage has room for the largest, and the page never jumps.
+_CSS = """
 .srkit-mixer {margin: 0 0 1rem; max-width: 100%}
 .srkit-mixer > .stage {display: grid; align-items: start; justify-items: start}
 .srkit-mixer > .stage > * {grid-area: 1 / 1; visibility: hidden; margin: 0; max-width: 100%}
@@ -52,21 +53,23 @@ _STYLE = """
 
 def mixer(
     axes: Mapping[str, Sequence],
-    pictures: Mapping[tuple, Any],
+    pictures: Mapping[tuple, Figure | ImageLike],
     *,
     alt: str,
     zoom: int | None = None,
     missing: str = "not trained",
 ) -> Figure:
-    """The picture of a combination of values: a control for each axis, no kernel needed.
+    """A picture for each combination of values, chosen with a control for each axis.
 
-    axes: name -> its values: a slider with the value beside it where all are numbers, else a menu.
-    pictures: (a value of each axis, in their order) -> `Figure`, or an image of any kind that
-    `as_image` takes. The first one is shown at first. Combinations without a picture say `missing`.
-    zoom: shows images as PNG with nearest-neighbour pixels; None shows them as JPEG in their own
-    size. alt: what the series shows; each image's own alt text adds its combination.
-    Raises ValueError for an empty alt, no pictures, an axis without values or with one value twice,
-    and for a key that is no combination of values.
+    axes: {name: values}. The control is a slider, with the value beside it, if all values are
+    numbers, else a menu.
+    pictures: {a value of each axis, in their order: picture}. The first one is shown at first. A
+    combination without a picture shows the text `missing`.
+    zoom: shows images as PNG with nearest-neighbour pixels; None as JPEG in their own size.
+    alt: what the series shows; the alt text of each image adds its combination.
+
+    Raises ValueError for an empty alt, no pictures, an axis that has no values or one value twice,
+    or a key that is no combination of values; and what `as_image` raises.
     """
     check_alt(alt)
     values = {name: list(listed) for name, listed in axes.items()}
@@ -83,33 +86,33 @@ def mixer(
         raise ValueError("mixer got no pictures: give {(value of each axis, ...): picture}")
     start = next(iter(pictures))
 
+    def title(state: tuple) -> str:
+        return ", ".join(f"{name} = {_text(v)}" for name, v in zip(values, state, strict=True))
+
     stage = ""
     for state in states:
-        title = ", ".join(f"{name} = {_text(v)}" for name, v in zip(values, state, strict=True))
-        shown = "shown" if state == start else ""
         if state in pictures:
-            inner = _html(pictures[state], f"{alt}; {title}", zoom)
+            shown = "shown" if state == start else ""
+            inner = _html(pictures[state], f"{alt}; {title(state)}", zoom)
             stage += f'<div class="{shown}">{inner}</div>'
         else:
-            stage += f'<p class="missing">{escape(title)}: {escape(missing)}</p>'
-        if shown:
-            still = _still(pictures[state], title, zoom)
+            stage += f'<p class="missing">{escape(title(state))}: {escape(missing)}</p>'
     controls = "".join(
         _control(name, listed, listed.index(value))
         for (name, listed), value in zip(values.items(), start, strict=True)
     )
     html = (
-        f"<style>{_STYLE}</style>"
+        f"<style>{_CSS}</style>"
         f'<figure class="srkit-figure srkit-mixer" role="group" aria-label="{escape(alt)}" '
         f'oninput="{escape(_SHOW)}"><div class="stage">{stage}</div>'
         f'<div class="controls">{controls}</div></figure>'
     )
-    return Figure(html, still, alt)
+    return Figure(html, _still(pictures[start], title(start), zoom), alt)
 
 
 def stepper(
-    values: Sequence[Any],
-    pictures: Sequence[Any],
+    values: Sequence[object],
+    pictures: Sequence[Figure | ImageLike],
     label: str,
     *,
     alt: str,
@@ -117,10 +120,12 @@ def stepper(
 ) -> ipywidgets.VBox:
     """A slider that steps through pictures, one for each value of `label`.
 
-    The slider is linked in the browser (jslink) to the index of a Stack, so no kernel is asked.
-    pictures: `Figure` objects, or images of any kind that `as_image` takes. zoom: shows images as
-    PNG with nearest-neighbour pixels; None shows them as JPEG in their own size.
-    alt: what the series shows; each picture's own alt text adds its value.
+    The browser itself links the slider to the picture (ipywidgets' jslink), without a kernel.
+    zoom: shows images as PNG with nearest-neighbour pixels; None as JPEG in their own size.
+    alt: what the series shows; the alt text of each image adds its value.
+
+    Raises ValueError for an empty alt, or unless there is one picture for each value; and what
+    `as_image` raises.
     """
     import ipywidgets as W
 
@@ -137,7 +142,7 @@ def stepper(
 
 
 def _control(name: str, values: list, chosen: int) -> str:
-    """A slider with its value beside it, or a menu; nothing can be moved where one value is all."""
+    """A slider with its value beside it, or a menu. With a single value it is disabled."""
     texts = [_text(value) for value in values]
     more = f"data-values='{escape(json.dumps(texts))}' {OWN_KEYS} autocomplete=\"off\""
     more += " disabled" if len(values) == 1 else ""
@@ -155,19 +160,19 @@ def _control(name: str, values: list, chosen: int) -> str:
     return f"<label><span>{escape(name)}</span>{control}</label>"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _step(picture: Any, title: str, alt: str, zoom: int | None) -> str:
-    """One state: the value as a heading, as the slider itself knows only the index."""
+def _step(picture: Figure | ImageLike, title: str, alt: str, zoom: int | None) -> str:
+    """One step, with the value as its heading: the slider itself only knows the index."""
     inner = _html(picture, f"{alt}; {title}", zoom)
     heading = f"<div><b>{escape(title)}</b></div>"
     return heading + (inner if isinstance(picture, Figure) else frame(inner))
 
 
-def _html(picture: Any, alt: str, zoom: int | None) -> str:
-    """A `Figure` as it is, an image as `zoom` says."""
+def _html(picture: Figure | ImageLike, alt: str, zoom: int | None) -> str:
+    """The HTML of a `Figure`, or of an image as `zoom` says."""
     if isinstance(picture, Figure):
         return picture.html
     image = to_pil(picture)
@@ -175,8 +180,8 @@ def _html(picture: Any, alt: str, zoom: int | None) -> str:
     return img(data, alt, width=image.width * (zoom or 1), smooth=zoom is None)
 
 
-def _still(picture: Any, title: str, zoom: int | None) -> bytes:
-    """One picture and its combination, for a viewer without HTML."""
+def _still(picture: Figure | ImageLike, title: str, zoom: int | None) -> bytes:
+    """One picture, with its combination as its label, for a viewer without HTML."""
     if isinstance(picture, Figure):
         return picture.still
     return panel([[(title, to_pil(picture))]], "png" if zoom else "jpeg")

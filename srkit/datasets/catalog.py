@@ -1,13 +1,13 @@
-"""The catalog: which public pictures exist, what they are, and how to come by them.
+"""The catalog: public sets of pictures, what is in them, and how to get them.
 
-CATALOG is the one table. `pairs` and `pictures` look for a set in a folder that the caller names or
-under `files.home()`, and download it when asked to. `samples` needs neither network nor folder.
+CATALOG is the table of all sets. `pairs` and `pictures` look for a set in the folder that the
+caller names, else under `files.home()`, and download it if asked to. `samples` returns pictures
+that are always at hand.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 
 from torch import Tensor
@@ -26,11 +27,12 @@ from srkit.image.tensors import modcrop, to_8bit
 
 
 @dataclass(frozen=True)
-class Source:
-    """One archive on the net: its addresses, the glob of its HR pictures, its recorded hash.
+class Archive:
+    """One archive on the net. `inside` is the glob of its HR pictures.
 
-    None of the archives was downloaded for this table. The hashes are the ones that others keep:
-    SHA-256 of TensorFlow Datasets (DIV2K), MD5 of torchSR (EDSR's benchmark) and deepinv.
+    The archives were not downloaded to make this table. The hashes are those that other projects
+    publish: SHA-256 from TensorFlow Datasets (DIV2K), MD5 from torchSR (EDSR's benchmark) and
+    deepinv.
     """
 
     urls: tuple[str, ...]
@@ -41,30 +43,29 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A set of pictures. `folder` is its place under `files.home()`, with HR pictures in HR/."""
+    """A set of pictures. Its HR pictures lie in `folder`/HR under `files.home()`."""
 
     name: str
     what: str
-    terms: str
     count: int
     folder: str
-    sources: tuple[Source, ...] = ()
-    how: str = ""  # where to ask, when no archive can be fetched
+    archives: tuple[Archive, ...] = ()  # tried one after another
+    how: str = ""  # how a person gets the set, if srkit cannot download it
     scales: tuple[int, ...] = (2, 3, 4)
-    selfexsr: int | None = None  # the only image_SRF_ folder of SelfExSR whose HR is the full one
-    leave_out: tuple[str, ...] = ()  # stems of pictures that must not be trained on
+    selfexsr: int | None = None  # r of the one folder image_SRF_r of SelfExSR with full-size HR
+    leave_out: tuple[str, ...] = ()  # names of pictures that must not be trained on
+    terms: str = "no licence stated; used for research"
 
     @property
     def verified(self) -> bool:
-        """Whether what comes from the net can be checked: by pixels, or by each archive's hash."""
-        return self.name in pixel_hashes() or (
-            bool(self.sources) and all(source.sha256 or source.md5 for source in self.sources)
-        )
+        """Whether a download can be checked, by its pixels or by the hash of every archive."""
+        hashed = [bool(archive.sha256 or archive.md5) for archive in self.archives]
+        return self.name in pixel_hashes() or (bool(hashed) and all(hashed))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """HR picture and its published LR twin; without one the LR is imresize(modcrop(hr, r), 1/r)."""
+    """An HR picture and its published LR picture, or None: imresize(modcrop(hr, r), 1/r) then."""
 
     name: str
     hr: Path
@@ -73,27 +74,26 @@ class Pair:
 
 HUGGING_FACE = "https://huggingface.co/datasets/eugenesiow"
 BERKELEY = "https://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping"
-RESEARCH = "no licence stated; used for research"
 
 
-def _hugging_face(name: str, md5: str | None = None) -> Source:
+def _hugging_face(name: str, md5: str | None = None) -> Archive:
     url = f"{HUGGING_FACE}/{name}/resolve/main/data/{name}_HR.tar.gz"
-    return Source((url,), f"{name}_HR/*", md5=md5)
+    return Archive((url,), f"{name}_HR/*", md5=md5)
 
 
-def _edsr(inside: str) -> Source:
-    return Source(
+def _edsr(inside: str) -> Archive:
+    return Archive(
         ("https://cv.snu.ac.kr/research/EDSR/benchmark.tar",),
         f"benchmark/{inside}/HR/*",
         md5="4ace41d33c2384b97e6b320cd0afd6ba",
     )
 
 
-def _bsds500(split: str) -> tuple[Source, ...]:
+def _bsds500(split: str) -> tuple[Archive, ...]:
     inside = f"BSDS500/data/images/{split}/*.jpg"
     return (
-        Source((f"{BERKELEY}/BSR/BSR_bsds500.tgz",), f"BSR/{inside}"),
-        Source(
+        Archive((f"{BERKELEY}/BSR/BSR_bsds500.tgz",), f"BSR/{inside}"),
+        Archive(
             ("https://github.com/BIDS/BSDS500/archive/refs/heads/master.zip",),
             f"BSDS500-master/{inside}",
             md5="7bfe17302a219367694200a61ce8256c",
@@ -101,13 +101,10 @@ def _bsds500(split: str) -> tuple[Source, ...]:
     )
 
 
-def _div2k(split: str, sha256: str) -> Source:
-    sites = (
-        "https://data.vision.ee.ethz.ch/cvl/DIV2K",
-        f"{HUGGING_FACE}/Div2k/resolve/main/data",
-    )
+def _div2k(split: str, sha256: str) -> Archive:
+    sites = ("https://data.vision.ee.ethz.ch/cvl/DIV2K", f"{HUGGING_FACE}/Div2k/resolve/main/data")
     urls = tuple(f"{site}/DIV2K_{split}_HR.zip" for site in sites)
-    return Source(urls, f"DIV2K_{split}_HR/*", sha256)
+    return Archive(urls, f"DIV2K_{split}_HR/*", sha256)
 
 
 CATALOG: dict[str, Dataset] = {
@@ -116,7 +113,6 @@ CATALOG: dict[str, Dataset] = {
         Dataset(
             "Set5",
             "5 classic test pictures (Bevilacqua et al., BMVC 2012)",
-            RESEARCH,
             5,
             "benchmarks/Set5",
             (_hugging_face("Set5"), _edsr("Set5")),
@@ -124,7 +120,6 @@ CATALOG: dict[str, Dataset] = {
         Dataset(
             "Set14",
             "14 classic test pictures (Zeyde et al., 2010); bridge has one channel",
-            RESEARCH,
             14,
             "benchmarks/Set14",
             (_hugging_face("Set14"), _edsr("Set14")),
@@ -132,7 +127,6 @@ CATALOG: dict[str, Dataset] = {
         Dataset(
             "BSD100",
             "the 100 validation pictures of BSDS500 (Martin et al., ICCV 2001)",
-            RESEARCH,
             100,
             "benchmarks/BSD100",
             (_hugging_face("BSD100"), *_bsds500("val")),
@@ -140,20 +134,15 @@ CATALOG: dict[str, Dataset] = {
         Dataset(
             "Urban100",
             "100 buildings full of repeated lines (Huang et al., CVPR 2015)",
-            RESEARCH,
             100,
             "benchmarks/Urban100",
-            (
-                _hugging_face("Urban100", md5="65d9d84a34b72c6f7ca1e26a12df1e4c"),
-                _edsr("Urban100"),
-            ),
+            (_hugging_face("Urban100", "65d9d84a34b72c6f7ca1e26a12df1e4c"), _edsr("Urban100")),
             # SelfExSR's x2 files pair the half-size picture with the x4 LR: not the benchmark.
             selfexsr=4,
         ),
         Dataset(
             "Sun80",
             "80 landscapes and buildings for x8 (Sun and Hays, ICCP 2012)",
-            RESEARCH,
             80,
             "benchmarks/Sun80",
             how="take data/ of https://github.com/jbhuang0604/SelfExSR",
@@ -163,31 +152,30 @@ CATALOG: dict[str, Dataset] = {
         Dataset(
             "Manga109",
             "one page of each of 109 Japanese comics (Matsui et al., 2016)",
-            "academic use only, no redistribution; credit the author of every page shown",
             109,
             "benchmarks/Manga109",
             how="apply at http://www.manga109.org/en/",
+            terms="academic use only, no redistribution; credit the author of every page shown",
         ),
         Dataset(
             "DIV2K_valid",
             "100 sharp 2K photographs (Agustsson and Timofte, CVPRW 2017)",
-            "academic research only",
             100,
             "benchmarks/DIV2K_valid",
             (_div2k("valid", "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc"),),
+            terms="academic research only",
         ),
         Dataset(
             "DIV2K_train",
             "800 sharp 2K photographs, the usual training set since 2017",
-            "academic research only",
             800,
             "train/DIV2K_train",
             (_div2k("train", "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335"),),
+            terms="academic research only",
         ),
         Dataset(
             "BSDS400",
             "training and test pictures of BSDS500, one left out; JPEG (Arbelaez et al., 2011)",
-            RESEARCH,
             399,
             "train/BSDS400",
             _bsds500("t*"),
@@ -196,11 +184,10 @@ CATALOG: dict[str, Dataset] = {
         Dataset(
             "T91",
             "91 small pictures (Yang et al., 2010); t36 is t65",
-            RESEARCH,
             91,
             "train/T91",
             (
-                Source(
+                Archive(
                     (
                         "https://raw.githubusercontent.com/isaaccorley/pytorch-enhance/master"
                         "/datasets/T91.zip",
@@ -212,7 +199,6 @@ CATALOG: dict[str, Dataset] = {
         Dataset(
             "General100",
             "100 uncompressed pictures with clear edges (Dong et al., ECCV 2016)",
-            RESEARCH,
             100,
             "train/General100",
             how="take General-100 from http://mmlab.ie.cuhk.edu.hk/projects/FSRCNN.html",
@@ -221,7 +207,6 @@ CATALOG: dict[str, Dataset] = {
             "CUFED5",
             "126 inputs (_0) with five references (_1 to _5) of falling likeness "
             "(Zhang et al., CVPR 2019)",
-            RESEARCH,
             756,
             "ref_sr/CUFED5",
             how="follow the links of https://github.com/researchmm/TTSR",
@@ -230,9 +215,9 @@ CATALOG: dict[str, Dataset] = {
     )
 }
 
-# How HR pictures and their LR twins are commonly named: {n} is the picture, {r} the scale.
+# Common file names of HR pictures and their LR pictures; {n} is the picture's name, {r} the scale.
 LAYOUTS = (
-    ("HR/{n}", "LR_bicubic/X{r}/{n}x{r}.png"),  # srkit's, EDSR's benchmark
+    ("HR/{n}", "LR_bicubic/X{r}/{n}x{r}.png"),  # srkit's own, EDSR's benchmark
     ("{set}_HR/{n}", "{set}_LR_bicubic/X{r}/{n}x{r}.png"),  # DIV2K's
     ("GTmod12/{n}", "LRbicx{r}/{n}.png"),  # BasicSR's
     ("image_SRF_{r}/{n}_SRF_{r}_HR", "image_SRF_{r}/{n}_SRF_{r}_LR.png"),  # SelfExSR's
@@ -241,7 +226,7 @@ LAYOUTS = (
 
 
 def entry(name: str) -> Dataset:
-    """The catalog's line for `name`, capital letters or not."""
+    """The catalog's entry for `name`, in capital or small letters. Raises ValueError if unknown."""
     found = {known.lower(): known for known in CATALOG}.get(name.lower())
     if found is None:
         raise ValueError(
@@ -254,13 +239,14 @@ def entry(name: str) -> Dataset:
 def pairs(
     name: str, scale: int, *, root: str | os.PathLike | None = None, fetch: bool = False
 ) -> list[Pair]:
-    """HR pictures of a benchmark with their published LR twins, ordered by name.
+    """The HR pictures of a benchmark with their published LR pictures, ordered by name.
 
-    They are looked for in `root` (and only there when it is given), else under `files.home()`; with
-    fetch=True a set that is not there is downloaded. HR pictures may be larger than a multiple of
-    the scale: modcrop(hr, scale) is the HR of that scale.
+    root: the only folder to look in; None looks under `files.home()`.
+    fetch: download the set if it is not found.
+    An HR file may be larger than a multiple of the scale: modcrop(hr, scale) is the HR picture.
 
-    Raises FileNotFoundError that says where it looked, ValueError when the set is incomplete.
+    Raises ValueError for an unknown name or an incomplete set; FileNotFoundError, with the places
+    it looked in, for a set that is not found; RuntimeError for one that cannot be downloaded.
     """
     data = entry(name)
     folder, found = _locate(data, root, fetch, lambda folder: _in_layout(data, folder, scale))
@@ -281,9 +267,12 @@ def pairs(
 def pictures(
     name: str, *, root: str | os.PathLike | None = None, fetch: bool = False
 ) -> list[Path]:
-    """All HR pictures of a set, for training; those known to leak into a benchmark are left out.
+    """The HR pictures of a set, for training, without those that are part of a benchmark.
 
-    Looks where `pairs` looks. Warns when the set is incomplete.
+    root, fetch: as for `pairs`. Warns if the set is incomplete.
+
+    Raises ValueError for an unknown name; FileNotFoundError for a set that is not found;
+    RuntimeError for one that cannot be downloaded.
     """
     data = entry(name)
     folder, found = _locate(data, root, fetch, lambda folder: _hr_pictures(data, folder))
@@ -295,19 +284,21 @@ def pictures(
 
 
 def in_folder(folder: str | os.PathLike) -> list[Path]:
-    """All pictures under any folder, to train on."""
-    found = _only_pictures(Path(folder).rglob("*"))
+    """All pictures under a folder, its subfolders included. Raises FileNotFoundError if none is."""
+    found = only_pictures(Path(folder).rglob("*"))
     if not found:
         raise FileNotFoundError(f"no picture under {folder}: of {', '.join(FORMATS)}")
     return found
 
 
 def verify(name: str, *, root: str | os.PathLike | None = None) -> list[str]:
-    """What differs from the published set, a sentence each; empty when nothing does.
+    """Compare a set at hand with the published one: one sentence for each difference.
 
-    Where the pixels of the set are on record (Set5, Set14, BSD100), every HR picture is compared
-    after modcrop(hr, 12), which no usual cropping (to multiples of 2, 3, 4, 6 or 12) changes.
-    Otherwise only the number of pictures is.
+    For Set5, Set14 and BSD100 the pixels are on record, and each HR picture is compared after
+    modcrop(hr, 12), the same for files that were cropped to multiples of 2, 3, 4, 6 or 12. For the
+    other sets only the number of pictures is compared. root: as for `pairs`.
+
+    Raises ValueError for an unknown name; FileNotFoundError for a set that is not found.
     """
     data = entry(name)
     _, found = _locate(data, root, False, lambda folder: _hr_pictures(data, folder))
@@ -317,7 +308,7 @@ def verify(name: str, *, root: str | os.PathLike | None = None) -> list[str]:
 def _locate(
     data: Dataset, root: str | os.PathLike | None, fetch: bool, look: Callable[[Path], list]
 ) -> tuple[Path, list]:
-    """The first folder where `look` finds anything, and what it finds."""
+    """The first folder in which `look` finds pictures, and what it finds."""
     if root is None:
         candidates = [folder / data.folder for folder in files.home()]
     else:
@@ -328,7 +319,7 @@ def _locate(
     if fetch:
         folder = _fetch(data)
         return folder, look(folder)
-    get = f"fetch=True, or `srkit fetch {data.name}`" if data.sources else data.how
+    get = f"fetch=True, or `srkit fetch {data.name}`" if data.archives else data.how
     raise FileNotFoundError(
         f"{data.name} is not here: looked in {', '.join(map(str, candidates))}.\n"
         f"To get it: (1) {get} ({data.terms}); (2) name a folder of its HR pictures with root=; "
@@ -342,7 +333,7 @@ def _in_layout(data: Dataset, folder: Path, scale: int) -> list[Pair]:
         hr_scale = data.selfexsr if selfexsr and data.selfexsr else scale
         pattern = hr.format(n="*", set=data.name, r=hr_scale)
         found = []
-        for path in _only_pictures(folder.glob(f"{pattern}.*")):
+        for path in only_pictures(folder.glob(f"{pattern}.*")):
             name = path.stem.removesuffix(Path(pattern).name.removeprefix("*"))
             twin = folder / lr.format(n=name, set=data.name, r=scale)
             paired = twin.is_file() and hr_scale == scale
@@ -356,10 +347,11 @@ def _hr_pictures(data: Dataset, folder: Path) -> list[Path]:
     for scale in data.scales:
         if found := _in_layout(data, folder, scale):
             return [pair.hr for pair in found if pair.name not in data.leave_out]
-    return [p for p in _only_pictures(folder.rglob("*")) if p.stem not in data.leave_out]
+    return [p for p in only_pictures(folder.rglob("*")) if p.stem not in data.leave_out]
 
 
-def _only_pictures(paths: Iterable[Path]) -> list[Path]:
+def only_pictures(paths: Iterable[Path]) -> list[Path]:
+    """Those of the paths that are picture files, sorted."""
     return sorted(path for path in paths if path.suffix.lower() in FORMATS)
 
 
@@ -379,14 +371,14 @@ def _deviations(data: Dataset, found: list[Path]) -> list[str]:
 
 
 def _fetch(data: Dataset) -> Path:
-    """Download, unpack and check a set; its HR pictures appear in the cache whole or not at all."""
-    if not data.sources:
+    """Download, unpack and check a set. Its HR pictures get into the cache all together or not."""
+    if not data.archives:
         raise RuntimeError(f"{data.name} cannot be downloaded by srkit: {data.how} ({data.terms}).")
-    target = files.cache() / data.folder
+    target = files.cache_folder() / data.folder
     failures = []
-    for source in data.sources:
+    for archive in data.archives:
         try:
-            _install(data, source, target)
+            _install(data, archive, target)
             return target
         except files.Unreachable as error:
             failures += error.failures
@@ -398,33 +390,37 @@ def _fetch(data: Dataset) -> Path:
     )
 
 
-def _install(data: Dataset, source: Source, target: Path) -> None:
-    import pooch
-
-    relative = "archives/" + source.urls[0].partition("://")[2]
-    archive = files.fetch(source.urls, relative, source.sha256)
-    if source.md5 and (seen := pooch.file_hash(archive, "md5")) != source.md5:
-        raise ValueError(f"{archive} has the MD5 {seen}, expected {source.md5}: delete it.")
-    with tempfile.TemporaryDirectory(dir=files.cache()) as work:
-        unpacked = files.unpack(archive, Path(work) / "unpacked")
+def _install(data: Dataset, archive: Archive, target: Path) -> None:
+    relative = "archives/" + archive.urls[0].partition("://")[2]
+    path = files.fetch(archive.urls, relative, archive.sha256)
+    if archive.md5:
+        with path.open("rb") as file:
+            seen = hashlib.file_digest(file, "md5").hexdigest()
+        if seen != archive.md5:
+            raise ValueError(f"{path} has the MD5 {seen}, expected {archive.md5}: delete it.")
+    with tempfile.TemporaryDirectory(dir=files.cache_folder()) as work:
+        unpacked = files.unpack(path, Path(work) / "unpacked")
         ready = Path(work) / "ready"
         (ready / "HR").mkdir(parents=True)
-        for picture in _only_pictures(unpacked.glob(source.inside)):
+        for picture in only_pictures(unpacked.glob(archive.inside)):
             shutil.move(picture, ready / "HR")
         if deviations := _deviations(data, _hr_pictures(data, ready)):
-            raise ValueError(f"{archive} is not {data.name}: {'; '.join(deviations)}.")
+            raise ValueError(f"{path} is not {data.name}: {'; '.join(deviations)}.")
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(ready, target)
 
 
 @cache
 def pixel_hashes() -> dict[str, dict[str, str]]:
-    """{set: {picture: `pixel_hash` of it}} for the sets whose pixels are on record."""
+    """{set: {picture: its `pixel_hash`}} of the sets whose pixels are on record."""
     return json.loads(files.data_path("pixel_hashes.json").read_text())
 
 
 def pixel_hash(image: Tensor) -> str:
-    """SHA-256 over shape and 8-bit RGB pixels of modcrop(image, 12); image (3, H, W) in [0, 1]."""
+    """The SHA-256 of the shape and the 8-bit pixels of modcrop(image, 12).
+
+    image: (3, H, W) in [0, 1]. Raises ValueError for fewer than 12 pixels a side.
+    """
     image = modcrop(image, 12)
     pixels = to_8bit(image).permute(1, 2, 0).contiguous()  # (H, W, 3)
     shape = "x".join(map(str, pixels.shape)).encode()
@@ -449,8 +445,8 @@ class _Samples(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         if name not in SAMPLES:
             raise KeyError(f"no sample {name!r}: expected one of {', '.join(SAMPLES)}")
-        package = Path(importlib.util.find_spec("skimage").origin).parent
-        return read_image(package / "data" / SAMPLES[name])
+        file = distribution("scikit-image").locate_file(f"skimage/data/{SAMPLES[name]}")
+        return read_image(str(file))
 
     def __iter__(self) -> Iterator[str]:
         return iter(SAMPLES)
@@ -460,9 +456,10 @@ class _Samples(Mapping[str, Tensor]):
 
 
 def samples() -> Mapping[str, Tensor]:
-    """{name: (3, H, W) float picture in [0, 1]}: the pictures inside scikit-image's wheel.
+    """Photographs that are always at hand, {name: (3, H, W) float32 RGB in [0, 1]}.
 
-    Each is decoded when it is asked for, and nothing is ever downloaded. brick, grass and gravel
-    are grey: three equal channels.
+    They lie in scikit-image's package; nothing is downloaded. Each is decoded when it is asked for.
+    brick, grass and gravel are grey (three equal channels). motorcycle and motorcycle_right are a
+    stereo pair. An unknown name raises a KeyError that lists the names.
     """
     return _Samples()

@@ -1,8 +1,10 @@
-"""Fathers and sons: training pairs from one picture alone, the one to be enlarged (ZSSR).
+"""Training pairs from a single picture, the one to be enlarged (ZSSR).
+
+The paper calls the HR crop a father and its LR version a son.
 
 pairs = Internal([picture], (2, 2), Shrinking(kernel))
 father = pairs.father(rng)                           # a crop of the picture, turned and warped
-son = pairs.son(father, rng)                         # and as the camera would have made it smaller
+son = pairs.son(father, rng)                         # the father, reduced as the camera does it
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ from srkit.image.tensors import to_8bit
 
 @dataclass(frozen=True)
 class Shrinking:
-    """How a picture became small: blur, reduction, noise, as in `srkit.image.degrade.make_lr`.
+    """How a picture is made small: blur, reduction and noise, as in `srkit.image.degrade.make_lr`.
 
-    kernel: (k, k), k odd, in pixels of the larger picture; one off its centre shifts the picture,
-        and who learns from such pairs shifts it back. None: no blur.
-    antialias: whether bicubic reduction follows, widened as always. False where the kernel is all
-        there was, and every r-th pixel was taken: what estimators of kernels mean by one.
-    noise: deviation, in 1/255.
+    kernel: the blur, (k, k) with k odd, in pixels of the large picture; None for no blur. If it is
+        off its centre it shifts the picture, and a network that learns from the pairs undoes that.
+    antialias: whether the bicubic kernel that follows the blur is widened, as usual. False is as if
+        every r-th pixel were taken: programs that estimate kernels assume that.
+    noise: its standard deviation, in 1/255.
     """
 
     kernel: Tensor | None = None
@@ -37,13 +39,14 @@ class Shrinking:
     noise: float = 0.0
 
     def __call__(self, x: Tensor, size: Sequence[int]) -> Tensor:
-        """x (..., 3, H, W) made (..., 3, *size), without the noise."""
+        """Blur and reduce x (..., 3, H, W) to (..., 3, *size). No noise is added."""
         if self.kernel is not None:
             x = blur(x, self.kernel)
-        return imresize(x, size=tuple(size), antialias=self.antialias)
+        height, width = size
+        return imresize(x, size=(height, width), antialias=self.antialias)
 
     def symmetric(self) -> bool:
-        """Whether the picture could be turned or mirrored first, and nobody would know."""
+        """Whether to turn or mirror a picture before shrinking it has the same effect as after."""
         k = self.kernel
         return k is None or all(
             same.shape == k.shape and torch.allclose(same, k, atol=1e-6)
@@ -52,18 +55,22 @@ class Shrinking:
 
 
 class Internal:
-    """Pairs of a father, cut from one of the sources, and its son, smaller by `factor`.
+    """Pairs of a father, cut from one of the sources, and its son, the father reduced by `factor`.
 
-    sources: the picture, then what it was enlarged to so far, pictures (3, H, W) in [0, 1] in order
-        of size. factor: of height and of width, fractions like 1.5 too.
-    crop: the father's side, or what the picture has; less where `factor` does not divide it.
+    sources: pictures (3, H, W) in [0, 1] in order of size: the picture, then its enlargements.
+    factor: (of the height, of the width), each at least 1; fractions such as 1.5 are allowed.
+    crop: the side of a father in pixels. It is less if the picture is smaller, or to be a multiple
+        of `factor`.
     turns: whether fathers are turned and mirrored.
-    spread, shear: deviations of zoom between the axes, and of shear. smallest: the least zoom.
+    spread, shear: standard deviations of the zoom's difference between the axes, and of the shear.
+    smallest: the least zoom.
 
-    Half of the fathers are crops; the other half are also zoomed by s ~ U(smallest, the largest
-    source's), turned by any angle and sheared, cubic, with reflected borders. A father of zoom s is
-    cut from the smallest source that is not smaller than s. The numbers are the authors'; they fill
-    what lies outside with black.
+    Half of the fathers are plain crops. The others are also zoomed by s, drawn evenly from
+    `smallest` to the largest source's zoom, turned by any angle and sheared, with cubic
+    interpolation and reflected borders. Each is cut from the smallest source whose zoom is at least
+    s. The numbers are the authors', who fill what lies outside the picture with black.
+
+    Raises ValueError for a factor below 1, or too small a picture.
     """
 
     def __init__(
@@ -81,9 +88,7 @@ class Internal:
         self.shrinking = shrinking or Shrinking()
         self.factor = [Fraction(f).limit_denominator(16) for f in factor]
         if min(self.factor) < 1:
-            raise ValueError(
-                f"factor {tuple(factor)}: sons are smaller than fathers, give 1 or more"
-            )
+            raise ValueError(f"factor {factor}: sons are smaller than fathers, give 1 or more")
         self.sources = [to_8bit(source) for source in sources]
         first = math.prod(self.sources[0].shape[1:])
         self.zooms = [math.sqrt(math.prod(s.shape[1:]) / first) for s in self.sources]
@@ -95,7 +100,7 @@ class Internal:
         self.turns, self.spread, self.shear, self.smallest = turns, spread, shear, smallest
 
     def father(self, rng: torch.Generator) -> Tensor:
-        """(3, crop, crop) in [0, 1]."""
+        """A random father, (3, crop, crop) in [0, 1]."""
         chance, which, turn, mirror, u, v = torch.rand(6, generator=rng).tolist()
         d, *shears = torch.randn(3, generator=rng).tolist()
         zoom = self.smallest + which * (self.zooms[-1] - self.smallest)
@@ -114,27 +119,28 @@ class Internal:
             elif mirror < 0.5:
                 turned = turned @ symmetry(1)
             sheared = torch.tensor([[1, self.shear * shears[0]], [self.shear * shears[1], 1]])
-            # father's pixel p shows the source's at back p, counted from the middle of both
+            # pixel p of the father is the source at back p, both counted from the middle
             seen, back = 1 / zooms, (sheared @ turned @ zooms.diag()).inverse()
         corner = []
         for side, share, ratio in zip(source.shape[1:], (u, v), seen.tolist(), strict=True):
-            window = self.crop * ratio  # of the source, in its pixels
+            window = self.crop * ratio  # the part of the source that is seen, in its pixels
             first = share * (side - window) if window < side else (side - window) / 2
             corner.append((math.floor(first) if ratio == 1 else first) + (window - self.crop) / 2)
         return view(source, (corner[0], corner[1]), back, self.crop).clamp(0, 1)
 
     def son(self, father: Tensor, rng: torch.Generator) -> Tensor:
-        """(3, crop / factor), noise included, in [0, 1]."""
+        """The father made small, with noise: (3, crop / factor, crop / factor) in [0, 1]."""
         small = self.smaller(father).clamp(0, 1)
         noise = self.shrinking.noise
         return add_noise(small, noise, rng) if noise else small
 
     def smaller(self, x: Tensor) -> Tensor:
-        """A picture by 1 / factor, without noise."""
+        """A picture (..., 3, H, W) reduced by `factor`, without noise."""
         size = [math.ceil(n / f) for n, f in zip(x.shape[-2:], self.factor, strict=True)]
         return self.shrinking(x, size)
 
     def larger(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """A picture by factor, or of another size, bicubic: what the network starts from."""
+        """A picture enlarged by `factor`, or to a size, by bicubic: the input of the network."""
         size = size or [math.ceil(n * f) for n, f in zip(x.shape[-2:], self.factor, strict=True)]
-        return imresize(x, size=tuple(size), border="mirror")
+        height, width = size
+        return imresize(x, size=(height, width), border="mirror")

@@ -1,8 +1,8 @@
-"""Crops for training, cut from pictures that live in memory.
+"""Random crops to train on, cut from pictures that are held in memory.
 
 patches = Patches(pictures, 4)                       # uint8 tensors (3, H, W), or paths
 patches.batch(16, 48, rng)                           # {"lr": (16, 3, 48, 48), "hr": ...}
-Patches(pictures, (2, 3, 4))                         # one of these scales a batch
+Patches(pictures, (2, 3, 4))                         # each batch has one of these scales
 Patches(paths, 4, store="div2k.pixels")              # more pictures than memory holds
 """
 
@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +24,11 @@ from srkit.image.io import read_image
 from srkit.image.resize import imresize
 from srkit.image.tensors import modcrop, to_8bit
 
-Source = Tensor | str | os.PathLike
+PictureOrPath = Tensor | str | os.PathLike  # a uint8 tensor (3, H, W), or a picture file
 
 
 class Plane(NamedTuple):
-    """Where a picture (3, height, width) begins in the store."""
+    """Where the pixels of a picture (3, height, width) begin in the store."""
 
     start: int
     height: int
@@ -36,9 +36,9 @@ class Plane(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Which picture, the LR crop's first row and column, and one of the square's 8 symmetries.
+    """Where one crop is taken: the picture, first row and column of the LR crop, the symmetry.
 
-    The symmetry's bits: flip rows, flip columns, then transpose.
+    symmetry: one of the square's 8. Bit 1 flips the rows, 2 the columns; 4 then transposes.
     """
 
     picture: int
@@ -48,27 +48,28 @@ class Draw(NamedTuple):
 
 
 class Patches:
-    """Aligned low- and high-resolution crops, flipped and turned at random.
+    """Crops of LR and HR pictures of the same places, flipped and turned at random.
 
-    The pixels of all pictures are one flat uint8 store of `nbytes` bytes: each picture as it is,
-    then its LR twin for each scale r, made once from modcrop(picture, r) by `imresize` (8 bits, the
-    border rule of the benchmark files). A crop in any of the 8 symmetries is a start and three
-    strides in the store: copied by numpy on the processor, gathered at once on a GPU. No worker
-    processes, no decoding in the loop.
+    The pixels of all pictures lie in one flat uint8 array of `nbytes` bytes, the store: each
+    picture, then its LR picture for each scale r, made once from modcrop(picture, r) by `imresize`
+    (8 bits, the border rule of the benchmark files). In any of the 8 symmetries a crop is a start
+    and three strides in the store, so nothing is decoded while a network trains. NumPy copies the
+    crops on a processor; on a GPU one indexing operation gathers them all.
 
-    pictures: uint8 tensors (3, H, W), or files, of which one at a time is read.
-    scale: one, or several: each batch then has one of them, drawn at random.
-    store: a file to keep the pixels in, mapped into memory as they are needed. Written whole, of
-        several processes by one, and the others wait (STORE.lock); one that holds the pixels of
-        these very pictures is used as it is.
-    device: where the store lives, and the batches come from.
+    pictures: uint8 tensors (3, H, W), or files, which are read one at a time.
+    scale: one or several. Of several, each batch has one, drawn at random.
+    store: a file that holds the pixels, mapped into memory. It is made if it is missing or is of
+        other pictures or scales. Of several processes one writes it, while the others wait
+        (STORE.lock).
+    device: where the pixels are held and the batches are made.
 
-    Raises MemoryError where there is no room for the store.
+    Raises MemoryError if there is no room for the store; ValueError for a tensor that is not uint8
+    (3, H, W), and for a file that is no picture.
     """
 
     def __init__(
         self,
-        pictures: Sequence[Source],
+        pictures: Sequence[PictureOrPath],
         scale: int | Sequence[int],
         *,
         store: str | os.PathLike | None = None,
@@ -97,10 +98,13 @@ class Patches:
 
     def batch(
         self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
-    ) -> dict[str, Tensor | int]:
-        """`count` crops: "lr" (B, 3, size, size) and "hr" r times that size in [0, 1], and "scale".
+    ) -> dict[str, Any]:
+        """A random batch: "lr" (B, 3, size, size), "hr" r times that size, in [0, 1]; "scale", r.
 
-        `part` (i, n): of the crops that `rng` decides on, the i-th of n equal shares.
+        part: (i, n) returns the i-th of n equal shares of the `count` crops that `rng` draws.
+
+        Raises ValueError for a size larger than the smallest LR picture, or a count that n does not
+        divide.
         """
         scale, draws = self.draw(count, size, rng, part)
         return self.cut(draws, size, scale)
@@ -114,7 +118,10 @@ class Patches:
         *,
         scale: int | None = None,
     ) -> tuple[int, list[Draw]]:
-        """The scale, drawn unless it is given, and the places of a batch."""
+        """Draw where the crops of a batch lie: the scale and the places, which `cut` takes.
+
+        Arguments and errors are those of `batch`. scale: None draws one of the scales.
+        """
         if scale is None and len(self.scales) == 1:
             scale = self.scales[0]
         elif scale is None:
@@ -123,8 +130,7 @@ class Patches:
         if size > self.smallest[scale]:
             raise ValueError(
                 f"crops of {size} px are larger than the smallest LR picture "
-                f"({self.smallest[scale]} px): "
-                "take smaller crops or larger pictures"
+                f"({self.smallest[scale]} px): take smaller crops or larger pictures"
             )
         draws = []
         for which, u, v, turn in share(torch.rand(count, 4, generator=rng).tolist(), part):
@@ -134,8 +140,8 @@ class Patches:
             draws.append(Draw(k, top, left, int(turn * 8)))
         return scale, draws
 
-    def cut(self, draws: Sequence[Draw], size: int, scale: int) -> dict[str, Tensor | int]:
-        """The crops at these places."""
+    def cut(self, draws: Sequence[Draw], size: int, scale: int) -> dict[str, Any]:
+        """The crops at the places that `draw` returned, as `batch` returns them."""
         low, high, r, side = self.lr[scale], self.hr, scale, scale * size
         return {
             "lr": self._take([_crop(low[k], y, x, size, s) for k, y, x, s in draws], size),
@@ -143,18 +149,23 @@ class Patches:
             "scale": scale,
         }
 
+    @property
+    def pictures(self) -> list[Tensor]:
+        """The HR pictures, uint8 (3, H, W), as they lie in the store."""
+        return [self.picture(k) for k in range(len(self.hr))]
+
     def picture(self, k: int) -> Tensor:
-        """The k-th picture, uint8 (3, H, W), as it lies in the store."""
+        """The k-th picture, uint8 (3, H, W). It shares its memory with the store."""
         start, height, width = self.hr[k]
         pixels = torch.as_tensor(self.pixels[start : start + 3 * height * width])
         return pixels.view(3, height, width)
 
     def _take(self, crops: Sequence[tuple[int, tuple[int, int, int]]], side: int) -> Tensor:
-        """Crops, each a start and the strides of channels, rows and columns, as floats."""
+        """The crops as floats (B, 3, side, side); each comes as its start and three strides."""
         if isinstance(self.pixels, Tensor):
             device = self.pixels.device
             places = torch.tensor([(start, *strides) for start, strides in crops])  # (B, 4)
-            if device.type == "cuda":  # from pinned memory a copy is not waited for
+            if device.type == "cuda":  # pinned memory: the copy runs while Python goes on
                 places = places.pin_memory().to(device, non_blocking=True)
             index, steps = places[:, 0].view(-1, 1, 1, 1), places[:, 1:]
             for axis, length in enumerate((3, side, side)):
@@ -171,8 +182,8 @@ class Patches:
         self.nbytes += 3 * height * width
         return plane
 
-    def _blocks(self, pictures: Sequence[Source]) -> Iterator[np.ndarray]:
-        """What is in the store, in its order."""
+    def _blocks(self, pictures: Sequence[PictureOrPath]) -> Iterator[np.ndarray]:
+        """The contents of the store, piece by piece."""
         for source, (_, height, width) in zip(pictures, self.hr, strict=True):
             picture = source if isinstance(source, Tensor) else to_8bit(read_image(source))
             if picture.shape[1:] != (height, width):
@@ -184,24 +195,28 @@ class Patches:
             for r in self.scales:
                 yield imresize(modcrop(picture, r), 1 / r).numpy().ravel()
 
-    def _kept(self, path: Path, pictures: Sequence[Source]) -> np.ndarray:
+    def _kept(self, path: Path, pictures: Sequence[PictureOrPath]) -> np.ndarray:
         """The store as a file: the pixels, then the SHA-256 of what they were made from."""
         key = _key(pictures, self.scales)
         if not _ends_with(path, self.nbytes, key):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # no barrier: not all may come here, for each looks for room; and a barrier times out
+            # A lock, no barrier: a process that found room in memory never comes here, and
+            # the others would wait for it until they time out.
             with FileLock(f"{path}.lock"):
-                if not _ends_with(path, self.nbytes, key):  # not made meanwhile
+                if not _ends_with(path, self.nbytes, key):  # another process may have made it
                     with write_whole(path) as file:
                         for block in self._blocks(pictures):
                             file.write(block.data)
                         file.write(key)
-        # "c": pages of the file, of which a change would stay in memory; nothing changes them
+        # "c", copy on write: torch wants writable memory, and nothing can change the file
         return np.memmap(path, np.uint8, "c", shape=self.nbytes)
 
 
 def share(drawn: Sequence, part: tuple[int, int]) -> Sequence:
-    """The i-th of n equal parts of what was drawn; part is (i, n)."""
+    """The i-th of n equal shares of what was drawn; part is (i, n).
+
+    Raises ValueError if n does not divide the number of items.
+    """
     i, n = part
     if len(drawn) % n:
         raise ValueError(f"{len(drawn)} crops cannot be shared by {n}: take a multiple of {n}")
@@ -223,8 +238,8 @@ def _crop(
     return start, (plane.height * plane.width, row, column)
 
 
-def _size(source: Source) -> tuple[int, int]:
-    """Height and width, of a file without decoding it."""
+def _size(source: PictureOrPath) -> tuple[int, int]:
+    """Height and width of a picture. Of a file only the header is read."""
     if isinstance(source, Tensor):
         if source.dtype != torch.uint8 or source.ndim != 3 or len(source) != 3:
             raise ValueError(
@@ -237,18 +252,18 @@ def _size(source: Source) -> tuple[int, int]:
     try:
         with Image.open(source) as image:
             width, height = image.size
-            exif = Image.Image.getexif(image)  # PNG's own would decode the picture
-    except Exception:  # of any kind: read_image says what is wrong
+            exif = Image.Image.getexif(image)  # a PNG's own method would decode the picture
+    except Exception:  # whatever it is, read_image says what is wrong with the file
         height, width = read_image(source).shape[1:]
         return height, width
-    lying = exif.get(0x0112, 1) >= 5  # orientations 5 to 8 are turned by 90 degrees
-    return (width, height) if lying else (height, width)
+    turned = exif.get(0x0112, 1) >= 5  # orientations 5 to 8 turn the picture by 90 degrees
+    return (width, height) if turned else (height, width)
 
 
 def _check_room(nbytes: int, device: torch.device) -> None:
-    """In memory, where the store is filled; on a GPU in a half, for training needs the rest.
+    """Raise MemoryError unless the store fits into free memory, and into half of a GPU's.
 
-    Processes of one machine (torchrun's) fill a store each.
+    Training needs the other half. Each of torchrun's processes on a machine fills its own store.
     """
     import psutil
 
@@ -265,8 +280,8 @@ def _check_room(nbytes: int, device: torch.device) -> None:
             )
 
 
-def _key(pictures: Sequence[Source], scales: tuple[int, ...]) -> bytes:
-    """SHA-256 of what decides the store: pixels or files, their shapes, the scales."""
+def _key(pictures: Sequence[PictureOrPath], scales: tuple[int, ...]) -> bytes:
+    """SHA-256 of what the store is made from: pixels or files, their sizes, the scales."""
     digest = hashlib.sha256(f"patches 1, x{scales}".encode())
     for source in pictures:
         digest.update(str(_size(source)).encode())
@@ -276,6 +291,7 @@ def _key(pictures: Sequence[Source], scales: tuple[int, ...]) -> bytes:
 
 
 def _ends_with(path: Path, nbytes: int, key: bytes) -> bool:
+    """Whether a file is `nbytes` bytes and then the key."""
     if not path.is_file():
         return False
     with open(path, "rb") as file:

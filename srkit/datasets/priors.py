@@ -1,7 +1,8 @@
-"""Crops that come with a map of what is where, for networks that are told (SFTGAN); and pictures
-made by code, with their maps, that cannot be enlarged without.
+"""Crops with a map of what each pixel shows, for networks that take such a map (SFTGAN).
 
-made = [textures(128, (0, k)) for k in range(100)]   # a picture and its labels each
+`textures` draws pictures with their maps, in which the map decides what the right HR picture is.
+
+made = [textures(128, (0, k)) for k in range(100)]   # each a picture and its labels
 Priors(*zip(*made), classes=len(TEXTURES)).batch(8, 16, rng)
 """
 
@@ -9,28 +10,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkit.datasets.patches import Patches
+from srkit.datasets.patches import Patches, PictureOrPath
 from srkit.datasets.procedural import Seed, Size
 from srkit.image.resize import imresize
 
-# What `textures` is made of: 0 has no texture, the others are waves of one form each.
+# The classes of `textures`: 0 has no texture, each other one is a wave of its own form.
 TEXTURES = ("plain", "ripples", "stripes", "blades", "joints")
 PERIODS = (9.0, 13.0)  # pixels
 REGIONS = 3
-PEAK = 0.2  # of a period: how wide blades and joints are
+PEAK = 0.2  # width of blades and joints, in periods
 
 
 def profile(kind: str, phase: np.ndarray) -> np.ndarray:
-    """One wave over 0..2 pi: its mean is 0 and its fundamental cos(phase), whatever the kind.
+    """The height of a wave at a phase in radians. Every kind has the mean 0 and the fundamental
+    cos(phase); the kinds differ in their harmonics only.
 
-    They differ in harmonics alone. Of a wave as fine as PERIODS an LR picture of a quarter of the
-    size holds the fundamental and no harmonic: only the class can tell how it was.
+    At the PERIODS of `textures` an x4 LR picture keeps the fundamental and loses all harmonics, so
+    that only the class can tell which kind it was.
+
+    Raises ValueError for an unknown kind.
     """
     wave = np.cos(phase)
     if kind == "ripples":
@@ -45,10 +50,10 @@ def profile(kind: str, phase: np.ndarray) -> np.ndarray:
 
 
 def textures(size: Size, seed: Seed = 0) -> tuple[Tensor, Tensor]:
-    """A uint8 picture (3, H, W) of three regions, and its labels (H, W), numbers of TEXTURES.
+    """A uint8 picture (3, H, W) of three regions, and the class of each pixel, (H, W), in TEXTURES.
 
-    Each region has another class, direction, period and pair of colours; the borders are those of
-    the nearest centre. Drawn at twice the size and halved by `imresize`.
+    A region is what lies nearest to a random centre. Each has its own class, direction, period and
+    colours. The picture is drawn at twice the size and halved by `imresize`.
     """
     height, width = (size, size) if isinstance(size, int) else size
     rng = np.random.default_rng(seed)
@@ -71,38 +76,45 @@ def textures(size: Size, seed: Seed = 0) -> tuple[Tensor, Tensor]:
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Labels (..., H, W) as probabilities (..., classes, H, W), sure of all of them."""
+    """Labels (..., H, W) as probabilities (..., classes, H, W): 1 for the label, 0 for the rest."""
     return F.one_hot(labels.long(), classes).movedim(-1, -3).float()
 
 
-class Priors:
-    """The crops of `Patches`, and to each its "prior" and its "category".
+class Priors(Patches):
+    """The crops of `Patches`, each with its "prior" and its "category".
 
-    pictures: uint8 (3, H, W), or files. labels: of each picture (H, W), uint8, below `classes`.
+    pictures, scale: as for `Patches`.
+    labels: of each picture the class of each pixel, uint8 (H, W), less than `classes`.
 
-    Raises ValueError for labels that do not fit their picture or the number of classes.
+    Raises ValueError for labels of another size than their picture, or of `classes` and above; and
+    what `Patches` raises.
     """
 
     def __init__(
-        self, pictures: Sequence, labels: Sequence[Tensor], *, classes: int, scale: int = 4
+        self,
+        pictures: Sequence[PictureOrPath],
+        labels: Sequence[Tensor],
+        *,
+        classes: int,
+        scale: int = 4,
     ):
+        super().__init__(pictures, scale)
         self.classes, self.scale = classes, scale
-        self.patches = Patches(pictures, scale)
-        # in a store of their own labels are cut, flipped and turned as the pictures are
+        # labels have a store of their own, and are cut, flipped and turned as the pictures are
         self.labels = Patches([each.expand(3, -1, -1) for each in labels], scale)
-        if self.patches.hr != self.labels.hr:
+        if self.hr != self.labels.hr:
             raise ValueError("labels (H, W) are needed for each picture, of its size")
         if (top := max(int(each.max()) for each in labels)) >= classes:
             raise ValueError(f"a label is {top}, and the classes are 0 to {classes - 1}")
 
     def batch(
         self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
-    ) -> dict[str, Tensor | int]:
-        """`count` crops: beside "lr" and "hr", "prior" (B, classes, rh, rw), the probability of
-        each class at each SR pixel, and "category" (B,), the class of most pixels."""
-        _, draws = self.patches.draw(count, size, rng, part)
+    ) -> dict[str, Any]:
+        """A batch of `Patches`; "prior" (B, classes, rh, rw), the probability of each class at each
+        HR pixel; and "category" (B,), the most frequent class of each crop."""
+        _, draws = self.draw(count, size, rng, part)
         maps = self.labels.cut(draws, size, self.scale)["hr"][:, 0].mul(255).round().long()
-        return self.patches.cut(draws, size, self.scale) | {
+        return self.cut(draws, size, self.scale) | {
             "prior": one_hot(maps, self.classes),
             "category": maps.flatten(1).mode().values,
         }

@@ -1,8 +1,8 @@
-"""Pictures made by code: endless, free of any licence, and the same for the same seed.
+"""Pictures drawn by code: as many as needed, under no licence, the same for the same seed.
 
-Every function takes a size (a side, or (H, W)) and a seed and returns a float32 RGB picture
-(3, H, W) in [0, 1]. All are drawn at twice the size and halved by `imresize`, so that edges are as
-smooth as a camera's.
+Each function takes a size (a side, or (H, W)) and a seed, and returns a float32 RGB picture
+(3, H, W) in [0, 1]. It is drawn at twice the size and halved by `imresize`, which makes its edges
+as smooth as a camera's. All raise ValueError for a side of less than 8 pixels.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from srkit.image.resize import imresize
 Size = int | tuple[int, int]
 Seed = int | Sequence[int]
 
-# The axes along which natural colours vary: all channels together far more than yellow against
-# blue, and that more than red against green (Ruderman, Cronin and Chiao, JOSA A 1998).
+# The axes along which natural colours vary: most in brightness, less between yellow and blue, least
+# between red and green (Ruderman, Cronin and Chiao, JOSA A 1998).
 COLOUR_AXES = np.array([[1, 1, 1], [0.5, 0.5, -1], [1, -1, 0]]) / np.sqrt([[3], [1.5], [2]])
 COLOUR_SPREAD = np.array([1.6, 0.5, 0.2])
 
 
 def dead_leaves(size: Size, seed: Seed = 0, *, smallest: float = 2.0) -> Tensor:
-    """Discs that hide one another, with the sizes, colours and shading of a natural scene.
+    """Discs that partly cover one another, with the sizes, colours and shading of natural scenes.
 
-    The radii follow p(r) ~ r^-3 between `smallest` pixels and twice the longer side: the law under
-    which the picture looks alike at every scale, as natural ones do (Lee, Mumford and Huang, IJCV
-    2001). With smallest=2 the power spectrum falls as f^-2.2, as that of BSDS photographs does.
-    Networks trained on such pictures come close to those trained on photographs (Achddou, Gousseau
-    and Ladjal, SSVM 2021).
+    The radii follow p(r) ~ r^-3 between `smallest` pixels and twice the longer side. With this law
+    a picture has the same statistics at every scale, as natural ones do (Lee, Mumford and Huang,
+    IJCV 2001). With smallest=2 the power spectrum falls as f^-2.2, as that of BSDS photographs
+    does. Networks trained on such pictures come close to those trained on photographs (Achddou,
+    Gousseau and Ladjal, SSVM 2021).
     """
     rng, (height, width) = _start(size, seed)
     low, high = 2.0 * smallest, 2.0 * max(height, width)
-    # Mean area of a leaf, and leaves enough that one pixel in exp(6) = 400 stays bare.
+    # The mean area of a leaf, and so many leaves that one pixel in exp(6) = 400 is not covered.
     area = 2 * math.pi * low**2 * math.log(high / low) / (1 - (low / high) ** 2)
     count = math.ceil(6 * (height + low) * (width + low) / area)
     radius = (low**-2 - rng.random(count) * (low**-2 - high**-2)) ** -0.5
-    # Centres may lie outside by a radius, or the corners would be seen less covered.
+    # Centres may lie outside by a radius, else fewer leaves would cover the corners.
     y = rng.uniform(-radius, height + radius)
     x = rng.uniform(-radius, width + radius)
     which = Image.new("I", (width, height))
@@ -52,16 +52,16 @@ def dead_leaves(size: Size, seed: Seed = 0, *, smallest: float = 2.0) -> Tensor:
         draw.ellipse(box, fill=leaf)
     which = np.asarray(which)  # (2H, 2W), the leaf seen at each pixel
 
-    # Light falls off linearly across a leaf, by an amount and in a direction of its own.
+    # The light falls off linearly across a leaf, each leaf's at its own rate and in its direction.
     slope = rng.normal(0, 0.25, (2, count)) / radius
-    row, column = np.indices(which.shape, sparse=True)
+    row, column = np.ogrid[:height, :width]
     shade = slope[0][which] * (row - y[which]) + slope[1][which] * (column - x[which])
     log_odds = _log_odds(rng, count)[which] + shade[..., None]  # (2H, 2W, 3)
     return _finish(1 / (1 + np.exp(-log_odds)))
 
 
 def gratings(size: Size, seed: Seed = 0) -> Tensor:
-    """Panes of stripes, smooth or sharp, up to the finest that the pixels can hold."""
+    """Panes of smooth or sharp stripes, the finest as fine as the pixels can show."""
     rng, (height, width) = _start(size, seed)
     picture = np.empty((height, width, 3))
     for top, bottom in _cuts(rng, height):
@@ -79,7 +79,7 @@ def gratings(size: Size, seed: Seed = 0) -> Tensor:
 
 
 def text(size: Size, seed: Seed = 0) -> Tensor:
-    """Lines of random words in random sizes, set in the font inside Pillow."""
+    """Lines of random words in random sizes, in Pillow's own font."""
     rng, (height, width) = _start(size, seed)
     paper, *inks = _contrasting(rng, 4)
     picture = Image.new("RGB", (width, height), paper)
@@ -96,12 +96,12 @@ def text(size: Size, seed: Seed = 0) -> Tensor:
 
 
 def facades(size: Size, seed: Seed = 0) -> Tensor:
-    """A wall of windows: rows and columns that repeat, each window a little different."""
+    """A wall with rows and columns of windows, each a little lighter or darker."""
     rng, (height, width) = _start(size, seed)
     wall, frame, glass = _contrasting(rng, 3)
     picture = Image.new("RGB", (width, height), wall)
     draw = ImageDraw.Draw(picture)
-    storey, bay = rng.uniform(20, 90, 2)  # of the doubled picture
+    storey, bay = rng.uniform(20, 90, 2)  # in pixels of the doubled picture
     h, w = storey * rng.uniform(0.4, 0.8), bay * rng.uniform(0.4, 0.8)
     bars = rng.integers(1, 4, 2)
     border = rng.uniform(0.03, 0.1) * min(h, w)
@@ -122,19 +122,19 @@ def facades(size: Size, seed: Seed = 0) -> Tensor:
     return _finish(np.asarray(picture) / 255)
 
 
-# What `pictures` takes turns at: half of them natural, half made by man.
+# The kinds that `pictures` draws in turn: half of them natural scenes, half made by people.
 MIXTURE: tuple[Callable[[Size, Seed], Tensor], ...] = (
     dead_leaves, facades, dead_leaves, gratings, dead_leaves, text,
 )  # fmt: skip
 
 
 def pictures(count: int, size: Size, seed: int = 0) -> list[Tensor]:
-    """`count` pictures, all different; the first ones are the same whatever the count."""
+    """`count` different pictures. The k-th one is the same for every count."""
     return [MIXTURE[i % len(MIXTURE)](size, (seed, i)) for i in range(count)]
 
 
 def _start(size: Size, seed: Seed) -> tuple[np.random.Generator, tuple[int, int]]:
-    """The random generator, and height and width of the doubled picture."""
+    """The random generator, and the height and width of the doubled picture."""
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 8:
         raise ValueError(f"size is {size}: expected at least 8 pixels a side.")
@@ -147,7 +147,7 @@ def _finish(picture: np.ndarray) -> Tensor:
 
 
 def _log_odds(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Colours of one scene, as log(c / (1 - c)); (count, 3)."""
+    """The colours of one scene, (count, 3), as log(c / (1 - c)) for c in (0, 1)."""
     light = rng.normal(0, 0.5) * COLOUR_AXES[0] + rng.normal(0, 0.2) * COLOUR_AXES[1]
     return light + rng.normal(0, COLOUR_SPREAD, (count, 3)) @ COLOUR_AXES
 
@@ -157,7 +157,7 @@ def _colours(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _contrasting(rng: np.random.Generator, count: int) -> list[tuple[int, int, int]]:
-    """8-bit colours of which the first is at least 0.25 lighter or darker than the others."""
+    """8-bit colours; the first is lighter or darker than the others by at least 0.25 of 1."""
     while True:
         colours = _colours(rng, count)
         if np.abs(colours[1:].mean(1) - colours[0].mean()).min() > 0.25:
@@ -165,6 +165,6 @@ def _contrasting(rng: np.random.Generator, count: int) -> list[tuple[int, int, i
 
 
 def _cuts(rng: np.random.Generator, length: int) -> list[tuple[int, int]]:
-    """One to three stretches that make up the length."""
+    """Cut the length into one to three stretches, each as (start, stop)."""
     cuts = [0, *sorted(rng.integers(1, length, rng.integers(0, 3)).tolist()), length]
     return [(a, b) for a, b in pairwise(cuts) if a < b]

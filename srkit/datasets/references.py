@@ -1,8 +1,8 @@
-"""Crops with references, for networks that take both: TTSR (Yang et al., CVPR 2020).
+"""Crops with reference pictures, for networks that take both: TTSR (Yang et al., CVPR 2020).
 
 References(pictures, level="L1").batch(9, 40, rng)   # {"lr", "hr", "ref", "scale"}
 
-found = groups("CUFED5")                             # inputs with references of their own
+found = groups("CUFED5")                             # pictures that come with references
 References([g.hr for g in found], [g.references[0] for g in found])
 """
 
@@ -13,25 +13,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkit.datasets.patches import Draw, Patches, Source
-from srkit.image.io import FORMATS, read_image
+from srkit.datasets.catalog import only_pictures
+from srkit.datasets.patches import Draw, Patches, PictureOrPath
+from srkit.image.io import read_image
 from srkit.image.resize import imresize
 from srkit.image.tensors import to_8bit
 
 
 @dataclass(frozen=True)
 class Level:
-    """Where a reference is taken from, and how far its view may be from the crop's.
+    """Where a reference is taken from, and how much it may differ from the crop.
 
-    where: about the crop's own place ("here"), "elsewhere" in its picture, in the "other" picture,
-    or "nowhere": the LR crop itself, enlarged.
-    shift: in sides of the crop, along either axis; turn: degrees; zoom: a factor, each axis has its
-    own; light: of contrast and of brightness. The largest that are drawn, in either direction.
+    where: "here", around the place of the crop; "elsewhere" in its picture; in an "other" picture;
+    "given", in the picture that was given as a reference; or "nowhere", the enlarged LR crop.
+    The rest are the largest random changes, in either direction. shift: along each axis, in sides
+    of the crop. turn: in degrees. zoom: a factor, for each axis. light: of the contrast as a share,
+    and half as much of the brightness.
     """
 
     where: str
@@ -41,7 +44,7 @@ class Level:
     light: float = 0.0
 
 
-# Four degrees of likeness, as CUFED5 has them, from any pictures; and no reference at all.
+# Four degrees of likeness, as in CUFED5, but from any pictures; "LR" is without a reference.
 LEVELS = {
     "L1": Level("here", shift=0.25, turn=5, zoom=1.05, light=0.1),
     "L2": Level("here", shift=0.5, turn=20, zoom=1.25, light=0.2),
@@ -52,23 +55,26 @@ LEVELS = {
 GIVEN = Level("given")
 
 
-class References:
-    """The crops of `Patches`, and to each a reference "ref" of the HR crop's size.
+class References(Patches):
+    """The crops of `Patches`, each with a reference: "ref", of the HR crop's size.
 
     pictures, scale: as for `Patches`.
-    given: a reference for each picture, of any size. It is cut where the HR crop is, in shares of
-        the sides; beyond its border it is reflected.
-    level: without `given`, one of LEVELS, from much alike to not at all. The LR and HR crops are
-        the same at all levels, for the same `rng`. L3 does not overlap the HR crop, or as little
-        as the picture allows.
-    turned: references are flipped and turned by a symmetry of their own, as the authors of TTSR do
-        in training; otherwise by the crop's, so that what is upright in it is upright in them.
+    given: a reference for each picture, of any size. Its crop lies where the HR crop does, in
+        shares of the sides; beyond the border the reference is reflected.
+    level: without `given`, one of LEVELS, from very similar to unrelated. For the same `rng` the LR
+        and HR crops are the same at all levels. An L3 reference overlaps the HR crop only if the
+        picture leaves no other place.
+    turned: True flips and turns each reference in its own way, as TTSR's authors do in training;
+        False in the same way as its crop, so that both stay upright together.
+
+    Raises ValueError for an unknown level, L4 with fewer than two pictures, or a number of
+    references other than that of pictures; and what `Patches` raises.
     """
 
     def __init__(
         self,
-        pictures: Sequence[Source],
-        given: Sequence[Source] | None = None,
+        pictures: Sequence[PictureOrPath],
+        given: Sequence[PictureOrPath] | None = None,
         *,
         scale: int = 4,
         level: str = "L1",
@@ -80,7 +86,8 @@ class References:
             raise ValueError("level 'L4' takes references from another picture: give two or more")
         if given is not None and len(given) != len(pictures):
             raise ValueError(f"{len(given)} references for {len(pictures)} pictures: one for each")
-        self.patches, self.scale = Patches(pictures, scale), scale
+        super().__init__(pictures, scale)
+        self.scale = scale
         self.level = LEVELS[level] if given is None else GIVEN
         self.turned = turned
         self.given = [
@@ -90,39 +97,41 @@ class References:
 
     def batch(
         self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
-    ) -> dict[str, Tensor | int]:
-        """`count` crops: "lr" (B, 3, size, size); "hr" and "ref", `scale` times that; in [0, 1]."""
-        _, draws = self.patches.draw(count, size, rng, part)
+    ) -> dict[str, Any]:
+        """A batch of `Patches`, and "ref", of the size of "hr", in [0, 1]."""
+        _, draws = self.draw(count, size, rng, part)
         i, n = part
         chances = torch.rand(count, 9, generator=rng)[i::n].tolist()
-        data = self.patches.cut(draws, size, self.scale)
+        data = self.cut(draws, size, self.scale)
         if self.level.where == "nowhere":
             data["ref"] = imresize(data["lr"], self.scale).clamp(0, 1)
         else:
             side = size * self.scale
-            refs = [self._reference(*each, side) for each in zip(draws, chances, strict=True)]
+            pairs = zip(draws, chances, strict=True)
+            refs = [self._reference(draw, nine, side) for draw, nine in pairs]
             data["ref"] = torch.stack(refs)
         return data
 
     def _reference(self, draw: Draw, chances: Sequence[float], side: int) -> Tensor:
-        """(3, side, side), decided by nine numbers in [0, 1)."""
+        """The reference (3, side, side) of a crop; the nine random numbers in [0, 1) decide it."""
         u, v, turn, which, *rest = chances
         angle, zoom_y, zoom_x, contrast, brightness = (2 * x - 1 for x in rest)
         level, k = self.level, draw.picture
-        picture = self.patches.picture(k)
+        picture = self.picture(k)
+        height, width = picture.shape[1:]
         top, left = draw.top * self.scale, draw.left * self.scale
         if level.where == "here":
             top += level.shift * side * (2 * u - 1)
             left += level.shift * side * (2 * v - 1)
         elif level.where == "elsewhere":
-            top, left = elsewhere(top, left, *picture.shape[1:], side, u, v)
+            top, left = elsewhere(top, left, height, width, side, u, v)
         elif level.where == "other":
-            others = len(self.patches.hr) - 1
-            picture = self.patches.picture((k + 1 + int(which * others)) % (others + 1))
+            others = len(self.hr) - 1
+            picture = self.picture((k + 1 + int(which * others)) % (others + 1))
             top = int(u * (picture.shape[1] - side + 1))
             left = int(v * (picture.shape[2] - side + 1))
         else:
-            (height, width), picture = picture.shape[1:], self.given[k]
+            picture = self.given[k]
             top = round(top / max(height - side, 1) * (picture.shape[1] - side))
             left = round(left / max(width - side, 1) * (picture.shape[2] - side))
         a = torch.tensor(angle * level.turn).deg2rad()
@@ -134,15 +143,16 @@ class References:
 
 
 def view(picture: Tensor, corner: tuple[float, float], matrix: Tensor, side: int) -> Tensor:
-    """What a square window of a uint8 picture (3, H, W) shows, (3, side, side) in [0, 1].
+    """A square, possibly turned, zoomed and sheared, of a uint8 picture: (3, side, side) in [0, 1].
 
-    Pixel p of the view, counted from its middle, is the picture's at corner + (side - 1) / 2 +
-    matrix p, rows first; between pixels cubic, beyond the border reflected.
+    With p counted from the middle of the square, its pixel p is the picture at
+    corner + (side - 1) / 2 + matrix p, in (row, column). Values between pixels are cubic; beyond
+    the border the picture is reflected.
     """
     n = torch.arange(side) - (side - 1) / 2
     steps = torch.stack(torch.meshgrid(n, n, indexing="ij"), -1)  # (side, side, 2)
     at = torch.tensor(corner) + (side - 1) / 2 + steps @ matrix.T
-    # only what is seen is made floats, and 2 pixels around it for the cubic
+    # only the part that is seen becomes floats, with 2 pixels around it for the cubic kernel
     limits = torch.tensor(picture.shape[1:]) - 1
     low = (at.amin((0, 1)).floor() - 2).minimum(limits - 1).clamp_min(0).long()
     high = (at.amax((0, 1)).ceil() + 2).minimum(limits).maximum(low + 1).long()
@@ -154,7 +164,7 @@ def view(picture: Tensor, corner: tuple[float, float], matrix: Tensor, side: int
 
 
 def symmetry(number: int) -> Tensor:
-    """One of the square's 8 symmetries, as in `patches.Draw`, for (row, column)."""
+    """The matrix, for (row, column), of one of the square's 8 symmetries as `Draw` numbers them."""
     y, x = (-1.0 if number & bit else 1.0 for bit in (1, 2))
     return torch.tensor([[0, y], [x, 0]] if number & 4 else [[y, 0], [0, x]])
 
@@ -162,9 +172,9 @@ def symmetry(number: int) -> Tensor:
 def elsewhere(
     top: int, left: int, height: int, width: int, side: int, u: float, v: float
 ) -> tuple[int, int]:
-    """A place for a crop that does not overlap the one at (top, left), decided by u and v.
+    """A place for a crop that does not overlap the one at (top, left); u and v in [0, 1) decide it.
 
-    Apart along the axis where there is more room; with none, the corner that is farthest.
+    The two are apart along the axis that has more room. With no room it is the farthest corner.
     """
     last = height - side, width - side
     rows, columns = (
@@ -180,7 +190,7 @@ def elsewhere(
 
 @dataclass(frozen=True)
 class Group:
-    """A picture and its references, the most alike first."""
+    """A picture and its references, the most similar first."""
 
     name: str
     hr: Path
@@ -188,24 +198,24 @@ class Group:
 
 
 def groups(folder: str | os.PathLike) -> list[Group]:
-    """The groups in a folder laid out as CUFED5's, ordered by name.
+    """The pictures with references in a folder laid out like CUFED5, ordered by name.
 
-    Its test pictures are NAME_0 with the references NAME_1, NAME_2 and so on; its training pairs
-    have one name in `input` and in `ref`.
+    Test pictures are NAME_0 with the references NAME_1, NAME_2 and so on. Training pairs have the
+    same name in the folders `input` and `ref`.
 
-    Raises FileNotFoundError for a folder with neither, ValueError for a picture without reference.
+    Raises FileNotFoundError for a folder with neither, ValueError for a picture without references.
     """
     folder = Path(folder)
+    found = []
     if (folder / "input").is_dir():
-        found = [
-            Group(hr.stem, hr, tuple(_pictures(folder / "ref", f"{escape(hr.stem)}.*")))
-            for hr in _pictures(folder / "input", "*")
-        ]
+        for hr in only_pictures((folder / "input").iterdir()):
+            refs = only_pictures((folder / "ref").glob(f"{escape(hr.stem)}.*"))
+            found.append(Group(hr.stem, hr, tuple(refs)))
     else:
-        found = [
-            Group(hr.stem[:-2], hr, tuple(_pictures(folder, f"{escape(hr.stem[:-2])}_[1-9].*")))
-            for hr in _pictures(folder, "*_0.*")
-        ]
+        for hr in only_pictures(folder.glob("*_0.*")):
+            name = hr.stem.removesuffix("_0")
+            refs = only_pictures(folder.glob(f"{escape(name)}_[1-9].*"))
+            found.append(Group(name, hr, tuple(refs)))
     if not found:
         raise FileNotFoundError(
             f"{folder} holds no pictures NAME_0 with references NAME_1, NAME_2 ..., and no folders "
@@ -214,7 +224,3 @@ def groups(folder: str | os.PathLike) -> list[Group]:
     if alone := [group.name for group in found if not group.references]:
         raise ValueError(f"{folder} lacks the references of {', '.join(alone)}")
     return found
-
-
-def _pictures(folder: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in folder.glob(pattern) if path.suffix.lower() in FORMATS)

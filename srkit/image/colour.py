@@ -1,8 +1,10 @@
-"""Luma: the Y that the tables of the papers are made of, and the way back to RGB."""
+"""Luma: Y, the channel that most papers measure, from RGB and back."""
 
 from __future__ import annotations
 
 from torch import Tensor
+
+from srkit.image.tensors import check_floats
 
 
 def to_y(rgb: Tensor, *, full: bool = False) -> Tensor:
@@ -10,11 +12,13 @@ def to_y(rgb: Tensor, *, full: bool = False) -> Tensor:
 
     (16 + 65.481 R + 128.553 G + 24.966 B) / 255, in [16/255, 235/255]: MATLAB's rgb2ycbcr on
     doubles, the Y of the papers' tables. full: 0.299 R + 0.587 G + 0.114 B, in [0, 1], JPEG's.
+
+    Raises TypeError for what is no float tensor, ValueError for another shape.
     """
-    if rgb.ndim < 3 or rgb.shape[-3] != 3 or not rgb.is_floating_point():
+    check_floats(rgb)
+    if rgb.ndim < 3 or rgb.shape[-3] != 3:
         raise ValueError(
-            f"to_y: {rgb.dtype} of shape {tuple(rgb.shape)}, expected floats (..., 3, H, W): "
-            "use as_image, or x.float() / 255."
+            f"to_y: shape {tuple(rgb.shape)}, expected floats (..., 3, H, W): use as_image."
         )
     r, g, b = rgb.split(1, dim=-3)  # (..., 1, H, W) each
     if full:

@@ -17,14 +17,16 @@ from torch.nn import functional as F
 
 from srkit.image.io import as_image
 from srkit.image.resize import imresize
-from srkit.image.tensors import check_image, modcrop, round_8bit, to_8bit
+from srkit.image.tensors import check_floats, check_image, modcrop, round_8bit, to_8bit
 
 
 def gaussian_kernel(sigma: float, *, sigma_y: float | None = None, angle: float = 0.0) -> Tensor:
     """A Gaussian blur kernel (k, k) of sum 1, k = 2 ceil(3 max(sigma)) + 1.
 
     `sigma` and `sigma_y` are in pixels along the kernel's own axes, which are turned by `angle`
-    degrees. Raises ValueError when a sigma is not positive.
+    degrees.
+
+    Raises ValueError when a sigma is not positive.
     """
     sigma_y = sigma if sigma_y is None else sigma_y
     if not (sigma > 0 and sigma_y > 0):
@@ -43,6 +45,8 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
     """Every channel of a (3, H, W) or (B, 3, H, W) image under one (k, k) kernel, k odd.
 
     The border is the edge pixel repeated, the size stays.
+
+    Raises ValueError for another kernel, and what `check_image` raises.
     """
     if kernel.dim() != 2 or kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
         raise ValueError(f"the kernel is {tuple(kernel.shape)}: expected (k, k) with odd k")
@@ -54,16 +58,25 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
 
 
 def add_noise(image: Tensor, sigma: float, generator: torch.Generator | None = None) -> Tensor:
-    """White Gaussian noise of deviation `sigma`, in 1/255 as denoising papers count it; clipped."""
+    """The image with white Gaussian noise, clipped to [0, 1].
+
+    sigma: the noise's standard deviation in grey levels of 255, as denoising papers give it.
+
+    Raises TypeError for what is no float tensor.
+    """
+    check_floats(image)
     noise = torch.randn(image.shape, generator=generator, dtype=image.dtype)
     return (image + sigma / 255 * noise.to(image.device)).clamp(0, 1)
 
 
 def jpeg(image: Tensor, quality: int) -> Tensor:
-    """A (3, H, W) image after JPEG at `quality` 1 to 95 (Pillow's scale, 4:2:0 colour)."""
+    """A (3, H, W) image after JPEG at `quality` 1 to 95 (Pillow's scale, 4:2:0 colour).
+
+    Raises ValueError for another quality, and what `check_image` raises.
+    """
     from PIL import Image
 
-    check_image(image)
+    check_image(image, batch=False)
     if not 1 <= quality <= 95:
         raise ValueError(f"quality {quality}: JPEG's useful range is 1 to 95")
     pixels = to_8bit(image).permute(1, 2, 0).cpu().numpy()
@@ -86,6 +99,8 @@ def make_lr(
     Cut to a multiple of the scale, blurred by `kernel`, reduced by MATLAB's bicubic, made noisy,
     JPEG-coded; a step that is not asked for is left out. With none of them the result is, bit for
     bit, what the benchmarks' published LR pictures are.
+
+    Raises what `check_image`, `modcrop`, `blur` and `jpeg` raise.
     """
     check_image(hr)
     x = modcrop(hr, scale)

@@ -1,4 +1,4 @@
-"""Files <-> tensors, colour, 8-bit rounding, crops: where pictures come in and go out.
+"""Reads picture files as tensors, and writes tensors as picture files.
 
 An image is a float32 RGB tensor in [0, 1], (3, H, W). A `Picture` is an image with what a file says
 beside its colours: transparency, depth, whether it is grey, ICC profile, EXIF.
@@ -13,11 +13,13 @@ import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar, overload
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from PIL.ExifTags import Base as Tag
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from srkit.files import write_whole
@@ -52,6 +54,7 @@ _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
+Kind = TypeVar("Kind", Tensor, np.ndarray, Image.Image)
 
 
 @dataclass
@@ -73,7 +76,10 @@ class Picture:
 
 
 def read_image(path: str | os.PathLike) -> Tensor:
-    """The colours of a picture file: (3, H, W) float32 RGB in [0, 1], upright; alpha is dropped."""
+    """The colours of a picture file: (3, H, W) float32 RGB in [0, 1], upright; alpha is dropped.
+
+    Raises what `read_picture` raises.
+    """
     return read_picture(path).rgb
 
 
@@ -129,26 +135,28 @@ class _Refusal(ValueError):
     """A readable picture of a kind that is not taken."""
 
 
-def _depth(image: Image.Image, path: Path) -> int:
+def _depth(image: ImageFile.ImageFile, path: Path) -> int:
     """Bits a channel in the file, which Pillow's pixel mode does not tell."""
     if image.format == "PNG":
         with path.open("rb") as file:
             return file.read(25)[24]
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         return max(image.tag_v2.get(Tag.BitsPerSample, (1,)))
     return 8
 
 
-def _pixels_16bit(image: Image.Image, path: Path) -> np.ndarray:
-    """(H, W) or (H, W, C) uint16 of a file of which Pillow would keep 8 bits: the high bytes.
+def _pixels_16bit(image: ImageFile.ImageFile, path: Path) -> np.ndarray:
+    """Pixels (H, W) or (H, W, C), uint16, of a 16-bit file.
 
-    Told that the two bytes of a sample lie the other way round, Pillow keeps the low ones.
+    Pillow keeps 8 bits of most such files, the high bytes. A second reading, told that the two
+    bytes of a sample lie the other way round, gives the low ones.
     """
     rawmode = _tile_args(image.tile[0])[0]  # "RGB;16B", say
-    planar = image.format == "TIFF" and image.tag_v2.get(Tag.PlanarConfiguration) == 2
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    planar = tags.get(Tag.PlanarConfiguration) == 2
     if image.mode.startswith("I;16"):  # grey: here Pillow keeps all
         pixels = np.array(image)
-        if image.format == "TIFF" and image.tag_v2[Tag.PhotometricInterpretation] == 0:
+        if tags.get(Tag.PhotometricInterpretation) == 0:
             pixels = 65535 - pixels  # white is zero
     elif rawmode == "LA;16B":  # grey with alpha: the same bytes as RGBA of 8 bits
         image.tile = [tile._replace(args="RGBA") for tile in image.tile]
@@ -172,11 +180,12 @@ def _pixels_16bit(image: Image.Image, path: Path) -> np.ndarray:
 
 def _tile_args(tile: tuple) -> tuple:
     """What Pillow's decoder is told, its raw mode first; PNG has nothing but that."""
-    return (tile.args,) if isinstance(tile.args, str) else tile.args
+    *_, args = tile
+    return (args,) if isinstance(args, str) else args
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """(H, W) or (H, W, C): uint8, or uint16 of Pillow's 16-bit grey; palette and CMYK as RGB."""
+    """Pixels (H, W) or (H, W, C), uint8, or uint16 for 16-bit grey; palette and CMYK as RGB."""
     if image.mode.startswith("I;16"):
         return np.array(image)
     if image.mode not in _GREY + _COLOUR:
@@ -186,12 +195,13 @@ def _pixels(image: Image.Image) -> np.ndarray:
         mode += "A"
     if image.mode == "CMYK" and "icc_profile" in image.info:
         cmyk, srgb = BytesIO(image.info["icc_profile"]), ImageCms.createProfile("sRGB")
-        image = ImageCms.profileToProfile(image, cmyk, srgb, outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, cmyk, srgb, outputMode="RGB")
+        image = converted or image  # None only for a change in place
     return np.array(image.convert(mode))
 
 
 def _picture(image: Image.Image, pixels: np.ndarray) -> Picture:
-    """Of a Pillow image that is loaded, and its pixels: (H, W), (H, W, C), uint8 or uint16."""
+    """The Picture of a loaded Pillow image. pixels: (H, W) or (H, W, C), uint8 or uint16."""
     depth, exif = np.iinfo(pixels.dtype), image.getexif()
     x = torch.from_numpy(np.atleast_3d(pixels).astype(np.float32) / depth.max)
     x = x.permute(2, 0, 1)  # (H, W, C) -> (C, H, W), C = 1 to 4
@@ -222,7 +232,7 @@ def write_image(
     Values are clamped and rounded half up to 8 bits, or to 16 in PNG and TIFF. quality: of JPEG
     (always with full colour resolution) and WebP, whose 100 is lossless.
 
-    Raises ValueError on what is no such image, or does not fit the format.
+    Raises what `write_picture` raises.
     """
     write_picture(Picture(image, bits=bits), path, quality=quality)
 
@@ -232,6 +242,9 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
 
     A grey picture is written with one channel, its luma. An ICC profile goes along where it fits
     what is written (grey or RGB) and BMP has none; EXIF goes to PNG, JPEG and WebP.
+
+    Raises ValueError for a suffix, depth or transparency that the format does not take, TypeError
+    or ValueError for what is no image (`check_image`).
     """
     path = Path(path)
     kind = FORMATS.get(path.suffix.lower())
@@ -318,6 +331,8 @@ def as_image(x: ImageLike) -> Tensor:
 
     x: a path; a Pillow image (turned upright, alpha dropped); a NumPy array, (H, W, 3), of uint8,
     uint16 or floats in [0, 1]; or a float tensor (3, H, W), which stays on its device.
+
+    Raises what `read_image` and `check_image` raise, ValueError for an array of another shape.
     """
     if isinstance(x, str | os.PathLike):
         return read_image(x)
@@ -337,11 +352,17 @@ def as_image(x: ImageLike) -> Tensor:
     return x.float()
 
 
+@overload
+def like(image: Tensor, x: str | os.PathLike) -> Image.Image: ...
+@overload
+def like(image: Tensor, x: Kind) -> Kind: ...
 def like(image: Tensor, x: ImageLike) -> Tensor | np.ndarray | Image.Image:
     """The image as the kind that `x` was: `like(as_image(x), x)` is x again.
 
     A tensor comes back with x's type and device; an array with x's type, (H, W, 3); a Pillow image,
     or a path, as an 8-bit RGB Pillow image (`read_picture`, `write_picture` keep all of a file).
+
+    Raises what `check_image` raises.
     """
     if isinstance(x, Tensor):
         return image.to(x)

@@ -1,7 +1,7 @@
 """imresize: MATLAB's picture resizing, bit-exact on uint8 and differentiable on floats.
 
 The low-resolution pictures of the classic benchmarks were made by MATLAB's `imresize`, and no other
-bicubic gives them: torch's drops the taps outside the picture where MATLAB repeats or mirrors the
+bicubic gives them: torch's drops the pixels outside the picture where MATLAB repeats or mirrors the
 edge, and none rounds to 8 bits between the two axes.
 
 Along one axis, output pixel k = 1, 2, ... looks at the input position (pixels counted from 1)
@@ -16,12 +16,14 @@ Keys's, a = -1/2 (Cubic convolution interpolation, 1981, Eq. 15).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from numbers import Integral, Real
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -46,6 +48,29 @@ BORDERS = ("clamp", "mirror")
 BLOCK = 32
 
 
+def _weights(
+    n: int, n_out: int, scale: float, kernel: str, border: str, antialias: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which input pixels each output pixel reads, counted from 0, and with which weights.
+
+    Both are (n_out, taps). Near the border a pixel may be named several times.
+    """
+    function, width = KERNELS[kernel]
+    shrink = min(scale, 1.0) if antialias else 1.0
+    width /= shrink
+    u = np.arange(1, n_out + 1) / scale + 0.5 * (1 - 1 / scale)
+    taps = np.floor(u - width / 2)[:, None] + np.arange(math.ceil(width) + 2)
+    weights = function((u[:, None] - taps) * shrink)
+    weights /= weights.sum(1, keepdims=True)
+    taps = taps.astype(np.int64) - 1  # counted from 0
+    if border == "clamp":
+        taps = taps.clip(0, n - 1)
+    else:  # 2 1 0 | 0 1 2 ... n-1 | n-1 n-2
+        taps %= 2 * n
+        taps = np.minimum(taps, 2 * n - 1 - taps)
+    return taps, weights
+
+
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # or the cached tensors could never take part in a backward pass
 def _blocks(
@@ -63,20 +88,7 @@ def _blocks(
     Block (lo, hi, weights) maps the inputs [lo, hi) to the next BLOCK outputs. The whole matrix
     of a large picture would be almost all zeros.
     """
-    function, width = KERNELS[kernel]
-    shrink = min(scale, 1.0) if antialias else 1.0
-    width /= shrink
-    u = np.arange(1, n_out + 1) / scale + 0.5 * (1 - 1 / scale)
-    taps = np.floor(u - width / 2)[:, None] + np.arange(math.ceil(width) + 2)  # (n_out, taps)
-    weights = function((u[:, None] - taps) * shrink)
-    weights /= weights.sum(1, keepdims=True)
-    taps = taps.astype(np.int64) - 1  # counted from 0
-    if border == "clamp":
-        taps = taps.clip(0, n - 1)
-    else:  # 2 1 0 | 0 1 2 ... n-1 | n-1 n-2
-        taps %= 2 * n
-        taps = np.minimum(taps, 2 * n - 1 - taps)
-
+    taps, weights = _weights(n, n_out, scale, kernel, border, antialias)
     blocks = []
     for first in range(0, n_out, BLOCK):
         columns, values = taps[first : first + BLOCK], weights[first : first + BLOCK]
@@ -88,11 +100,34 @@ def _blocks(
     return blocks
 
 
+def _enlarged(x: Tensor, scale: int, border: str) -> Tensor:
+    """`imresize(x, scale, border=border)` without matrices, which are made for one size only.
+
+    Each pixel becomes scale x scale, and each of these places reads the 5x5 pixels around by fixed
+    weights: a convolution to scale^2 channels and a pixel shuffle. Slower than matrices on a CPU;
+    a graph that is being exported takes pictures of any size by it.
+    """
+    taps, weights = _weights(5, 5 * scale, scale, "cubic", "clamp", True)
+    middle = slice(2 * scale, 3 * scale)  # where the middle of five pixels goes to
+    rows = np.zeros((scale, 5))
+    np.add.at(rows, (np.arange(scale)[:, None], taps[middle]), weights[middle])
+    kernels = np.einsum("iy,jx->ijyx", rows, rows).reshape(-1, 1, 5, 5)  # (scale^2, 1, 5, 5)
+    *leading, h, w = x.shape
+    planes = x.reshape(-1, 1, h, w)
+    for axis, n in ((2, h), (3, w)):
+        at = torch.arange(-2, n + 2, device=x.device)
+        if border == "mirror":  # 1 0 | 0 1 ... n-1 | n-1 n-2
+            at = torch.where(at < 0, -1 - at, torch.where(at < n, at, 2 * n - 1 - at))
+        planes = planes.index_select(axis, at.clamp(0, n - 1))
+    planes = F.pixel_shuffle(F.conv2d(planes, torch.from_numpy(kernels).to(x)), scale)
+    return planes.reshape(*leading, scale * h, scale * w)
+
+
 def imresize(
     x: Tensor,
     scale: float | None = None,
     *,
-    size: tuple[int, int] | None = None,
+    size: Sequence[int] | None = None,
     kernel: str = "cubic",
     border: str = "clamp",
     antialias: bool = True,
@@ -112,6 +147,8 @@ def imresize(
     border: "clamp" repeats the edge pixel (the LR files of Set5, Set14, BSD100 and Urban100 that
         most papers use); "mirror" reflects the picture, edge pixel twice (IMDN's LR files).
     antialias: widen the kernel when shrinking.
+
+    torch.export records bicubic enlargement of floats by a whole number for pictures of any size.
 
     Raises TypeError for other dtypes, ValueError for a shape, number or name that makes no sense.
     """
@@ -133,6 +170,10 @@ def imresize(
             "imresize needs either scale (imresize(x, 1 / 4)) or size (imresize(x, size=(H, W))), "
             f"got {'neither' if scale is None else 'both'}"
         )
+    exporting = torch.compiler.is_exporting()
+    floats = x.is_floating_point()
+    if exporting and floats and kernel == "cubic" and isinstance(scale, int) and scale >= 1:
+        return _enlarged(x, scale, border)
     sides = x.shape[-2:]
     if size is None:
         if not (isinstance(scale, Real) and 0 < scale < math.inf):
@@ -140,25 +181,27 @@ def imresize(
                 f"scale must be one positive number (1/4 shrinks fourfold), got {scale!r}; "
                 "for two different scales give size=(H, W)"
             )
-        size = [math.ceil(scale * n) for n in sides]
+        out = [math.ceil(scale * n) for n in sides]
         scales = [float(scale)] * 2
     else:
         if not (len(size) == 2 and all(isinstance(k, Integral) and k > 0 for k in size)):
             raise ValueError(f"size must be (H, W), two positive whole numbers, got {size!r}")
+        out = list(size)
         scales = [k / n for k, n in zip(size, sides, strict=True)]
 
-    exact = x.dtype == torch.uint8
-    work = torch.float64 if exact else torch.promote_types(x.dtype, torch.float32)
+    work = torch.promote_types(x.dtype, torch.float32) if floats else torch.float64
     y = x.to(work)
+    # no cache in an export: tensors made in it hold no numbers
+    matrix = _blocks.__wrapped__ if exporting else _blocks
     with torch.autocast(x.device.type, enabled=False):
         for axis in sorted((0, 1), key=lambda axis: scales[axis]):
-            blocks = _blocks(
-                sides[axis], size[axis], scales[axis], kernel, border, antialias, work, x.device
+            blocks = matrix(
+                sides[axis], out[axis], scales[axis], kernel, border, antialias, work, x.device
             )
             if axis == 0:
                 y = torch.cat([m @ y[..., lo:hi, :] for lo, hi, m in blocks], -2)
             else:
                 y = torch.cat([y[..., lo:hi] @ m.mT for lo, hi, m in blocks], -1)
-            if exact:  # the 1e-9 keeps a half a half when its sum was rounded down
+            if not floats:  # the 1e-9 keeps a half a half when its sum was rounded down
                 y = y.add_(0.5 + 1e-9).floor_().clamp_(0, 255)
     return y.to(x.dtype)

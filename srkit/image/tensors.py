@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor
 
 
-def to_pixels(x: Tensor, dtype: np.typing.DTypeLike) -> np.ndarray:
+def to_pixels(x: Tensor, dtype: DTypeLike) -> np.ndarray:
     """(C, H, W) in [0, 1] -> (H, W, C) of a NumPy type, whole numbers rounded half up."""
     x = x.detach().movedim(0, -1).cpu()
     if np.issubdtype(dtype, np.integer):
@@ -15,18 +16,28 @@ def to_pixels(x: Tensor, dtype: np.typing.DTypeLike) -> np.ndarray:
     return np.ascontiguousarray(x.numpy().astype(dtype))
 
 
-def check_image(
-    x: Tensor, what: str = "image", *, strict: bool = False, batch: bool = True
-) -> None:
-    """Raise unless x is a float tensor, RGB, (3, H, W) or, with batch, (B, 3, H, W), about [0, 1].
+def check_floats(x: Tensor, what: str = "image") -> None:
+    """Refuse what is no tensor of floats, uint8 above all, in the same words everywhere.
 
-    A network may overshoot: values in [-0.5, 1.5] pass unless `strict`, which wants [0, 1] itself.
-    Raises TypeError for what is no float tensor, ValueError for all else; `what` begins the words.
+    Raises TypeError; `what` names the tensor in the message.
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"{what} is a {type(x).__name__}, expected a tensor: use as_image(x).")
     if not x.is_floating_point():
         raise TypeError(f"{what} is {x.dtype}, expected floats in [0, 1]: use x.float() / 255.")
+
+
+def check_image(
+    x: Tensor, what: str = "image", *, strict: bool = False, batch: bool = True
+) -> None:
+    """Refuse what is no float RGB image, (3, H, W) or, with batch, (B, 3, H, W), in about [0, 1].
+
+    A network may overshoot: values in [-0.5, 1.5] pass unless `strict`, which wants [0, 1] itself.
+    `what` names the image in the message.
+
+    Raises TypeError for what is no float tensor, ValueError for another shape or other values.
+    """
+    check_floats(x, what)
     shape = tuple(x.shape)
     if x.ndim not in ((3, 4) if batch else (3,)) or shape[-3] != 3:
         if x.ndim == 4 and shape[1] == 3:
@@ -61,25 +72,36 @@ def check_image(
 
 
 def to_8bit(x: Tensor) -> Tensor:
-    """Floats in [0, 1] -> uint8, clamped and rounded half up: the pixels that a file would hold."""
+    """Floats in [0, 1] -> uint8, clamped and rounded half up: the pixels that a file would hold.
+
+    Raises TypeError for what is no float tensor.
+    """
     return levels(x, 255).to(torch.uint8)
 
 
 def round_8bit(x: Tensor) -> Tensor:
-    """What is left after saving with 8 bits: clamped to [0, 1], rounded half up to k / 255."""
-    if not x.is_floating_point():
-        raise TypeError(f"round_8bit: {x.dtype}, expected floats in [0, 1]: use x.float() / 255.")
+    """What is left after saving with 8 bits: clamped to [0, 1], rounded half up to k / 255.
+
+    Raises TypeError for what is no float tensor.
+    """
     return levels(x, 255) / 255
 
 
 def levels(x: Tensor, peak: int) -> Tensor:
-    """[0, 1] -> whole numbers 0 to peak, half up, as floats; at least float32, to hold them all."""
+    """[0, 1] -> whole numbers 0 to peak, half up, as floats; at least float32, to hold them all.
+
+    Raises TypeError for what is no float tensor.
+    """
+    check_floats(x)
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     return (x.clamp(0, 1) * peak + 0.5).floor()
 
 
 def shave(x: Tensor, border: int) -> Tensor:
-    """(..., H, W) without `border` pixels on each side."""
+    """(..., H, W) without `border` pixels on each side.
+
+    Raises ValueError for a negative border, and for one that leaves no pixel.
+    """
     height, width = x.shape[-2:]
     if not 0 <= 2 * border < min(height, width):
         raise ValueError(
@@ -90,7 +112,10 @@ def shave(x: Tensor, border: int) -> Tensor:
 
 
 def modcrop(x: Tensor, scale: int) -> Tensor:
-    """(..., H, W) cut at the bottom and the right so that `scale` divides both sides."""
+    """(..., H, W) cut at the bottom and the right so that `scale` divides both sides.
+
+    Raises ValueError for a scale that is not between 1 and the shorter side.
+    """
     height, width = x.shape[-2:]
     if not 1 <= scale <= min(height, width):
         raise ValueError(

@@ -1,6 +1,6 @@
 """Losses: one idea, one file. Each takes pictures in [0, 1] and gives a scalar.
 
-0.01 * L1() + content("esrgan") is a loss too: see `srkit.losses.terms`.
+0.01 * L1() + content("esrgan") is a loss too. `srkit.losses.terms` shows how to add one's own.
 """
 
 from srkit.losses.adversarial import (

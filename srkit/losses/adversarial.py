@@ -1,15 +1,13 @@
-"""Adversarial losses: a discriminator learns to tell HR from SR, the generator to be taken for HR.
+"""Adversarial losses: a discriminator learns to tell HR from SR, the generator to pass SR as HR.
 
     adversarial = Adversarial(discriminator, RelativisticAverage())
-    loss = 0.01 * L1() + content("esrgan") + 0.005 * adversarial   # the generator minimises this
-    adversarial.discriminator_loss(sr, hr)                                # the discriminator this,
-    in its turn
+    loss = 0.01 * L1() + content("esrgan") + 0.005 * adversarial   # the generator minimises this,
+    adversarial.discriminator_loss(sr, hr)                         # the discriminator this, in turn
 
-A discriminator gives logits, large where it believes in HR; no sigmoid. As a part of the loss it
-moves and is saved with it, but has an optimiser of its own, over
-`adversarial.discriminator.parameters()`. In the generator's turn it gets no gradients, and none are
-computed for it. SR and HR pass it as two batches, never as one, where batch norm would let each
-know of the other.
+A discriminator gives logits, without a sigmoid: large if it takes a picture for HR. (WGAN papers
+call it a critic.) It is a part of the loss, and is moved and saved with it, but it has an optimiser
+of its own, over `adversarial.discriminator.parameters()`. In the generator's turn its weights get
+no gradients. SR and HR pass it as two batches: in one, batch norm would mix them.
 """
 
 from __future__ import annotations
@@ -20,11 +18,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from srkit import processes
 from srkit.losses.objectives import Objective, Standard
 from srkit.losses.terms import Features, FeatureTerm, Term
 from srkit.metrics.features import Extractor
+from srkit.processes import mean_over_processes, part
 
 
 def gradient_penalty(
@@ -37,11 +36,13 @@ def gradient_penalty(
 ) -> Tensor:
     """mean (|grad C(x)| - 1)² at x = eps hr + (1 - eps) sr, with eps ~ U(0, 1) for each sample.
 
-    Pictures here span 1. Where a paper's span 2, slopes are half as steep there: `span=2` gives
-    its penalty. In float32 also under autocast, for it is differentiated twice. Of several
-    processes each has its share of one draw, as of the crops (`rng` then is alike in all).
+    span: width of the range of pictures in a paper, where it is not 1 as here. In a range twice as
+    wide slopes are half as steep: `span=2` gives such a paper's penalty.
+    rng: draws eps, with the same state in all processes: each takes its share of one draw.
+
+    It is computed in float32 also under autocast, because it is differentiated twice.
     """
-    i, n = processes.part()
+    i, n = part()
     eps = torch.rand(n * len(hr), *[1] * (hr.ndim - 1), generator=rng)[i::n].to(hr)
     x = (eps * hr + (1 - eps) * sr).detach().requires_grad_()
     with torch.autocast(hr.device.type, enabled=False):
@@ -51,11 +52,11 @@ def gradient_penalty(
 
 @contextmanager
 def frozen(discriminator: nn.Module) -> Iterator[None]:
-    """What passes the discriminator within is differentiated by the picture alone.
+    """Within it, pictures that pass the discriminator give gradients to themselves alone.
 
-    Its weights' gradients are then neither computed nor left behind for its own step. The flags
-    of the parameters are set and put back: what a wrapper such as DistributedDataParallel heeds.
-    Batch norm's running means do take in what passes, as in the papers' code.
+    The weights' gradients are neither computed nor left behind for the discriminator's own step.
+    To do so it clears `requires_grad` for a while, which DistributedDataParallel heeds too. Batch
+    norm's running means do take in what passes, as in the papers' code.
     """
     trained = [p for p in discriminator.parameters() if p.requires_grad]
     try:
@@ -68,12 +69,15 @@ def frozen(discriminator: nn.Module) -> Iterator[None]:
 
 
 def wide(x: Tensor) -> Tensor:
-    """At least float32: losses are not taken in half precision."""
+    """x in float32 at least: losses are not computed in half precision."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def logits(discriminator: nn.Module, x: Tensor) -> Tensor:
-    """What a discriminator with one answer says of x."""
+    """The logits that a discriminator with one output gives for x, in float32 at least.
+
+    Raises TypeError if it gives anything else.
+    """
     answer = discriminator(wide(x))
     if not isinstance(answer, Tensor):
         raise TypeError(
@@ -85,10 +89,17 @@ def logits(discriminator: nn.Module, x: Tensor) -> Tensor:
 
 
 class Adversarial(Term):
-    """The objective's generator side; `discriminator_loss(sr, hr)` is the other.
+    """What the generator minimises against a discriminator, which is trained in turn.
 
-    rng: a CPU generator that draws the points of a gradient penalty; None is torch's own. Its state
-    belongs into a run's checkpoints. gate: says when the discriminator skips its turn.
+    The base of all adversarial terms. Its value is the objective's `generator`; the training loop
+    minimises `discriminator_loss` for the discriminator, `discriminator_steps` times a turn.
+
+    - rng: a CPU generator for the random points of a gradient penalty; None takes torch's own. Its
+      state belongs into a run's checkpoints.
+    - gate: says when the discriminator skips a turn.
+
+    Raises ValueError for a gradient penalty of a discriminator with batch norm; when called,
+    TypeError for a discriminator that gives anything but one tensor of logits.
     """
 
     label = "adversarial"
@@ -102,13 +113,19 @@ class Adversarial(Term):
         gate: DiscriminatorGate | None = None,
     ):
         super().__init__()
-        self.discriminator, self.objective, self.rng, self.gate = (
-            discriminator,
-            objective,
-            rng,
-            gate,
-        )
-        self.discriminator_steps, self.formula = objective.discriminator_steps, objective.formula
+        if objective.penalty and any(isinstance(m, _BatchNorm) for m in discriminator.modules()):
+            raise ValueError(
+                f"{type(discriminator).__name__} has batch norm, which mixes the samples of a "
+                "batch, but the gradient penalty is of each sample on its own: take a "
+                "discriminator without batch norm, or penalty=0"
+            )
+        self.discriminator, self.objective = discriminator, objective
+        self.rng, self.gate = rng, gate
+        self.formula = objective.formula
+
+    @property
+    def discriminator_steps(self) -> int:
+        return self.objective.discriminator_steps
 
     def value(self, sr: Tensor, hr: Tensor) -> Tensor:
         with frozen(self.discriminator):
@@ -116,14 +133,20 @@ class Adversarial(Term):
             real = logits(self.discriminator, hr.detach()) if self.objective.needs_real else None
         return self.objective.generator(fake, real)
 
+    def shown(self, image: Tensor) -> Tensor:
+        """What the discriminator is shown of a picture in its own turn: the picture itself."""
+        return image.detach()
+
     def judge(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of sr and of hr, from which gradients reach the discriminator and not the
-        generator."""
-        return logits(self.discriminator, sr.detach()), logits(self.discriminator, hr.detach())
+        """The logits of sr and of hr in the discriminator's turn: gradients reach it alone."""
+        fake, real = (logits(self.discriminator, self.shown(x)) for x in (sr, hr))
+        return fake, real
 
     def discriminator_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
         """What the discriminator minimises."""
-        loss = self.objective.discriminator(*self.judge(sr, hr))
+        sr, hr = self.shown(sr), self.shown(hr)
+        fake, real = (logits(self.discriminator, x) for x in (sr, hr))
+        loss = self.objective.discriminator(fake, real)
         if self.objective.penalty:
             slopes = gradient_penalty(
                 self.discriminator, sr, hr, self.rng, span=self.objective.span
@@ -132,14 +155,17 @@ class Adversarial(Term):
         return loss
 
 
-class FeatureAdversarial(FeatureTerm):
-    """The discriminator judges what an extractor sees: features of `layer`, divided by `unit`
-    (SRFeat, Sec. 3.2).
+class FeatureAdversarial(FeatureTerm, Adversarial):
+    """An adversarial term whose discriminator judges features, not pictures (SRFeat, Sec. 3.2).
 
-    A discriminator of pictures can be fooled by noise that is no structure; features are structure.
-    In a sum the extractor is shared with the content term. The paper's unit, 12.75, suits VGG-19 of
-    lineage "oxford" (`perceptual.rms` tells how large another's features are). VGG's pooling rounds
-    down here: 296 pixels give maps of 18x18, where the authors' TensorFlow has 19x19.
+    It is shown the features of `layer`, divided by `unit`. A discriminator of pictures can be
+    fooled by noise without structure, which features ignore.
+
+    The paper's unit, 12.75, suits VGG-19 of lineage "oxford"; `perceptual.rms` tells how large the
+    features of others are. VGG's pooling rounds down here: 296 pixels give maps of 18x18, where the
+    authors' TensorFlow gives 19x19.
+
+    Raises ValueError for a layer that the extractor has not, and what `Adversarial` raises.
     """
 
     label = "feature adversarial"
@@ -154,35 +180,27 @@ class FeatureAdversarial(FeatureTerm):
         unit: float = 12.75,
         rng: torch.Generator | None = None,
     ):
-        super().__init__()
+        super().__init__(discriminator, objective, rng=rng)
         self.look_through(extractor, [layer])
         self.layer, self.unit = layer, unit
-        self.of_features = Adversarial(discriminator, objective, rng=rng)
-        self.discriminator_steps = objective.discriminator_steps
         self.formula = f"{objective.formula}, of {layer}/{unit:g} of {self.trunk}"
 
-    @property
-    def discriminator(self) -> nn.Module:
-        return self.of_features.discriminator
-
     def compare(self, sr: Features, hr: Features) -> Tensor:
-        return self.of_features.value(sr[self.layer] / self.unit, hr[self.layer] / self.unit)
+        return self.value(sr[self.layer] / self.unit, hr[self.layer] / self.unit)
 
-    def discriminator_loss(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """What the discriminator minimises."""
-        with torch.no_grad():
-            seen = [self.extractor(x, self.layer)[self.layer] / self.unit for x in (sr, hr)]
-        return self.of_features.discriminator_loss(*seen)
+    @torch.no_grad()
+    def shown(self, image: Tensor) -> Tensor:
+        return self.extractor(image, [self.layer])[self.layer] / self.unit
 
 
 class ClassAdversarial(Adversarial):
-    """The discriminator also says what a picture shows, generator and discriminator both help it
-    (SFTGAN).
+    """The standard adversarial term, with a discriminator that also classifies pictures (SFTGAN).
 
-    A discriminator with two heads gives logits (B, 1) and class logits (B, classes), numbered as
-    `srkit.models.sftgan.DISCRIMINATOR_CLASSES`. To the standard objective on the first comes the
-    cross entropy of the second: of sr for the generator, of sr and of hr for the discriminator.
-    Both have one weight in the paper, as here. (Auxiliary classifier: Odena et al., ICML 2017.)
+    The discriminator has two heads: logits (B, 1), and class logits (B, classes), numbered as in
+    `srkit.models.sftgan.DISCRIMINATOR_CLASSES`. The cross entropy of the second is added to the
+    standard objective of the first, for sr in the generator's turn, for sr and hr in the
+    discriminator's. Both weigh the same, as in the paper. (Odena et al., ICML 2017, call this an
+    auxiliary classifier.)
     """
 
     needs = {"category": "(B,) int64, what each picture shows; 0, the background, isn't asked for"}
@@ -206,22 +224,26 @@ class ClassAdversarial(Adversarial):
 
 
 def class_loss(classes: Tensor, category: Tensor) -> Tensor:
-    """Mean cross entropy of logits (B, classes) where category (B,) isn't 0; of none it is 0.
+    """Mean cross entropy of logits (B, classes) over samples whose category (B,) isn't 0.
 
-    Of several processes each has a share of the batch, with more or fewer that count.
+    If all categories are 0, it is 0. The mean is over the batch of all processes, whose shares may
+    have more or fewer samples that count.
     """
     total = F.cross_entropy(classes, category, ignore_index=0, reduction="sum")
-    counted = processes.mean(category.count_nonzero().float())
-    return total / counted.clamp(min=1 / processes.part()[1])
+    counted = mean_over_processes(category.count_nonzero().float())
+    return total / counted.clamp(min=1 / part()[1])
 
 
 class DiscriminatorGate(nn.Module):
-    """EnhanceNet's rule: a discriminator that was right about the last batch, all of it, skips a
-    step.
+    """EnhanceNet's rule: a discriminator that was right about the last batch skips a turn.
 
-    Right: it gave the truth a mean probability above `threshold` in both halves, mean sigmoid(real)
-    and mean sigmoid(-fake). The paper states neither the number nor the measure.
+    It was right if it gave the truth a mean probability above `threshold` in both halves: mean
+    sigmoid(real) and mean sigmoid(-fake). The paper states neither the number nor the measure.
+
+    Raises ValueError for a threshold that is not between 0 and 1.
     """
+
+    skip: Tensor
 
     def __init__(self, threshold: float):
         super().__init__()
@@ -231,7 +253,7 @@ class DiscriminatorGate(nn.Module):
         self.register_buffer("skip", torch.tensor(False))  # a resumed run needs it
 
     def opens(self, fake: Tensor, real: Tensor) -> bool:
-        """Whether to train on the batch of these logits; it decides about the next one."""
+        """Whether to train on the batch with these logits, which also decide on the next one."""
         skip = self.skip.item()
         worse = torch.minimum(real.detach().sigmoid().mean(), (-fake.detach()).sigmoid().mean())
         self.skip = worse > self.threshold

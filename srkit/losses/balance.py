@@ -4,9 +4,9 @@
     loss = loss.balanced(RunningMean(loss.terms))
     loss.balance.weights                # {"L1": 51.2, ...}: the factors of the last call
 
-total = sum_k lambda_k w_k L_k, with L_k the value of term k and w_k its weight in the sum, as ever.
-A balance sets the lambdas; a term that it was not given keeps lambda = 1. In `eval()` it counts
-nothing and uses the lambdas it last had. Its `state_dict` is what a resumed run needs.
+The loss becomes sum_k lambda_k w_k L_k, with L_k the value of term k, w_k its weight in the sum and
+lambda_k the factor that a balance sets; for a term that the balance was not given it is 1. In
+`eval()` the factors stay what they last were. A resumed run needs the balance's `state_dict`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from srkit import processes
+from srkit.processes import mean_over_processes
 
 
 class Factors(nn.Module):
-    """The frame: a subclass's `update` returns lambda_k of each of its `labels`, (K,).
+    """The base of all balances. A subclass's `update` returns the factors of its `labels`, (K,).
 
-    Raises ValueError for a label that the sum has not.
+    Raises ValueError, when called, for a label that the sum has not.
     """
 
     formula: str
+    factors: Tensor
 
     def __init__(self, labels: Iterable[str]):
         super().__init__()
@@ -34,13 +35,14 @@ class Factors(nn.Module):
 
     @property
     def weights(self) -> dict[str, float]:
-        """lambda_k at the last call, by label."""
+        """The factors at the last call, by label."""
         return dict(zip(self.labels, self.factors.tolist(), strict=True))
 
     def update(self, parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has no update(parts, weights)")
 
     def forward(self, parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        """The balanced loss, from values L_k and weights w_k by label."""
         if unknown := [label for label in self.labels if label not in parts]:
             raise ValueError(
                 f"{type(self).__name__} weighs {', '.join(unknown)}, but the sum has the terms "
@@ -49,22 +51,23 @@ class Factors(nn.Module):
         factors = self.update(parts, weights) if self.training else self.factors
         self.factors = factors.detach()
         of = dict(zip(self.labels, factors, strict=True))
-        return sum(of.get(label, 1) * weights[label] * part for label, part in parts.items())
+        weighed = (of.get(label, 1) * weights[label] * part for label, part in parts.items())
+        return sum(weighed, torch.zeros(()))
 
     def values(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """L_k of the labels, (K,), of the whole batch, without their graph."""
+        """L_k of the labels, (K,), for the batch of all processes, without their graph."""
         own = torch.stack([parts[label].detach().to(self.factors) for label in self.labels])
-        return processes.mean(own)
+        return mean_over_processes(own)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {self.formula}"
 
 
 class Uncertainty(Factors):
-    """sum_k exp(-s_k) w_k L_k + s_k, the s_k learned: homoscedastic uncertainty.
+    """sum_k exp(-s_k) w_k L_k + s_k with learned s_k: weights by homoscedastic uncertainty.
 
-    Where the s_k come to rest, exp(-s_k) = 1 / (w_k L_k). They are parameters: give
-    `loss.balance.parameters()` to the optimizer too. Kendall et al., CVPR 2018.
+    The s_k are parameters: give `loss.balance.parameters()` to the optimizer too. They come to rest
+    where exp(-s_k) = 1 / (w_k L_k). Kendall et al., CVPR 2018.
     """
 
     formula = "sum_k exp(-s_k) w_k L_k + s_k"
@@ -81,18 +84,21 @@ class Uncertainty(Factors):
 
 
 class DynamicWeightAverage(Factors):
-    """lambda_k = K softmax_k(r_k / T), r_k = L_k(t - 1) / L_k(t - 2), over all K terms.
+    """lambda_k = K softmax_k(r_k / T), r_k = L_k(t - 1) / L_k(t - 2): slow terms count more.
 
-    What falls slowest counts most. L_k(t) is the mean over the t-th period of `every` calls (an
-    epoch in the paper); lambda = 1 in the first two. For losses that stay above 0. Liu et al., CVPR
-    2019.
+    L_k(t) is the mean over the t-th period of `every` calls (an epoch in the paper), K the number
+    of terms. In the first two periods lambda is 1. Only for losses above 0. Liu et al., CVPR 2019.
     """
+
+    means: Tensor  # (2, K), of the periods t - 2 and t - 1
+    total: Tensor
+    calls: Tensor
 
     def __init__(self, labels: Iterable[str], every: int = 1000, temperature: float = 2.0):
         super().__init__(labels)
         self.every, self.temperature = every, temperature
         self.formula = f"lambda = K softmax(r / {temperature:g}), r over {every} calls"
-        self.register_buffer("means", torch.full((2, len(self.labels)), torch.nan))  # t - 2, t - 1
+        self.register_buffer("means", torch.full((2, len(self.labels)), torch.nan))
         self.register_buffer("total", torch.zeros(len(self.labels)))
         self.register_buffer("calls", torch.tensor(0))
 
@@ -111,18 +117,18 @@ class DynamicWeightAverage(Factors):
 
 
 class GradientBalance(Factors):
-    """lambda = |grad_W rest| / (|grad_W L| + 1e-6) for one term, clipped to [0, 1e4].
+    """lambda = |grad_W rest| / (|grad_W L| + 1e-6) for one term L, clipped to [0, 1e4].
 
-    At W, a weight of the network's last layer, the term then pulls as hard as all the others
-    together (times its own weight w). The others are taken with their weights. Costs two more
-    passes backward, down to W. Esser et al. (VQGAN), CVPR 2021.
+    W is a weight of the network's last layer, and rest the weighted sum of the other terms. With
+    this factor the term's gradient at W is as long as that of the rest, times the term's own weight
+    w. It takes two more backward passes, as far as W. Esser et al. (VQGAN), CVPR 2021.
 
-    Raises ValueError where the losses do not depend on W, or there is no other term.
+    Raises ValueError, when called, if the losses do not depend on W or there is no other term.
     """
 
     def __init__(self, label: str, last: nn.Parameter):
         super().__init__([label])
-        self.last = (last,)  # the network's, not a part of this module
+        self.last = (last,)  # in a tuple: it belongs to the network, not to this module
         self.formula = f"lambda = |grad_W rest| / |grad_W {label}|, W the last layer"
 
     def update(self, parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
@@ -131,25 +137,29 @@ class GradientBalance(Factors):
         (label,) = self.labels
         if len(parts) == 1:
             raise ValueError(f"GradientBalance: {label} is alone, with nothing to balance it with")
-        rest = sum(weights[k] * part for k, part in parts.items() if k != label)
-        others, own = (self.length(loss) for loss in (rest, parts[label]))
-        return (others / (own + 1e-6)).clamp(0, 1e4).to(self.factors).view(1)
+        others = (weights[k] * part for k, part in parts.items() if k != label)
+        rest = self.length(sum(others, torch.zeros(())))
+        own = self.length(parts[label])
+        return (rest / (own + 1e-6)).clamp(0, 1e4).to(self.factors).view(1)
 
     def length(self, loss: Tensor) -> Tensor:
+        """The length of the loss's gradient at W."""
         (gradient,) = torch.autograd.grad(loss, self.last, retain_graph=True, allow_unused=True)
         if gradient is None:
             raise ValueError(
                 "GradientBalance: the losses do not depend on the weight it was given; that must "
                 "be one of the network that made sr, `model.conv_last.weight` say"
             )
-        return processes.mean(gradient).norm()
+        return mean_over_processes(gradient).norm()
 
 
 class RunningMean(Factors):
-    """lambda_k = 1 / m_k, m_k the running mean of |L_k|: every term counts as its weight says.
+    """lambda_k = 1 / m_k, with m_k the running mean of |L_k|: terms count as their weights say.
 
-    m <- decay m + (1 - decay) |L|, from the first on.
+    m <- decay m + (1 - decay) |L|, starting from the first |L|.
     """
+
+    means: Tensor
 
     def __init__(self, labels: Iterable[str], decay: float = 0.99):
         super().__init__(labels)
@@ -165,7 +175,9 @@ class RunningMean(Factors):
 
 
 class Ramp(Factors):
-    """lambda = t / steps, no more than 1: one term comes in slowly, from 0 at the first call."""
+    """lambda = min(t / steps, 1) for one term, t the number of calls before this one."""
+
+    calls: Tensor
 
     def __init__(self, label: str, steps: int):
         super().__init__([label])

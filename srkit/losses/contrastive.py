@@ -1,16 +1,17 @@
-"""Contrastive loss: near the ground truth, far from the blurred picture, seen by an extractor."""
+"""Contrastive loss: features of sr near those of hr, and far from those of a blurred picture."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
-from srkit import processes
-from srkit.losses.terms import Features, FeatureTerm, mean
+from srkit.losses.terms import Features, FeatureTerm, feature_mean
 from srkit.metrics.features import Extractor
+from srkit.processes import mean_over_processes
 
-# What CSD and AECR-Net use: five VGG-19 convolutions, after their ReLU, the deepest counted most.
+# Weights by layer. CSD and AECR-Net: five layers of VGG-19, the deepest counts most.
 VGG_DEEP = {
     "relu1_1": 1 / 32,
     "relu2_1": 1 / 16,
@@ -26,11 +27,13 @@ class Contrastive(FeatureTerm):
     """sum_j lambda_j d(phi_j(sr), phi_j(hr)) / (d(phi_j(sr), phi_j(negative)) + 1e-7).
 
     d is the mean absolute difference, phi_j the extractor's layer j (RLFN, Eq. 8). The negative is
-    the bicubic enlargement of the low-resolution picture. Gradients reach `sr` alone. The value
-    has no unit: it is small when sr is much nearer to hr than to the negative.
+    the bicubic enlargement of the low-resolution picture. Only `sr` gets gradients. The value is
+    small when sr is much nearer to hr than to the negative.
 
-    The form is AECR-Net's (Wu et al., CVPR 2021). RLFN replaces its VGG-19 with
+    The form is AECR-Net's (Wu et al., CVPR 2021), which uses VGG-19; RLFN uses
     `features.random_tanh()`.
+
+    Raises ValueError for a layer that the extractor has not.
     """
 
     label = "contrastive"
@@ -44,9 +47,9 @@ class Contrastive(FeatureTerm):
         self.formula = f"sum |sr - hr| / |sr - negative|, at {layers} of {self.trunk}"
 
     def compare(self, sr: Features, hr: Features, negative: Features) -> Tensor:
-        total = 0
+        total = torch.zeros(())
         for layer, weight in self.weights.items():
-            near = mean((sr[layer] - hr[layer]).abs())
-            far = mean((sr[layer] - negative[layer]).abs())
-            total = total + weight * processes.mean(near) / (processes.mean(far) + 1e-7)
+            near = mean_over_processes(feature_mean((sr[layer] - hr[layer]).abs()))
+            far = mean_over_processes(feature_mean((sr[layer] - negative[layer]).abs()))
+            total = total + weight * near / (far + 1e-7)
         return total

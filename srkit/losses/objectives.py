@@ -1,12 +1,11 @@
-"""What a generator and a discriminator want, told by the discriminator's logits C, large where it
-believes in HR.
+"""Adversarial objectives: what generator and discriminator minimise, as functions of logits.
 
     objective = RelativisticAverage()
     objective.generator(fake, real)     # fake: logits of SR, real: logits of HR, any shape
     objective.discriminator(fake, real)
 
-Both are minimised, and are means over the batch (and over places, where a discriminator judges
-patches).
+In the equations C(x) is the discriminator's logit of picture x, large if it takes x for HR. All are
+means over the batch, and over places if a discriminator judges patches.
 """
 
 from __future__ import annotations
@@ -16,17 +15,24 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkit import processes
+from srkit.processes import mean_over_processes
 
 
 class Objective:
-    """`generator(fake, real)` and `discriminator(fake, real)`: what each of the two minimises."""
+    """The base of all objectives: `generator(fake, real)` and `discriminator(fake, real)`.
 
-    formula: str  # the generator's, C(sr) a logit
-    needs_real = False  # whether the generator's side looks at HR's logits
-    penalty = 0.0  # weight of the gradient penalty in the discriminator's loss,
-    span = 1.0  # for pictures of this range: both for `adversarial.gradient_penalty`
-    discriminator_steps = 1  # steps of the discriminator for one of the generator
+    - formula: the generator's equation.
+    - needs_real: whether `generator` looks at the logits of HR.
+    - penalty: weight of `adversarial.gradient_penalty` in the discriminator's loss.
+    - span: width of the range of pictures that this penalty is meant for.
+    - discriminator_steps: the discriminator's steps for each step of the generator.
+    """
+
+    formula: str
+    needs_real: bool = False
+    penalty: float = 0.0
+    span: float = 1.0
+    discriminator_steps: int = 1
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         raise NotImplementedError
@@ -37,11 +43,11 @@ class Objective:
 
 @dataclass(frozen=True)
 class Standard(Objective):
-    """Goodfellow et al., NeurIPS 2014, with the generator's loss that doesn't saturate; SRGAN's.
+    """The first GAN's objective, non-saturating (Goodfellow et al., NeurIPS 2014); SRGAN's.
 
-    generator: -log D(sr); discriminator: -log D(hr) - log(1 - D(sr)), where D = sigmoid(C) and
-    1 - sigmoid(z) = sigmoid(-z). The log is taken of logits, so it is finite for all of them. SRGAN
-    writes the sum over the batch; the mean here lets a weight stand for every batch size.
+    generator: -log D(sr); discriminator: -log D(hr) - log(1 - D(sr)), where D = sigmoid(C). Both
+    are computed from logits, log(1 - D) as log sigmoid(-C), and finite for all of them. SRGAN sums
+    over the batch; the mean here lets one weight fit every batch size.
     """
 
     formula = "-log sigmoid(C(sr))"
@@ -55,15 +61,16 @@ class Standard(Objective):
 
 @dataclass(frozen=True)
 class RelativisticAverage(Objective):
-    """Is HR more real than SR is on average, and SR less? (ESRGAN, Sec. 3.2; Jolicoeur-Martineau,
-    ICLR 2019.)
+    """Whether HR looks more real than the average SR, and SR less real than the average HR.
 
-    D(a, b) = sigmoid(C(a) - mean C(b)), the mean over the batch (that of all processes).
+    D(a, b) = sigmoid(C(a) - mean C(b)), the mean over the batch of all processes.
     discriminator: -log D(hr, sr) - log(1 - D(sr, hr)); generator: the same with hr and sr
-    exchanged, so it learns from HR too. With one picture a batch the mean is that picture's logit.
+    exchanged, so that it learns from HR too. ESRGAN, Sec. 3.2; Jolicoeur-Martineau, ICLR 2019.
 
-    form: "paper", these sums; "code", what the authors run: half of them, and the discriminator
-    gets no gradient through the means.
+    form: "paper" takes these sums; "code", what ESRGAN's authors run, takes half of them, and the
+    discriminator gets no gradient through the means.
+
+    Raises ValueError for another form.
     """
 
     form: str = "paper"
@@ -79,6 +86,8 @@ class RelativisticAverage(Objective):
         return sums if self.form == "paper" else f"({sums}) / 2"
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        if real is None:
+            raise ValueError("RelativisticAverage compares with HR: generator(fake, real)")
         return self._above(fake, real, *_means(fake, real))
 
     def discriminator(self, fake: Tensor, real: Tensor) -> Tensor:
@@ -88,21 +97,22 @@ class RelativisticAverage(Objective):
         return self._above(real, fake, *means)
 
     def _above(self, up: Tensor, down: Tensor, mean_up: Tensor, mean_down: Tensor) -> Tensor:
-        """Small where each of `up` is above the mean of `down`, and each of `down` below up's."""
+        """Small if each of `up` is above the mean of `down`, and each of `down` below up's mean."""
         total = -F.logsigmoid(up - mean_down).mean() - F.logsigmoid(mean_up - down).mean()
         return total if self.form == "paper" else total / 2
 
 
 def _means(*logits: Tensor) -> list[Tensor]:
-    return [processes.mean(x.mean()) for x in logits]
+    return [mean_over_processes(x.mean()) for x in logits]
 
 
 @dataclass(frozen=True)
 class Hinge(Objective):
-    """discriminator: max(0, 1 - C(hr)) + max(0, 1 + C(sr)) (Lim and Ye, 2017).
+    """The hinge: logits of HR should reach 1, those of SR -1, and no more is asked of them.
 
-    generator: max(0, 1 - C(sr)), CIPLab's, which asks no more once C(sr) > 1. `linear=True`:
-    -C(sr), Lim and Ye's own, which always asks for more.
+    discriminator: max(0, 1 - C(hr)) + max(0, 1 + C(sr)) (Lim and Ye, 2017). generator: CIPLab's
+    max(0, 1 - C(sr)), which asks no more once C(sr) > 1; with `linear=True` Lim and Ye's -C(sr),
+    which always asks for more.
     """
 
     linear: bool = False
@@ -120,8 +130,10 @@ class Hinge(Objective):
 
 @dataclass(frozen=True)
 class LeastSquares(Objective):
-    """generator: (C(sr) - 1)² / 2; discriminator: ((C(hr) - 1)² + C(sr)²) / 2 (Mao et al., ICCV
-    2017, Eq. 9, with labels 0 and 1)."""
+    """Squared errors of the logits from 1 for HR and 0 for SR (Mao et al., ICCV 2017, Eq. 9).
+
+    generator: (C(sr) - 1)² / 2; discriminator: ((C(hr) - 1)² + C(sr)²) / 2.
+    """
 
     formula = "(C(sr) - 1)² / 2"
 
@@ -134,12 +146,13 @@ class LeastSquares(Objective):
 
 @dataclass(frozen=True)
 class Wasserstein(Objective):
-    """generator: -C(sr); discriminator: C(sr) - C(hr) + penalty * `gradient_penalty` (Gulrajani et
-    al., NeurIPS 2017). The discriminator must have no batch norm, because the penalty is each
-    sample's own.
+    """WGAN-GP (Gulrajani et al., NeurIPS 2017); such papers call the discriminator a critic.
 
-    span: width of the pictures' range in which slopes are taken, see `gradient_penalty`. TTSR has
-    discriminator_steps=2 and, its pictures being in [-1, 1], span=2.
+    generator: -C(sr); discriminator: C(sr) - C(hr) + penalty * `adversarial.gradient_penalty`. The
+    penalty is of each sample on its own, so the discriminator must have no batch norm.
+
+    span: width of the range of pictures in the paper, see `gradient_penalty`. TTSR takes 2, for
+    [-1, 1], and discriminator_steps=2.
     """
 
     penalty: float = 10.0

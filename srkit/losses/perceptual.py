@@ -1,9 +1,9 @@
-"""Perceptual losses: two pictures compared by what a trained network sees in them.
+"""Perceptual losses compare what a trained network, the trunk, sees in two pictures.
 
     content("esrgan")                                        # the paper's layers, weights and trunk
     content("esrgan", extractor=vgg19("oxford"))             # another trunk, in comparable units
-    content("esrgan", extractor="random")                    # no trunk at hand
-    Content(vgg19(), {"conv3_4": 0.5, "conv5_4": 1}, criterion="l1")     # your own
+    content("esrgan", extractor="random")                    # without a trunk's file
+    Content(vgg19(), {"conv3_4": 0.5, "conv5_4": 1}, criterion="l1")     # layers of your own
 
 Content loss: Johnson et al., ECCV 2016, and SRGAN, CVPR 2017. Transferal loss: TTSR, CVPR 2020.
 LPIPS: Zhang et al., CVPR 2018, as CIPLab trains with it (NTIRE 2020, x16).
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srkit.losses.terms import Features, FeatureTerm, Term, mean
+from srkit.losses.terms import Features, FeatureTerm, Term, feature_mean
 from srkit.metrics.features import Extractor, random_tanh, vgg19
 from srkit.metrics.lpips import lpips_distance, lpips_network
 
@@ -29,14 +29,14 @@ CRITERIA = {"l1": "mean |sr - hr|", "mse": "mean (sr - hr)²"}
 class Layers(FeatureTerm):
     """sum_j w_j distance(phi_j(sr) / unit_j, phi_j(hr) / unit_j), phi_j the features of layer j.
 
-    unit, what features are divided by before they are compared:
+    A subclass gives `distance`. weights: w_j by layer. unit: what features are divided by first:
 
     - a number: 1 leaves them as they are, 12.75 is SRGAN's;
     - "mean": their mean magnitude in each picture (EnhanceNet's "mean of one");
-    - "rms": their root mean square on one fixed picture, so that weights mean much the same with
-      every trunk: Oxford's conv5_4 has 50, a random network 1 or so.
+    - "rms": their root mean square on one fixed picture, so that a weight means much the same with
+      every trunk. It is 50 for Oxford's conv5_4, about 1 for a random network.
 
-    A subclass gives `distance`.
+    Raises ValueError for a layer that the extractor has not, or an unknown unit.
     """
 
     def __init__(self, extractor: Extractor, weights: Mapping[str, float], unit: float | str):
@@ -46,18 +46,19 @@ class Layers(FeatureTerm):
         self.look_through(extractor, weights)
         if extractor.name.startswith("random"):
             self.label += " (random)"
-        self.weights, self.units = dict(weights), None
+        self.weights = dict(weights)
+        self.units: dict[str, float] | None = None  # None: each picture's own, unit="mean"
         if unit == "rms":
             self.units = rms(extractor, self.layers)
         elif unit != "mean":
             self.units = dict.fromkeys(self.layers, float(unit))
 
     def distance(self, sr: Tensor, hr: Tensor, of_sr: Unit, of_hr: Unit) -> Tensor:
-        """Between features sr / of_sr and hr / of_hr, whose units may be of each picture."""
+        """The distance of features sr / of_sr and hr / of_hr, (B, C, h, w) each."""
         raise NotImplementedError(f"{type(self).__name__} has no distance(sr, hr, of_sr, of_hr)")
 
     def compare(self, sr: Features, hr: Features) -> Tensor:
-        total = 0
+        total = torch.zeros(())
         for layer, weight in self.weights.items():
             a, b = sr[layer], hr[layer]
             distance = self.distance(a, b, self.unit(a, layer), self.unit(b, layer))
@@ -65,13 +66,14 @@ class Layers(FeatureTerm):
         return total
 
     def unit(self, features: Tensor, layer: str) -> Unit:
+        """What these features of a layer are divided by."""
         if self.units is not None:
             return self.units[layer]
         size = features[0].numel()
         return (features.abs().sum((1, 2, 3), keepdim=True) / size).clamp_min(1e-6)  # (B, 1, 1, 1)
 
     def where(self) -> str:
-        """At which layers of which trunk, in which units: the end of a formula."""
+        """The end of a formula: at which layers, in which units, of which trunk."""
         terms = []
         for layer, weight in self.weights.items():
             unit = "/mean" if self.units is None else f"/{self.units[layer]:.4g}"
@@ -81,10 +83,10 @@ class Layers(FeatureTerm):
 
 
 def rms(extractor: Extractor, layers: Sequence[str]) -> dict[str, float]:
-    """Root mean square of each layer's features on one grey picture, the same everywhere.
+    """Root mean square of each layer's features on one grey picture, always the same.
 
-    It is noise whose spectrum falls like 1/f, as that of photographs does; up to conv5_4 of
-    Oxford's VGG-19 its rms is within a third of theirs.
+    The picture is noise whose spectrum falls like 1/f, as that of photographs does. In all layers
+    of Oxford's VGG-19 up to conv5_4 its rms is within a third of that of photographs.
     """
     size = 128
     noise = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
@@ -100,8 +102,8 @@ def rms(extractor: Extractor, layers: Sequence[str]) -> dict[str, float]:
 class Content(Layers):
     """sum_j w_j mean |d_j| ("l1") or mean d_j² ("mse"), d_j the difference at layer j.
 
-    weights: by layer, `conv5_4` before the ReLU, `relu5_4` after it, `pool5` after the pooling.
-    unit: what features are divided by, see `Layers`.
+    weights: by layer, named `conv5_4` before the ReLU, `relu5_4` after it, `pool5` after pooling.
+    unit: what features are divided by first, see `Layers`.
 
     Raises ValueError for a layer that the extractor has not, an unknown criterion or unit.
     """
@@ -124,11 +126,11 @@ class Content(Layers):
 
     def distance(self, sr: Tensor, hr: Tensor, of_sr: Unit, of_hr: Unit) -> Tensor:
         difference = sr / of_sr - hr / of_hr
-        return mean(difference.abs() if self.criterion == "l1" else difference.square())
+        return feature_mean(difference.abs() if self.criterion == "l1" else difference.square())
 
 
 class Setup(NamedTuple):
-    """What a paper compares: VGG-19's layers and their weights, how, in which training of VGG."""
+    """A paper's perceptual loss: weights by layer of VGG-19, and which training of VGG it means."""
 
     weights: Mapping[str, float]
     criterion: str
@@ -136,8 +138,8 @@ class Setup(NamedTuple):
     lineage: str
 
 
-# SRGAN's factor, 1/12.75, suits features fed 0..255, which are Oxford's: VGG54 is then of the order
-# of the MSE. Papers written in PyTorch take torchvision's VGG, and weights that suit it.
+# SRGAN's unit, 12.75, suits Oxford's VGG-19, which is fed 0..255: it makes VGG54 about as large as
+# the MSE. Papers written in PyTorch use torchvision's VGG-19, with weights that suit it.
 SETUPS = {
     "srgan_vgg22": Setup({"relu2_2": 1.0}, "mse", 12.75, "oxford"),
     "srgan_vgg33": Setup({"relu3_3": 1.0}, "mse", 1.0, "torchvision"),
@@ -153,36 +155,42 @@ SETUPS = {
 def content(
     name: str, extractor: Extractor | str | None = None, *, unit: float | str | None = None
 ) -> Content:
-    """A paper's content loss, by name: a row of SETUPS.
+    """The content loss of a paper, by name: a row of SETUPS.
 
-    "srgan_vgg22", "srgan_vgg54": after the ReLU, "phi_2,2" and "phi_5,4" of SRGAN (Sec. 2.2.1).
-    "srgan_vgg33": a variant in wide use, cut where VGG-16 usually is; without SRGAN's 1/12.75.
-    "esrgan", "sftgan": before the ReLU, L1. "srfeat": the authors also clip sr to [0, 1], after
-    which values outside have no gradient: `loss(sr.clamp(0, 1), hr)`. "ttsr": its VGG term alone.
+    - "srgan_vgg22", "srgan_vgg54": after the ReLU, "phi_2,2" and "phi_5,4" of SRGAN (Sec. 2.2.1).
+    - "srgan_vgg33": a variant in wide use, where VGG-16 is usually cut; not divided by
+      12.75.
+    - "esrgan", "sftgan": before the ReLU, L1.
+    - "srfeat": the authors also clip sr, so that values outside [0, 1] get no gradient:
+      `loss(sr.clamp(0, 1), hr)`.
+    - "ttsr": its VGG term alone; the other part is `Transferal`.
 
     extractor: None takes the training of VGG-19 that the paper used. "random" takes
-    `features.random_tanh()` at conv2, weighed by the sum of the weights. Any other stands in for
-    VGG-19 and needs its layers' names.
+    `features.random_tanh()` at conv2, with the sum of the weights. Any other must have the layers
+    of VGG-19, by their names.
 
-    unit: what features are divided by (`Layers`). None takes the paper's with the paper's trunk or
-    where it is a mean, and else "rms": magnitudes of another trunk are others, and a weight as
-    published would mean nothing. The formula, as printed, says which.
+    unit: what features are divided by, see `Layers`. None takes the paper's unit if the trunk is
+    the paper's, or if the unit is "mean"; otherwise "rms", because the features of another trunk
+    have another size, for which a published weight means nothing. The printed formula says which.
 
     Raises FileNotFoundError, with the way to get it, for a trunk that is not at hand; ValueError
-    for an unknown name.
+    for an unknown name, unit or extractor.
     """
     if name not in SETUPS:
         raise ValueError(f"no content loss {name!r}: one of {', '.join(SETUPS)}")
     setup = SETUPS[name]
-    extractor, weights, paper_unit = stand_in(extractor, setup)
+    trunk, weights, paper_unit = stand_in(extractor, setup)
     unit = paper_unit if unit is None else unit
-    return Content(extractor, weights, criterion=setup.criterion, unit=unit)
+    return Content(trunk, weights, criterion=setup.criterion, unit=unit)
 
 
 def stand_in(
     extractor: Extractor | str | None, setup: Setup
 ) -> tuple[Extractor, Mapping[str, float], float | str]:
-    """The extractor to look through, the weights of its layers and the unit to take with it."""
+    """The extractor to look through, with weights of its layers and a unit: see `content`.
+
+    Raises ValueError for an unknown word, FileNotFoundError for a trunk that is not at hand.
+    """
     if extractor is None:
         extractor = vgg19(setup.lineage)
     elif extractor == "random":
@@ -198,10 +206,12 @@ def stand_in(
 class Transferal(Term):
     """mean over the three levels of mean (LTE(sr) - T)²: TTSR's transferal perceptual loss.
 
-    lte: a picture in [0, 1] -> its textures at three scales; TTSR's `model.LTE`, as it is at each
-    call. It learns nothing through sr. T, `transferred`, are the textures found in the reference,
-    in the LTE's order: `(a.t1, a.t2, a.t3)` of TTSR's attention `a`. As in the authors' code they
-    are a target with gradients of its own; detach them if they shall be none.
+    lte: TTSR's `model.LTE`, which gives a picture's textures at three scales. It is used as it is
+    at each call, and learns nothing through sr.
+
+    T, the input `transferred`, are the textures found in the reference, in the LTE's order:
+    `(a.t1, a.t2, a.t3)` of TTSR's attention `a`. As in the authors' code they get gradients too.
+    Detach them if no gradient should flow through them.
     """
 
     label = "transferal"
@@ -210,22 +220,24 @@ class Transferal(Term):
 
     def __init__(self, lte: nn.Module):
         super().__init__()
-        self.lte = (lte,)  # the network's, not a part of this module
+        self.lte = (lte,)  # in a tuple: it belongs to the network, not to this module
 
     def value(self, sr: Tensor, hr: Tensor, transferred: Sequence[Tensor]) -> Tensor:
         (lte,) = self.lte
         frozen = {name: weight.detach() for name, weight in lte.named_parameters()}
         with torch.autocast(sr.device.type, enabled=False):
             textures = torch.func.functional_call(lte, frozen, (sr,))
-            pairs = list(zip(textures, transferred, strict=True))
-            return sum(F.mse_loss(a, t.to(a.dtype)) for a, t in pairs) / len(pairs)
+            errors = [
+                F.mse_loss(a, t.to(a.dtype)) for a, t in zip(textures, transferred, strict=True)
+            ]
+            return sum(errors, torch.zeros(())) / len(errors)
 
 
 class LPIPS(FeatureTerm):
-    """`srkit.lpips` as a loss: mean over the batch, gradients to sr, which may leave [0, 1].
+    """`srkit.lpips` as a loss: the mean over the batch, for sr that may leave [0, 1].
 
-    net: "alex" (CIPLab, weight 1e-3), "squeeze" or "vgg". Who trains with it should not report it:
-    measure with another net.
+    net: "alex" (CIPLab, weight 1e-3), "squeeze" or "vgg". Do not report the LPIPS that a network
+    was trained with: measure with another net.
 
     Raises ValueError for an unknown net, FileNotFoundError where its trunk is not at hand.
     """
@@ -243,4 +255,4 @@ class LPIPS(FeatureTerm):
         )
 
     def compare(self, sr: Features, hr: Features) -> Tensor:
-        return lpips_distance(sr, hr, self.heads).mean()
+        return lpips_distance(sr, hr, dict(self.heads.items())).mean()

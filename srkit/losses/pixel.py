@@ -1,8 +1,8 @@
-"""Pixel losses: what two pictures differ in, value by value, and the roughness of one.
+"""Pixel losses: differences of two pictures, value by value, and the roughness of one.
 
-All are means over batch, channels and pixels, so that neither the batch nor the picture's size
-changes the value. For pictures in [-1, 1], as some papers keep them, differences are twice as large
-as here in [0, 1]: L1 counts twice, MSE four times.
+All are means over batch, channels and pixels, so that the value depends on neither the batch nor
+the picture's size. Some papers keep pictures in [-1, 1], where differences are twice as large as
+here in [0, 1]: their L1 is twice, their MSE four times the value here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from srkit.losses.terms import Term
 
 
 class L1(Term):
-    """mean |sr - hr|. Its best guess is the median of all that the picture could be."""
+    """mean |sr - hr|. It is least for the median of all pictures that hr could be."""
 
     label = "L1"
     formula = "mean |sr - hr|"
@@ -24,7 +24,7 @@ class L1(Term):
 
 
 class MSE(Term):
-    """mean (sr - hr)². Its best guess is the mean of all that the picture could be: blurred."""
+    """mean (sr - hr)². It is least for the mean of all pictures that hr could be: a blurred one."""
 
     label = "MSE"
     formula = "mean (sr - hr)²"
@@ -34,9 +34,9 @@ class MSE(Term):
 
 
 class Charbonnier(Term):
-    """mean sqrt((sr - hr)² + eps²): L1, smooth at 0, where it is eps instead of 0.
+    """mean sqrt((sr - hr)² + eps²): L1, but smooth at 0, where its value is eps.
 
-    LapSRN (Lai et al., CVPR 2017) takes eps = 1e-3; BasicSR, whose default is kept, 1e-6.
+    LapSRN (Lai et al., CVPR 2017) takes eps = 1e-3; the default, 1e-6, is BasicSR's.
     """
 
     label = "Charbonnier"
@@ -51,9 +51,10 @@ class Charbonnier(Term):
 
 
 class Huber(Term):
-    """mean of d²/2 where |d| <= delta, of delta (|d| - delta/2) beyond; d = sr - hr.
+    """mean of d²/2 where |d| <= delta and of delta (|d| - delta/2) elsewhere, with d = sr - hr.
 
-    Far from hr it is delta times L1: weights are tied to delta. CIPLab (NTIRE 2020) takes 0.01.
+    For large differences it is about delta times L1, so its weight depends on delta. CIPLab (NTIRE
+    2020) takes 0.01.
     """
 
     label = "Huber"
@@ -68,18 +69,18 @@ class Huber(Term):
 
 
 class TotalVariation(Term):
-    """mean or sum of (dx² + dy²)^p over sr: how rough it is, whatever hr.
+    """The mean or sum of (dx² + dy²)^p over sr, p the `exponent`: how rough sr is. hr isn't used.
 
-    dx, dy: differences to the right and downwards where both exist, (H-1) x (W-1) a channel.
+    dx and dy are the differences to the next pixel on the right and below, (H-1) x (W-1) a channel.
 
-    - p = 0.5: total variation. Its gradient has one length at every edge; in flat places it is 0.
+    - p = 0.5: total variation. Its gradient is as long at a weak edge as at a strong one.
     - p = 1: squared gradients.
-    - p = 1.25: Mahendran and Vedaldi (CVPR 2015) with beta = 2p = 2.5. Smooth at 0; large edges
-      cost more than they do at p = 1.
+    - p = 1.25: Mahendran and Vedaldi (CVPR 2015), whose beta = 2p = 2.5. Large edges cost even more
+      than at p = 1.
 
-    The mean depends on neither size nor batch, the sum grows with both. A range c times as wide
-    gives c^2p times the value, 5.66 from [0, 1] to [-1, 1] at p = 1.25. SRGAN's weight of 2e-8
-    (SRResNet-VGG22) is for a sum.
+    reduction: "mean", or "sum", which grows with the picture and the batch. SRGAN's weight of 2e-8
+    (SRResNet-VGG22) is for the sum. In a range c times as wide the value is c^2p times as large:
+    5.66 times in [-1, 1] at p = 1.25.
 
     Raises ValueError for p < 0.5, which has no finite gradient, and for another reduction.
     """
@@ -98,6 +99,6 @@ class TotalVariation(Term):
     def value(self, sr: Tensor, hr: Tensor) -> Tensor:
         here = sr[..., :-1, :-1]
         energy = (sr[..., :-1, 1:] - here).square() + (sr[..., 1:, :-1] - here).square()
-        flat = energy == 0  # a root has no gradient there: what autograd would make of it is NaN
+        flat = energy == 0  # where a root has no gradient, and autograd would give NaN
         rough = energy.masked_fill(flat, 1).pow(self.exponent).masked_fill(flat, 0)
-        return getattr(rough, self.reduction)()
+        return rough.mean() if self.reduction == "mean" else rough.sum()

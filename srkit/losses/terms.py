@@ -5,46 +5,64 @@
     loss(sr, hr)                    # the scalar to minimise
     loss.parts(sr, hr)              # {"L1": ..., "content": ..., "adversarial": ...}, not weighed
 
-Terms that look through one trunk share it: in a sum each picture passes it once.
+A loss of your own is a class with a label, a formula and a value, here of neighbours in a row:
+
+    class Edges(Term):
+        label = "edges"
+        formula = "mean |dx(sr) - dx(hr)|"
+
+        def value(self, sr: Tensor, hr: Tensor) -> Tensor:
+            return (sr.diff(dim=-1) - hr.diff(dim=-1)).abs().mean()
+
+    loss = L1() + 0.1 * Edges()
+
+A `FeatureTerm` compares what a trained network sees instead, by `compare`. Terms that look through
+one network share it: in a sum each picture passes it once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from srkit.metrics.features import Extractor
+from srkit.losses.balance import Factors
 
 Features = Mapping[str, Tensor]  # of one picture, by layer
-Balance = Callable[[Mapping[str, Tensor], Mapping[str, float]], Tensor]
 
 
-def mean(x: Tensor) -> Tensor:
-    """x.mean(), for features: their gradient stays channels_last, like they are.
+def feature_mean(x: Tensor) -> Tensor:
+    """x.mean(), with a gradient that keeps the layout channels_last of the features x.
 
-    That of x.mean() does not, and takes three times as long from there on.
+    The gradient of x.mean() does not keep it, which makes the backward pass three times slower.
     """
     return x.sum() / x.numel()
 
 
 class Term(nn.Module):
-    """`term(sr, hr) -> scalar` for pictures (B, 3, H, W): hr in [0, 1], sr as the network gives it.
+    """One loss: term(sr, hr) -> scalar, for pictures (B, 3, H, W).
 
-    A subclass gives `value`. `label` is its name in a sum, `formula` what it computes. `needs` says
-    which further inputs it takes, in which order, and what each is: `term(sr, hr, blurred)` or
-    `term(sr, hr, negative=blurred)`.
+    hr is in [0, 1]; sr is what the network gives, and may leave that range.
+
+    - value(sr, hr): what a subclass computes.
+    - label: its name in a sum.
+    - formula: its equation, for people.
+    - needs: further inputs and what each of them is, in their order. With {"negative": "..."} it is
+      called as term(sr, hr, blurred) or term(sr, hr, negative=blurred).
+
+    Raises what `Sum` raises.
     """
 
     label: str
     formula: str
     needs: Mapping[str, str] = {}
 
-    def value(self, sr: Tensor, hr: Tensor, **inputs: Tensor) -> Tensor:
+    def value(self, sr: Tensor, hr: Tensor, **inputs: Any) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has no value(sr, hr)")
 
-    def forward(self, sr: Tensor, hr: Tensor, *inputs: Tensor, **named: Tensor) -> Tensor:
+    def forward(self, sr: Tensor, hr: Tensor, *inputs: Any, **named: Any) -> Tensor:
         return Sum([(1.0, self)])(sr, hr, *inputs, **named)
 
     def __mul__(self, weight: float) -> Sum:
@@ -59,18 +77,40 @@ class Term(nn.Module):
         return f"{self.label}: {self.formula}"
 
 
-class FeatureTerm(Term):
-    """A term that compares what a frozen extractor sees; a subclass gives `compare`.
+class Looking(Protocol):
+    """What a `FeatureTerm` looks through: a `srkit.metrics.features.Extractor`, or its like.
 
-    `compare` gets float32 features by layer, of sr with their graph, of hr and of the `needs`
-    without. float32, because squares of VGG's features have no room in half precision.
+    name and sha256 together tell it from all others.
     """
 
-    extractor: Extractor
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def layers(self) -> tuple[str, ...]: ...
+
+    def __call__(self, image: Tensor, layers: Iterable[str]) -> Mapping[str, Any]: ...
+
+
+class FeatureTerm(Term):
+    """A term that compares features: what a frozen network sees in the pictures.
+
+    A subclass calls `look_through` when it is made, and gives `compare`. That gets features by
+    layer: those of sr with their graph, those of hr and of the `needs` without. They are float32,
+    because squares of VGG's features overflow in half precision.
+    """
+
+    extractor: Looking
     layers: tuple[str, ...]
 
-    def look_through(self, extractor: Extractor, layers: Iterable[str]) -> None:
-        """Take the extractor and the layers to look at, which must be among its own."""
+    def look_through(self, extractor: Looking, layers: Iterable[str]) -> None:
+        """Set the extractor and the layers to look at.
+
+        Raises ValueError for layers that the extractor has not, or for none.
+        """
         layers = tuple(layers)
         unknown = [layer for layer in layers if layer not in extractor.layers]
         if unknown or not layers:
@@ -80,11 +120,13 @@ class FeatureTerm(Term):
         self.extractor, self.layers = extractor, layers
 
     @property
-    def trunk(self) -> str:
-        """Which network looks, beyond doubt: its lineage and the first digits of its hash.
+    def source(self) -> tuple[str, str]:
+        """The extractor's name and hash. In a sum, terms of one source share its features."""
+        return self.extractor.name, self.extractor.sha256
 
-        Terms of one trunk share one look in a sum.
-        """
+    @property
+    def trunk(self) -> str:
+        """The extractor's name and the first digits of its hash, for formulas."""
         return f"{self.extractor.name} (sha256 {self.extractor.sha256[:8]})"
 
     def compare(self, sr: Features, hr: Features, **inputs: Features) -> Tensor:
@@ -92,32 +134,39 @@ class FeatureTerm(Term):
 
 
 class Sum(nn.Module):
-    """Weighted terms. `parts` gives each term's value, `combine` makes one scalar of them.
+    """A loss of weighted terms: sum_k w_k L_k, or what a `balance` makes of them.
 
-    combine is sum_k w_k part_k, unless a `balance` (`srkit.losses.balance`) decides otherwise.
+    - terms, weights: by label. A label that stands there already gets a number, "L1 (2)".
+    - balance: changes the weights while a network trains, see `srkit.losses.balance`.
+    - needs: what all the terms need, see `Term`.
 
-    Raises ValueError for pictures that differ in size, an hr outside [0, 1] (looked at on the CPU
-    alone), an input that a term needs and does not get, or that none needs.
+    A call raises ValueError for pictures that differ in size, for an hr outside [0, 1] (which is
+    looked at on the CPU alone), for an input that is missing and for one that no term takes.
     """
 
-    def __init__(self, terms: Iterable[tuple[float, Term]], balance: Balance | None = None):
+    terms: Mapping[str, Term]
+    weights: dict[str, float]
+    balance: Factors | None
+
+    def __init__(self, terms: Iterable[tuple[float, Term]], balance: Factors | None = None):
         super().__init__()
-        self.terms, self.weights = nn.ModuleDict(), {}
+        by_label, self.weights = {}, {}
         for weight, term in terms:
             label, twin = term.label, 2
-            while label in self.terms:
+            while label in by_label:
                 label, twin = f"{term.label} ({twin})", twin + 1
-            self.terms[label], self.weights[label] = term, float(weight)
+            by_label[label], self.weights[label] = term, float(weight)
+        self.terms = cast(Mapping[str, Term], nn.ModuleDict(by_label))
         self.balance = balance
         self.needs = {
             name: what for term in self.terms.values() for name, what in term.needs.items()
         }
 
-    def forward(self, sr: Tensor, hr: Tensor, *inputs: Tensor, **named: Tensor) -> Tensor:
+    def forward(self, sr: Tensor, hr: Tensor, *inputs: Any, **named: Any) -> Tensor:
         return self.combine(self.parts(sr, hr, *inputs, **named))
 
-    def parts(self, sr: Tensor, hr: Tensor, *inputs: Tensor, **named: Tensor) -> dict[str, Tensor]:
-        """The value of each term, by label, before weights."""
+    def parts(self, sr: Tensor, hr: Tensor, *inputs: Any, **named: Any) -> dict[str, Tensor]:
+        """L_k: the value of each term, by label, before weights."""
         if len(inputs) > len(self.needs):
             raise ValueError(
                 f"this loss takes {len(self.needs)} inputs after sr and hr, not {len(inputs)}"
@@ -132,36 +181,37 @@ class Sum(nn.Module):
             names = ("sr", "hr", *term.needs)
             if isinstance(term, FeatureTerm):
                 with torch.autocast(sr.device.type, enabled=False):
-                    values[label] = term.compare(**{n: seen[n, term.trunk] for n in names})
+                    values[label] = term.compare(**{n: seen[n, term.source] for n in names})
             else:
                 values[label] = term.value(**{n: pictures[n] for n in names})
         return values
 
     def combine(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """The scalar to minimise, of what `parts` gives."""
         if self.balance is not None:
             return self.balance(parts, self.weights)
-        return sum(self.weights[label] * part for label, part in parts.items())
+        return sum((self.weights[k] * part for k, part in parts.items()), torch.zeros(()))
 
-    def balanced(self, balance: Balance) -> Sum:
+    def balanced(self, balance: Factors) -> Sum:
         """The same terms, weighed by `balance`."""
         return Sum(self._weighed(), balance)
 
-    def _look(self, pictures: Mapping[str, Tensor]) -> dict[tuple[str, str], Features]:
-        """Each picture once through each trunk, with all layers that any term asks for."""
-        extractors: dict[str, Extractor] = {}  # two that were loaded from one file are one
-        wanted: dict[tuple[str, str], dict[str, None]] = {}  # a dict: a set in fixed order
+    def _look(self, pictures: Mapping[str, Tensor]) -> dict[tuple[str, tuple], Features]:
+        """By picture and extractor, all layers that any term asks for, from one pass."""
+        extractors: dict[tuple, Looking] = {}  # two that were loaded from one file are one
+        wanted: dict[tuple[str, tuple], dict[str, None]] = {}  # a dict: a set in fixed order
         for term in self.terms.values():
             if isinstance(term, FeatureTerm):
-                extractors.setdefault(term.trunk, term.extractor)
+                extractors.setdefault(term.source, term.extractor)
                 for name in ("sr", "hr", *term.needs):
-                    wanted.setdefault((name, term.trunk), {}).update(dict.fromkeys(term.layers))
+                    wanted.setdefault((name, term.source), {}).update(dict.fromkeys(term.layers))
         seen = {}
-        for (name, trunk), layers in wanted.items():
+        for (name, source), layers in wanted.items():
             with torch.set_grad_enabled(name == "sr" and torch.is_grad_enabled()):
-                seen[name, trunk] = extractors[trunk](pictures[name], layers)
+                seen[name, source] = extractors[source](pictures[name], layers)
         return seen
 
-    def _check(self, sr: Tensor, hr: Tensor, inputs: Mapping[str, Tensor]) -> None:
+    def _check(self, sr: Tensor, hr: Tensor, inputs: Mapping[str, Any]) -> None:
         if missing := self.needs.keys() - inputs.keys():
             name = sorted(missing)[0]
             raise ValueError(f"this loss needs {name}=..., {self.needs[name]}")
@@ -174,7 +224,7 @@ class Sum(nn.Module):
                 f"a loss compares pictures (B, 3, H, W) of one size; sr is {tuple(sr.shape)}, "
                 f"hr {tuple(hr.shape)}"
             )
-        # on a GPU the values would have to be waited for, and compiling can't look at them
+        # not on a GPU, which would have to be waited for, nor while torch.compile records a graph
         if hr.device.type == "cpu" and not torch.compiler.is_compiling():
             low, high = (value.item() for value in hr.detach().aminmax())
             if not (low >= -1e-3 and high <= 1 + 1e-3):
@@ -198,6 +248,8 @@ class Sum(nn.Module):
     __rmul__ = __mul__
 
     def __repr__(self) -> str:
+        if list(self.weights.values()) == [1.0] and self.balance is None:
+            return repr(next(iter(self.terms.values())))
         weighed = (
             label if weight == 1 else f"{weight:g} {label}"
             for label, weight in self.weights.items()

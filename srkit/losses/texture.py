@@ -1,8 +1,8 @@
-"""Texture losses: which features occur together, wherever they are.
+"""Texture losses compare which features occur together, not where they are.
 
-A Gram matrix forgets places. Taken over a whole picture it mixes the texture of sky and grass;
-taken patch by patch it keeps each where it belongs (EnhanceNet, Sajjadi et al., ICCV 2017, Sec.
-4.2.3, after Gatys et al., CVPR 2016).
+They compare Gram matrices, which forget places (Gatys et al., CVPR 2016). The matrix of a whole
+picture mixes the textures of sky and grass; one for each patch keeps them apart (EnhanceNet,
+Sajjadi et al., ICCV 2017, Sec. 4.2.3).
 
     content("enhancenet") + style("enhancenet")      # the pictures pass the trunk once for both
 """
@@ -19,11 +19,11 @@ from srkit.metrics.features import Extractor
 
 
 def gram(features: Tensor, *, patch: int | None = None, normalise: bool = False) -> Tensor:
-    """Fᵀ F, F the features as a list of pixels (h w, C): (B, C, h, w) -> (B, 1, C, C).
+    """The Gram matrix Fᵀ F of features, F (h w, C) their pixels: (B, C, h, w) -> (B, 1, C, C).
 
-    patch: one Gram matrix for each `patch` x `patch` pixels without overlap, (B, n, C, C); the rows
-    and columns beyond a multiple are left out.
-    normalise: divide by C and by the number of pixels; a Gram matrix then depends on no size.
+    patch: one matrix for each of the n patches of `patch` x `patch` pixels, without overlap,
+    (B, n, C, C). Rows and columns that fill no patch are left out.
+    normalise: divide by C and by the number of pixels, so that sizes do not matter.
 
     Raises ValueError for features smaller than a patch.
     """
@@ -42,14 +42,15 @@ def gram(features: Tensor, *, patch: int | None = None, normalise: bool = False)
 
 
 class Style(Layers):
-    """sum_j w_j mean (Gram_j(sr) - Gram_j(hr))², the mean over patches and entries.
+    """sum_j w_j mean (Gram_j(sr) - Gram_j(hr))², the mean over patches and entries of layer j.
 
-    patch: side of a patch, in pixels of the layer's features; None for the whole picture, where the
-    Gram matrix grows with the picture if it is not normalised. unit: what features are divided by
-    beforehand (`perceptual.Layers`). weights: of layers; those of papers belong to one of both
-    kinds of Gram: normalised matrices of 16x16 patches of 64 channels are 16384 times smaller.
+    patch, normalise: see `gram`. Sides of patches are in pixels of the layer's features; None takes
+    the whole picture. unit: what features are divided by first, see `perceptual.Layers`.
+    weights: by layer. They depend on `normalise`: it makes matrices of 16x16 patches of 64 channels
+    16384 times smaller.
 
-    Raises ValueError for a layer that the extractor has not, or features smaller than a patch.
+    Raises ValueError for a layer that the extractor has not and an unknown unit; when called, for
+    features smaller than a patch.
     """
 
     label = "style"
@@ -74,7 +75,7 @@ class Style(Layers):
         return F.mse_loss(a / of_sr**2, b / of_hr**2)  # cheaper than dividing the features
 
 
-# "conv1_1" in the paper's Table 2: in Caffe, where ReLU works in place, that is after it.
+# The paper's Table 2 says "conv1_1" where Caffe's ReLU, in place, has already worked: relu1_1.
 SETUPS = {
     "enhancenet": Setup(
         {"relu1_1": 3e-7, "relu2_1": 1e-6, "relu3_1": 1e-6}, "mse", "mean", "oxford"
@@ -91,10 +92,12 @@ def style(
 ) -> Style:
     """A paper's texture loss: "enhancenet", Gram matrices of 16x16 patches, not normalised.
 
-    extractor, unit and errors are those of `content`. Features of relu3_1 are a quarter as large
-    as the picture: crops need 64 pixels.
+    extractor, unit: see `content`. patch: see `Style`; with 16, pictures need sides of 64 pixels,
+    because the features of relu3_1 are a quarter as wide.
+
+    Raises what `content` and `Style` raise.
     """
     if name not in SETUPS:
         raise ValueError(f"no texture loss {name!r}: one of {', '.join(SETUPS)}")
-    extractor, weights, paper_unit = stand_in(extractor, SETUPS[name])
-    return Style(extractor, weights, patch=patch, unit=paper_unit if unit is None else unit)
+    trunk, weights, paper_unit = stand_in(extractor, SETUPS[name])
+    return Style(trunk, weights, patch=patch, unit=paper_unit if unit is None else unit)

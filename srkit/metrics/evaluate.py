@@ -1,7 +1,7 @@
-"""A method over a benchmark: a table that says how its numbers were made.
+"""Measures a method on a set of pictures; the table says how its numbers were made.
 
-The same network loses or gains tenths of a decibel by the colour channel, the border and the
-rounding alone, so these are named together, as a protocol, and printed with every table.
+The colour channel, the border and the rounding alone move a network's PSNR by tenths of a decibel,
+so a protocol (`srkit.metrics.protocols`) names them, and is printed with every table.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from inspect import isroutine
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from srkit.datasets.catalog import CATALOG, Pair, pairs
@@ -23,14 +25,18 @@ from srkit.image.colour import to_y
 from srkit.image.degrade import make_lr
 from srkit.image.io import read_image, read_picture
 from srkit.image.resize import imresize
-from srkit.image.tensors import modcrop, round_8bit
-from srkit.inference import list_pictures, upscale
+from srkit.image.tensors import check_floats, modcrop, round_8bit
+from srkit.inference import borrowed, find_device, in_bfloat16, list_pictures, upscale
 from srkit.metrics.lpips import lpips as lpips_of
+from srkit.metrics.lpips import lpips_parts
 from srkit.metrics.protocols import PROTOCOLS, Protocol
 from srkit.metrics.psnr import psnr
 from srkit.metrics.ssim import ssim
 from srkit.models.counting import Count, count
+from srkit.models.network import Network, check_network
 from srkit.viz import tables
+
+DIGITS = {"psnr": 3, "ssim": 4, "lpips": 4, "seconds": 2}
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,11 @@ class Scores:
     scale: int
     protocol: Protocol
     lr: str  # where the LR pictures come from
-    precision: str
-    rows: list[dict[str, Any]]  # image, psnr (dB), ssim, perhaps lpips, seconds of the method
-    network: nn.Module | None = field(default=None, repr=False)
+    precision: str  # "float32" or "bfloat16"
+    device: str
+    # image, psnr (dB), ssim, perhaps lpips (AlexNet's; else lpips-squeeze, lpips-vgg), seconds
+    rows: list[dict[str, Any]]
+    network: Network | None = field(default=None, repr=False)
 
     @cached_property
     def counts(self) -> Count | None:
@@ -65,85 +73,105 @@ class Scores:
         return json.dumps(facts | {"means": self.means}, indent=1)
 
     def __str__(self) -> str:
-        cells = self._cells()
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(map(str.rjust, row, widths)) for row in cells]
-        return "\n".join([*self._caption(), *lines])
+        return "\n".join([*self._caption(), tables.text(self._cells())])
 
     def _repr_html_(self) -> str:
         return tables.html(self._cells(), self._caption())
 
     def _caption(self) -> list[str]:
+        where = "" if self.device == "cpu" else f" on {self.device}"
         lines = [
-            f"{self.method} on {self.data}, x{self.scale}, {self.precision}",
+            f"{self.method} on {self.data}, x{self.scale}, {self.precision}{where}",
             f"protocol {self.protocol.name}: {self.protocol.text}",
             f"LR: {self.lr}",
         ]
         return lines + ([str(self.counts)] if self.counts else [])
 
     def _cells(self) -> list[list[str]]:
-        digits = {"psnr": 3, "ssim": 4, "lpips": 4, "seconds": 2}
-        means = {"image": f"mean of {len(self.rows)}"} | self.means
-        return [list(means)] + [
-            [f"{v:.{digits[key]}f}" if key in digits else v for key, v in row.items()]
-            for row in (*self.rows, means)
-        ]
+        means: dict[str, Any] = {"image": f"mean of {len(self.rows)}"} | self.means
+        cells = [list(means)]
+        for row in (*self.rows, means):
+            numbers = {
+                k: f"{v:.{DIGITS[k.split('-')[0]]}f}" for k, v in row.items() if k != "image"
+            }
+            cells.append([row["image"], *numbers.values()])
+        return cells
 
 
 def evaluate(
-    model: nn.Module | str | Callable[[Tensor], Tensor],
+    model: Network | str | Callable[[Tensor], Tensor],
     data: str | os.PathLike | Sequence[Pair],
     *,
     protocol: str = "classic",
     scale: int | None = None,
     root: str | os.PathLike | None = None,
     limit: int | None = None,
-    lpips: bool = False,
+    lpips: str | None = None,
     precision: str = "float32",
+    device: str | torch.device | None = None,
 ) -> Scores:
     """PSNR and SSIM of a method on each picture of a data set, with the protocol they belong to.
 
-    model: a network with `.scale`; "bicubic"; or a function, LR (3, h, w) to SR (3, rh, rw) in
-        [0, 1]. The last two need `scale`. Under "yplane" functions get (1, h, w), networks are
-        refused.
+    model: a network; "bicubic"; or a function, LR (3, h, w) to SR (3, rh, rw) in [0, 1]. The last
+        two need `scale`. Under "yplane" functions get (1, h, w), networks are refused.
     data: a name of the catalog, a folder of HR pictures, or a list of `Pair(name, hr, lr)`. Where
         there is no LR file, it is `imresize(modcrop(hr, scale), 1 / scale)` in 8 bits.
     protocol: one of PROTOCOLS. root: where the data set of that name is, see `catalog.pairs`.
-    limit: only the first so many pictures. lpips: a column of LPIPS (AlexNet, whole pictures).
+    limit: only the first so many pictures.
+    lpips: a column of LPIPS on whole pictures by this network: "alex" (the usual one to report),
+        "squeeze" or "vgg". None leaves it out.
+    precision: of a network, as in `srkit.upscale`; all else computes in float32.
+    device: where the method and LPIPS compute. None is where the network is; else the CPU.
 
-    Raises ValueError for what does not fit together, FileNotFoundError for pictures not at hand.
+    Raises TypeError for a module that is no `Network` (see `srkit.as_model`) and for results that
+    are no float tensors; ValueError for what does not fit together; FileNotFoundError for pictures
+    or LPIPS weights that are not at hand.
     """
     from tqdm import tqdm
 
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     rule = PROTOCOLS[protocol]
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}: at least 1 picture; None takes all")
+    network = check_network(model) if isinstance(model, nn.Module) else None
     name, scale, method = _method(model, scale, precision)
-    if rule.plane and isinstance(model, nn.Module):
+    if rule.plane and network is not None:
         raise ValueError(f"protocol {protocol} enlarges one plane, {name} takes RGB: use classic")
-    title, chosen = _pairs(data, scale, root)
-    if limit is not None and limit < len(chosen):
-        title, chosen = f"the first {limit} of {title}", chosen[:limit]
 
     rows = []
-    for pair in tqdm(chosen, desc=f"{name} on {title}", unit="picture", disable=None):
-        lr, hr = _load_plane(pair, scale) if rule.plane else load_pair(pair, scale)
-        start = time.perf_counter()
-        sr = method(lr)
-        seconds = time.perf_counter() - start
-        if sr.shape != hr.shape:
-            raise ValueError(
-                f"{pair.name}: the result is {tuple(sr.shape)}, the HR picture {tuple(hr.shape)}; "
-                f"is {name} a method for x{scale}?"
-            )
-        sr, hr = (round_8bit(x).expand(3, -1, -1) for x in (sr, hr))
-        compared = {"on": rule.on, "shave": rule.shave * scale}
-        row = {"image": pair.name}
-        row["psnr"] = psnr(sr, hr, **compared)
-        row["ssim"] = ssim(sr, hr, **compared)
-        if lpips:
-            row["lpips"] = lpips_of(sr, hr)
-        rows.append(row | {"seconds": seconds})
+    if network is None:
+        where = nullcontext(find_device(device or "cpu"))
+    else:
+        where = borrowed(network, device)
+    with where as place:
+        bf16 = in_bfloat16(precision, place) and network is not None
+        if lpips is not None:
+            lpips_parts(lpips, place)
+        title, chosen = _pairs(data, scale, root)
+        if limit is not None and limit < len(chosen):
+            title, chosen = f"the first {limit} of {title}", chosen[:limit]
+        for pair in tqdm(chosen, desc=f"{name} on {title}", unit="picture", disable=None):
+            lr, hr = _load_plane(pair, scale) if rule.plane else load_pair(pair, scale)
+            lr = lr.to(place)
+            start = time.perf_counter()
+            sr = method(lr)
+            check_floats(sr, f"{pair.name}: the result of {name}")
+            sr = sr.cpu()
+            seconds = time.perf_counter() - start
+            if sr.shape != hr.shape:
+                raise ValueError(
+                    f"{pair.name}: the result is {tuple(sr.shape)}, the HR picture "
+                    f"{tuple(hr.shape)}; is {name} a method for x{scale}?"
+                )
+            sr, hr = (round_8bit(x).expand(3, -1, -1) for x in (sr, hr))
+            row: dict[str, Any] = {"image": pair.name}
+            row["psnr"] = psnr(sr, hr, on=rule.on, shave=rule.shave * scale)
+            row["ssim"] = ssim(sr, hr, on=rule.on, shave=rule.shave * scale)
+            if lpips is not None:
+                column = "lpips" if lpips == "alex" else f"lpips-{lpips}"
+                row[column] = lpips_of(sr.to(place), hr.to(place), net=lpips)
+            rows.append(row | {"seconds": seconds})
 
     if rule.plane:
         source = "made from HR by imresize in float"
@@ -151,26 +179,41 @@ def evaluate(
         source = "files"
     else:
         source = "made from HR by imresize (cubic, antialiased, edge repeated), in 8 bits"
-    network = model if isinstance(model, nn.Module) else None
-    return Scores(name, title, scale, rule, source, precision, rows, network)
+    return Scores(
+        method=name,
+        data=title,
+        scale=scale,
+        protocol=rule,
+        lr=source,
+        precision="bfloat16" if bf16 else "float32",
+        device=str(place),
+        rows=rows,
+        network=network,
+    )
 
 
 def _method(
-    model: nn.Module | str | Callable, scale: int | None, precision: str
+    model: Network | str | Callable[[Tensor], Tensor], scale: int | None, precision: str
 ) -> tuple[str, int, Callable[[Tensor], Tensor]]:
     """Name, scale, and the function from LR to SR."""
-    if isinstance(model, nn.Module):
+    if isinstance(model, Network):
         if scale not in (None, model.scale):
             raise ValueError(f"scale={scale}, but the network's is {model.scale}")
-        name = getattr(model, "name", type(model).__name__)
-        return name, model.scale, lambda lr: upscale(model, lr, precision=precision)
-    name = model if isinstance(model, str) else getattr(model, "__name__", "function")
+        return model.name, model.scale, lambda lr: upscale(model, lr, precision=precision)
+    if isinstance(model, str):
+        name = model
+    else:
+        name = model.__name__ if isroutine(model) else type(model).__name__
     if scale is None:
         raise ValueError(f"{name} has no scale of its own: say scale=2, 3, 4 ...")
+    if not isinstance(scale, int) or scale < 1:
+        raise ValueError(f"scale={scale!r}: a whole number from 1")
     if name == "bicubic":
         return name, scale, lambda lr: imresize(lr, scale)
     if isinstance(model, str):
         raise ValueError(f"{name!r}: only 'bicubic' goes by its name; networks by create_model")
+    if not callable(model):
+        raise TypeError(f"a network or a function is expected, not a {name}")
     return name, scale, model
 
 
@@ -179,6 +222,8 @@ def _pairs(
 ) -> tuple[str, list[Pair]]:
     """What to call the data, and its pictures."""
     if not isinstance(data, (str, os.PathLike)):
+        if not data:
+            raise ValueError("data is an empty list: give at least one Pair(name, hr, lr)")
         return f"{len(data)} pictures", list(data)
     if Path(data).is_dir() and str(data) not in CATALOG:
         return str(data), [Pair(path.stem, path, None) for path in list_pictures(data)]
@@ -190,6 +235,8 @@ def captions(hr: Tensor, pictures: Mapping[str, Tensor], *, scale: int) -> dict[
 
     PSNR and SSIM by the protocol "classic", of the rounded result; LPIPS (AlexNet) of the whole
     picture, left out where its weights are not at hand.
+
+    Raises what `psnr` and `ssim` raise.
     """
     found = {}
     for name, sr in pictures.items():
@@ -202,7 +249,10 @@ def captions(hr: Tensor, pictures: Mapping[str, Tensor], *, scale: int) -> dict[
 
 
 def load_pair(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
-    """LR and HR as 8-bit RGB pictures in [0, 1]: (3, h, w), (3, rh, rw)."""
+    """LR and HR as 8-bit RGB pictures in [0, 1]: (3, h, w), (3, rh, rw).
+
+    Raises what `read_image` and `modcrop` raise.
+    """
     hr = modcrop(read_image(pair.hr), scale)
     return (make_lr(hr, scale) if pair.lr is None else read_image(pair.lr)), hr
 

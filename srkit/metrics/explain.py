@@ -7,7 +7,7 @@ from typing import Any
 
 from srkit.image.io import ImageLike, as_image
 from srkit.image.tensors import round_8bit
-from srkit.metrics.protocols import CHANNELS
+from srkit.metrics.protocols import CHANNELS, PROTOCOLS
 from srkit.metrics.psnr import psnr
 from srkit.viz import tables
 
@@ -18,12 +18,8 @@ VALUES = {
 }
 
 
-PROTOCOL_OF = {  # (on, border in units of the scale), of rounded values
-    ("y", 1): "classic",
-    ("y_rounded", 1): "classic_y8",
-    ("rgb", 1): "ntire",
-    ("rgb", 0): "rgb",
-}
+# The protocol that a channel and a border (in multiples of the scale) of rounded values belong to.
+PROTOCOL_OF = {(p.on, float(p.shave)): p.name for p in PROTOCOLS.values() if not p.plane}
 
 
 @dataclass(frozen=True)
@@ -47,26 +43,22 @@ class Explanation:
         return [heading] + [[*line, names.get(key, "")] for key, line in lines.items()]
 
     def __str__(self) -> str:
-        cells = self._cells()
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if 0 < i < 5 else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in cells
-        )
+        return tables.text(self._cells())
 
     def _repr_html_(self) -> str:
         return tables.html(self._cells())
 
 
 def explain_psnr(a: ImageLike, b: ImageLike, *, scale: int) -> Explanation:
-    """Why two PSNRs differ: the result `a` against the reference `b` under every convention.
+    """PSNR of the result `a` against the reference `b` under every convention in use.
 
     a, b: paths, PIL pictures, arrays or tensors. The channel is one of CHANNELS, the border 0,
     `scale` or `scale + 6`, the result's values are as given, or rounded or truncated to 8 bits.
+
+    Raises what `as_image` and `psnr` raise, ValueError for a scale below 1.
     """
+    if scale < 1:
+        raise ValueError(f"scale={scale}: a whole number from 1")
     a, b = as_image(a), as_image(b)
     rows = [
         {

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from srkit import files
+from srkit.image.tensors import check_floats
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation, RGB in [0, 1]
 
@@ -35,7 +36,13 @@ class Extractor(nn.Module):
 
     Attributes: `layers` (every name, in order), `name`, `sha256` (of the weights' file, or of the
     tensors where there is none): what a run or a caption must tell.
+
+    A call raises TypeError for what is no float tensor, ValueError for another shape, an unknown
+    layer, or none.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -65,10 +72,11 @@ class Extractor(nn.Module):
                 if unknown
                 else f"no layer was asked for: {self.name} has {', '.join(self.layers)}."
             )
-        if image.ndim not in (3, 4) or image.shape[-3] != 3 or not image.is_floating_point():
+        check_floats(image)
+        if image.ndim not in (3, 4) or image.shape[-3] != 3:
             raise ValueError(
                 f"{self.name} takes float RGB in [0, 1], (B, 3, H, W) or (3, H, W); "
-                f"got {tuple(image.shape)} {image.dtype}."
+                f"got {tuple(image.shape)}."
             )
         depth = max(self.layers.index(layer) for layer in wanted)
         found = {}
@@ -91,7 +99,8 @@ def vgg19(lineage: str = "torchvision") -> Extractor:
       backbones/vgg19_oxford.npz. Its features are larger by far (rms near 890 at conv3_4), so loss
       weights do not carry over; the 8 bits change a VGG loss by about 1 %.
 
-    Raises FileNotFoundError, saying what to do, where that lineage cannot be had.
+    Raises ValueError for another lineage; FileNotFoundError, saying what to do, where it cannot be
+    had.
     """
     if lineage == "oxford":
         return _vgg19_oxford()
@@ -101,12 +110,18 @@ def vgg19(lineage: str = "torchvision") -> Extractor:
 
 
 def vgg16() -> Extractor:
-    """VGG-16's convolutions, conv1_1 ... pool5, in torchvision's training (fetched once)."""
+    """VGG-16's convolutions, conv1_1 ... pool5, in torchvision's training (fetched once).
+
+    Raises FileNotFoundError, saying what to do, where they cannot be had.
+    """
     return _from_torchvision("vgg16", _vgg_layers((2, 2, 3, 3, 3)))
 
 
 def alexnet() -> Extractor:
-    """AlexNet's convolutions in torchvision's training: conv1, relu1, pool1, ... relu5, pool5."""
+    """AlexNet's convolutions in torchvision's training: conv1, relu1, pool1, ... relu5, pool5.
+
+    Raises FileNotFoundError, saying what to do, where they cannot be had.
+    """
     with torch.device("meta"):
         layers = {
             "conv1": nn.Conv2d(3, 64, 11, stride=4, padding=2),
@@ -130,6 +145,8 @@ def squeezenet() -> Extractor:
     """SqueezeNet 1.1 in torchvision's training: conv1, relu1, pool1, fire2 ... fire9.
 
     A fire's features are after its ReLUs.
+
+    Raises FileNotFoundError, saying what to do, where it cannot be had.
     """
     with torch.device("meta"):
         layers = {
@@ -173,6 +190,8 @@ def random_tanh(channels: int = 64, seed: int = 0, activation: str = "tanh") -> 
     every activation, so that those can be compared), no bias, ImageNet's normalisation.
 
     activation: "tanh" | "relu" | "none". The seed draws from a generator of its own.
+
+    Raises ValueError for another activation.
     """
     kinds = {"tanh": nn.Tanh, "relu": nn.ReLU, "none": nn.Identity}
     if activation not in kinds:
@@ -203,15 +222,18 @@ def feature_difference(
     D[i, j] = mean ("mean") or sum ("sum") over channels k of |phi(a) - phi(b)|[k, i, j]
 
     a, b: (3, H, W), giving (h, w), or (B, 3, H, W), giving (B, h, w).
+
+    Raises ValueError for pictures of two sizes or another `reduce`, and what a call of the
+    extractor raises.
     """
     if reduce not in ("mean", "sum"):
         raise ValueError(f"reduce {reduce!r} is unknown: 'mean' or 'sum'.")
     if a.shape != b.shape:
         raise ValueError(f"the pictures differ in size: {tuple(a.shape)} and {tuple(b.shape)}.")
     of_a, of_b = extractor(a, layers), extractor(b, layers)
-    return {
-        layer: getattr((of_a[layer] - of_b[layer]).abs(), reduce)(dim=-3)  # (C, h, w) -> (h, w)
-        for layer in of_a
+    over_channels = torch.mean if reduce == "mean" else torch.sum
+    return {  # (C, h, w) -> (h, w)
+        layer: over_channels((of_a[layer] - of_b[layer]).abs(), dim=-3) for layer in of_a
     }
 
 
@@ -289,7 +311,7 @@ def _fetch(network: str, to: str) -> Path:
     from safetensors.torch import save
     from torchvision.models import get_model_weights
 
-    url = get_model_weights(network).IMAGENET1K_V1.url
+    url = get_model_weights(network)["IMAGENET1K_V1"].url
     try:
         with tempfile.TemporaryDirectory() as folder:
             state = torch.hub.load_state_dict_from_url(
@@ -304,7 +326,7 @@ def _fetch(network: str, to: str) -> Path:
             f"file, or name another extractor: {instead}random_tanh() needs no file."
         ) from error
     convolutions = {k: v.contiguous() for k, v in state.items() if k.startswith("features.")}
-    path = files.cache() / to
+    path = files.cache_folder() / to
     with files.write_whole(path) as file:
         file.write(save(convolutions))
     return path

@@ -21,7 +21,7 @@ LPIPS_LAYERS = {
 }
 
 
-def lpips(sr: Tensor, hr: Tensor, net: str = "alex") -> float | Tensor:
+def lpips(sr: Tensor, hr: Tensor, *, net: str = "alex") -> float | Tensor:
     """Learned perceptual distance, version 0.1 (Zhang et al., CVPR 2018): 0 for equal, about 0..1.
 
     sum over layers of mean over pixels of w . (phi(sr) - phi(hr))², phi of unit length a pixel
@@ -30,11 +30,12 @@ def lpips(sr: Tensor, hr: Tensor, net: str = "alex") -> float | Tensor:
     net: "alex" (the usual one to report) | "squeeze" | "vgg". The linear heads w come with the
     lpips package, the networks from `srkit.metrics.features`.
 
-    Raises ValueError for values outside [0, 1], sizes that differ, an unknown net;
-    FileNotFoundError, with the way to get it, where the network's weights are not at hand.
+    Raises TypeError for what is no float tensor; ValueError for values outside [0, 1], sizes that
+    differ, an unknown net; FileNotFoundError, with the way to get it, where the network's weights
+    are not at hand.
     """
     check_pair(sr, hr)
-    extractor, heads = _lpips_parts(net, sr.device)
+    extractor, heads = lpips_parts(net, sr.device)
     return answer(lpips_distance(extractor(sr, heads), extractor(hr, heads), heads))
 
 
@@ -42,7 +43,7 @@ def lpips_distance(
     of_sr: Mapping[str, Tensor], of_hr: Mapping[str, Tensor], heads: Mapping[str, Tensor]
 ) -> Tensor:
     """LPIPS from features by layer: one value a picture. What the metric and the loss share."""
-    total = 0
+    total = torch.zeros(())
     for layer, head in heads.items():
         a, b = (F.normalize(f[layer], dim=-3, eps=1e-10) for f in (of_sr, of_hr))
         weighted = (head * (a - b).square()).sum(dim=-3)  # (..., C, h, w) -> (..., h, w)
@@ -51,11 +52,17 @@ def lpips_distance(
 
 
 def lpips_network(net: str) -> tuple[features.Extractor, dict[str, Tensor]]:
-    """LPIPS' trunk and, by layer, its linear heads (C, 1, 1)."""
+    """The frozen network that LPIPS compares features of, and its linear heads (C, 1, 1) by layer.
+
+    Raises ValueError for an unknown net, FileNotFoundError where its weights are not at hand.
+    """
     if net not in LPIPS_LAYERS:
         raise ValueError(f"net {net!r} is unknown: one of {', '.join(LPIPS_LAYERS)}.")
     build = {"alex": features.alexnet, "squeeze": features.squeezenet, "vgg": features.vgg16}[net]
-    package = Path(find_spec("lpips").origin).parent  # its import would load half of SciPy
+    spec = find_spec("lpips")  # importing it would load half of SciPy
+    assert spec
+    assert spec.origin
+    package = Path(spec.origin).parent
     heads = torch.load(package / f"weights/v0.1/{net}.pth", map_location="cpu", weights_only=True)
     return build(), {
         layer: heads[f"lin{i}.model.1.weight"][0] for i, layer in enumerate(LPIPS_LAYERS[net])
@@ -63,6 +70,7 @@ def lpips_network(net: str) -> tuple[features.Extractor, dict[str, Tensor]]:
 
 
 @cache
-def _lpips_parts(net: str, device: torch.device) -> tuple[features.Extractor, dict[str, Tensor]]:
+def lpips_parts(net: str, device: torch.device) -> tuple[features.Extractor, dict[str, Tensor]]:
+    """`lpips_network` on a device, loaded once."""
     extractor, heads = lpips_network(net)
     return extractor.to(device), {layer: head.to(device) for layer, head in heads.items()}

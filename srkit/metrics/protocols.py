@@ -1,11 +1,16 @@
-"""How a number is made: the channel that is compared, the border, the rounding; each with a name.
+"""Decides whether a number is of Y or of RGB, which border is left out, and how values are rounded.
 
-The same network loses or gains tenths of a decibel by these alone, so they have no defaults, and
-are printed with every table.
+CHANNELS has what two pictures can be compared on. PROTOCOLS has the rules of the papers' tables;
+`srkit.evaluate` takes one of them, and prints it with every table. Nothing else decides on the
+channel of a number: networks that enlarge Y alone (`srkit.models.layers.LumaNetwork`) give RGB
+like all others, and are measured like them.
+
+The channel and the border alone move PSNR by tenths of a decibel, so they have no defaults.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,7 +19,8 @@ from srkit.image import tensors
 from srkit.image.colour import to_y
 from srkit.image.tensors import check_image, round_8bit
 
-CHANNELS = {
+# What is compared: a function of the RGB picture.
+CHANNELS: dict[str, Callable[[Tensor], Tensor]] = {
     "rgb": lambda x: x,
     "y": to_y,  # BT.601, studio range, not rounded: what MATLAB's rgb2ycbcr gives a double
     "y_rounded": lambda x: round_8bit(to_y(x)),  # what it gives a uint8
@@ -23,7 +29,10 @@ CHANNELS = {
 
 
 def inside(sr: Tensor, hr: Tensor, on: str, shave: int) -> tuple[Tensor, Tensor]:
-    """Both pictures without the border, once everything is checked."""
+    """Both pictures without the border, once everything is checked.
+
+    Raises ValueError for an unknown `on`, what `check_pair` and `shave` raise.
+    """
     if on not in CHANNELS:
         raise ValueError(f"on={on!r} is unknown: one of {', '.join(CHANNELS)}.")
     check_pair(sr, hr)
@@ -31,6 +40,11 @@ def inside(sr: Tensor, hr: Tensor, on: str, shave: int) -> tuple[Tensor, Tensor]
 
 
 def check_pair(sr: Tensor, hr: Tensor) -> None:
+    """Refuse two pictures that cannot be compared.
+
+    Raises TypeError for what is no float tensor; ValueError for values outside [0, 1], for what is
+    no RGB picture, and for sizes that differ.
+    """
     check_image(sr, "sr", strict=True)
     check_image(hr, "hr", strict=True)
     if sr.shape != hr.shape:
@@ -41,22 +55,22 @@ def check_pair(sr: Tensor, hr: Tensor) -> None:
 
 
 def answer(values: Tensor) -> float | Tensor:
+    """A float for one picture, a tensor (B,) for a batch."""
     return values.item() if values.ndim == 0 else values
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a number is made. `shave` is the border left out, in multiples of the scale."""
+    """How a number is made."""
 
     name: str
-    on: str  # what metrics.psnr and metrics.ssim compare
-    shave: int
+    on: str  # the channel that PSNR and SSIM compare, one of CHANNELS
+    shave: int  # the border that is left out, in multiples of the scale
     text: str
     plane: bool = False  # the method sees the float Y plane instead of the 8-bit RGB picture
 
 
 _RGB = "8-bit RGB in and out (rounded, grey files as three equal channels)"
-
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol

@@ -19,7 +19,8 @@ def psnr(sr: Tensor, hr: Tensor, *, on: str, shave: int) -> float | Tensor:
     on: "rgb" (one MSE over the three channels) | "y" | "y_rounded" | "y_full" (see CHANNELS).
     shave: pixels cut from each side; the classic tables cut as many as the scale.
 
-    Raises ValueError for sizes that differ, values outside [0, 1], an unknown `on`.
+    Raises TypeError for what is no float tensor; ValueError for sizes that differ, values outside
+    [0, 1], an unknown `on`, a border that leaves nothing.
     """
     a, b = (CHANNELS[on](x.double()) for x in inside(sr, hr, on, shave))  # (..., C, h, w)
     return answer(-10 * (a - b).square().mean(dim=(-3, -2, -1)).log10())

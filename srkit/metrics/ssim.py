@@ -13,10 +13,7 @@ TAPS, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03  # SSIM's window and constants
 
 
 WINDOW = [exp(-((i - TAPS // 2) ** 2) / (2 * SIGMA**2)) for i in range(TAPS)]
-
-
 WINDOW = [weight / sum(WINDOW) for weight in WINDOW]
-
 
 STRIP = 2**16  # pixels at a time, so that SSIM's maps stay in the processor's cache
 

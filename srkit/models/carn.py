@@ -1,10 +1,10 @@
 """CARN and CARN-M, Cascading Residual Network (Ahn et al., ECCV 2018).
 
-"Cascading residual network" -> cascade and CARN; "Efficient CARN" -> `mobile=True`, with the
-residual-E block (grouped convolutions) shared by the three places of a cascading block.
+"Cascading residual network" -> cascade and CARN; "Efficient CARN" -> `mobile=True`, where the three
+blocks of a cascading block are one and the same residual-E block (grouped convolutions).
 Reference code: nmhkahn/CARN-pytorch (MIT), weights included; read, not copied.
-Differs: the width is free, and a network for one scale has one head, under the name that it has in
-the network for three.
+Differs: the width is free, and a network for one scale has one head, named as in the network for
+three scales.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def grouped(cin: int, cout: int, groups: int) -> nn.Conv2d:
 
 
 def cascade(x: Tensor, blocks: Sequence[nn.Module], fuses: Sequence[nn.Module]) -> Tensor:
-    """o_0 = x; b_k = block_k(o_{k-1}); o_k = fuse_k([x, b_1, ..., b_k]); the last o.
+    """The last o_k of o_0 = x; b_k = block_k(o_{k-1}); o_k = fuse_k([x, b_1, ..., b_k]).
 
-    Each fuse is a 1x1 convolution and a ReLU. It sees the blocks' own outputs, not the earlier
-    fused ones. Without fuses the blocks simply follow each other.
+    Each fuse is a 1x1 convolution and a ReLU. It reads the blocks' outputs b, not the earlier o.
+    Without fuses the blocks simply follow each other.
     """
     if not fuses:
         return nn.Sequential(*blocks)(x)
@@ -77,7 +77,7 @@ def fuse(parts: int, channels: int) -> Body:
 
 
 def head(scale: int, channels: int, groups: int) -> Body:
-    """Sub-pixel upsampling; here the ReLU stands between convolution and shuffle."""
+    """Sub-pixel upsampling, here with a ReLU between convolution and shuffle."""
     layers = []
     for s in [3] if scale == 3 else [2] * (scale // 2):
         layers += [grouped(channels, s * s * channels, groups), nn.ReLU(), nn.PixelShuffle(s)]
@@ -85,7 +85,7 @@ def head(scale: int, channels: int, groups: int) -> Body:
 
 
 class CascadingBlock(nn.Module):
-    """Three residual blocks in cascade; in CARN-M one block, used three times."""
+    """Three residual blocks in cascade; in CARN-M one block that is used three times."""
 
     def __init__(self, channels: int, groups: int, mobile: bool, cascading: bool):
         super().__init__()
@@ -106,13 +106,17 @@ class CARN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
     conv -> three cascading blocks, in cascade themselves -> the head of the scale -> conv.
-    heads: the scales that one network serves, `(2, 3, 4)` in the paper; None has that of `scale`.
-    local, across: the cascade inside the blocks, and that of the blocks (for the ablation).
+
+    heads: the scales that one network serves, (2, 3, 4) in the paper; None: `scale` alone.
+    local, across: for the ablation, False leaves out the cascades inside the blocks, or that of the
+    blocks.
 
     | variant | channels | groups | mobile |
     |---------|----------|--------|--------|
     | CARN    | 64       | 1      | no     |
     | CARN-M  | 64       | 4      | yes    |
+
+    Raises ValueError for a scale that is not among the heads, and for heads beside 2, 3 and 4.
     """
 
     def __init__(
@@ -141,10 +145,10 @@ class CARN(Network):
             self.c1, self.c2, self.c3 = (fuse(parts, channels) for parts in (2, 3, 4))
         self.upsample = nn.ModuleDict({f"up{s}": head(s, channels, groups) for s in heads})
         self.exit = conv(channels, 3)
-        self.idle = len(heads) > 1  # parameters without a gradient: those of a step's other heads
+        self.idle = len(heads) > 1  # a step gives the other heads no gradient
 
     def forward(self, lr: Tensor, scale: int | None = None) -> Tensor:
-        """scale: another head than that of `self.scale`, in a network that has it."""
+        """scale: another scale than `self.scale`. Raises ValueError if there is no head for it."""
         check_input(lr, self.name)
         up = f"up{scale or self.scale}"
         if up not in self.upsample:
@@ -157,9 +161,9 @@ class CARN(Network):
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
-        """One file holds the heads of three scales: the others are left out.
+        """The authors' tensors by our names, without the heads of other scales.
 
-        A network for one scale calls its head `up`, without a number.
+        Their network for one scale calls its head `up`, without a number.
         """
         state = {
             name.replace("upsample.up.", f"upsample.up{scale}."): state[name] for name in state

@@ -1,11 +1,11 @@
 """Perceptual extreme super-resolution, x16 (Jo et al. of CIPLab, "Investigating Loss Functions for
 Extreme Super-Resolution", CVPRW 2020; NTIRE 2020: first in PI, second in LPIPS).
 
-The generator -> RRDBNetx4x4; the discriminator -> UNetDiscriminator. The paper is about losses: the
-generator is ESRGAN's trunk twice. Reference code: kingsj0405/ciplab-NTIRE-2020; read, not copied.
-Differs: the authors' discriminator also builds, and saves, a second convolution, a second batch
-norm and a 1x1 shortcut in each block and never calls them (12,823,810 parameters, of which
-6,681,538 learn); here they aren't there.
+The generator, ESRGAN's trunk twice -> RRDBNetx4x4; the discriminator -> UNetDiscriminator. Most of
+the paper is about losses. Reference code: kingsj0405/ciplab-NTIRE-2020; read, not copied.
+Differs: each block of the authors' discriminator has, and saves, a second convolution, a second
+batch norm and a 1x1 shortcut that are never used (12,823,810 parameters, of which 6,681,538 learn).
+They are left out here.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from torch.nn import functional as F
 from srkit.models.layers import RRDB, check_input, check_judged, conv, he_init
 from srkit.models.network import Network
 
-
-def lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.2)
+lrelu = nn.LeakyReLU(0.2)
 
 
 class RRDBNetx4x4(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 16h, 16w), not clipped.
 
-    Two x4 stages in a row, joined by features: there is no picture between them. The second stage
-    works on 16 times the pixels of the first, so it costs 16 times as much.
+    Two x4 stages in a row; the first hands features, not a picture, to the second. The second has
+    16 times the pixels of the first, and costs 16 times as much.
+
+    Raises ValueError for another scale than 16.
     """
 
     def __init__(self, scale: int = 16, *, channels: int = 64, blocks: int = 23, growth: int = 32):
@@ -80,18 +80,18 @@ class Block(nn.Module):
 
 
 class Verdict(NamedTuple):
-    """`encoder` and `decoder` are logits, large where the discriminator believes in HR."""
+    """What a U-Net discriminator says of a picture: logits, large where it takes it for HR."""
 
-    encoder: Tensor  # (B, 1, H/2^n, W/2^n), n levels: one verdict for a patch
-    decoder: Tensor  # (B, 1, H, W): one for each pixel
-    maps: list[Tensor]  # n of the encoder, then n of the decoder, before LeakyReLU
+    encoder: Tensor  # (B, 1, H/2^n, W/2^n) with n levels: a logit for each patch
+    decoder: Tensor  # (B, 1, H, W): a logit for each pixel
+    maps: list[Tensor]  # features: n of the encoder, then n of the decoder, before LeakyReLU
 
 
 class UNetDiscriminator(nn.Module):
     """Pictures (B, 3, H, W) in [0, 1] -> Verdict. H and W must be multiples of 2^n, n levels.
 
-    The encoder halves n times, to `channels[0]`, ..., `channels[-1]`; the decoder doubles as often,
-    and reads beside its own maps those of the encoder at the same size.
+    The encoder halves the size n times, with widths `channels`; the decoder doubles it n times, and
+    also reads the encoder's maps of the same size.
     """
 
     def __init__(self, channels: Sequence[int] = (64, 128, 192, 256, 320, 384)):
@@ -103,7 +103,7 @@ class UNetDiscriminator(nn.Module):
             cin = cout
         self.enc_out = conv(cin, 1, 1)
         for k, cout in enumerate((*channels[-2::-1], channels[0] // 2), 1):
-            joined = 0 if k == 1 else channels[-k]  # of the encoder, beside the decoder's
+            joined = 0 if k == 1 else channels[-k]  # the encoder's, beside the decoder's own
             self.add_module(f"dec_b{k}", Block(cin + joined, cout, up=True))
             cin = cout
         self.dec_out = conv(cin, 1, 1)

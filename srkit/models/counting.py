@@ -1,8 +1,8 @@
 """What a network costs: parameters, multiply-adds, activations.
 
-The conventions of the NTIRE and AIM efficiency challenges: only convolutions (and transposed and
-linear layers) count; a multiply and its add are one; biases, activation functions, pooling,
-resizing and products of maps are left out; activations are the elements that convolutions give.
+Counted as in the NTIRE and AIM efficiency challenges: only convolutions (also transposed ones) and
+linear layers count; a multiply and its add are one; biases, activation functions, pooling, resizing
+and products of maps are left out; activations are the elements that convolutions give.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srkit.models.network import Network, check_network
+
+Layer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+
 
 @dataclass(frozen=True)
 class Count:
-    """`macs`, `activations` and `convs` (calls in one forward pass) belong to `lr_size`."""
+    """What a network costs for one LR picture of `lr_size` (h, w)."""
 
     lr_size: tuple[int, int]
     parameters: int
-    macs: int
-    activations: int
-    convs: int
+    macs: int  # multiply-adds
+    activations: int  # elements that convolutions and linear layers give
+    convs: int  # calls of such layers in one forward pass
 
     def __str__(self) -> str:
         h, w = self.lr_size
@@ -36,15 +40,19 @@ class Count:
         )
 
 
-def count(model: nn.Module, lr_size: tuple[int, int] = (256, 256)) -> Count:
+def count(model: Network, lr_size: tuple[int, int] = (256, 256)) -> Count:
     """Cost of `model(lr)` for one RGB picture of `lr_size` (h, w).
 
     Runs a copy whose convolutions note their sizes and answer with zeros, so only the cheap layers
     take time. (PyTorch's meta device would do as well, after seconds of imports.)
+
+    Raises TypeError for what is no `Network` (see `srkit.as_model`), and what the network raises
+    for a picture of that size.
     """
+    check_network(model)
     macs = activations = convs = 0
 
-    def note(layer: nn.Module, x: Tensor) -> Tensor:
+    def note(layer: Layer, x: Tensor) -> Tensor:
         nonlocal macs, activations, convs
         y = x.new_zeros(_output_shape(layer, x))
         # each weight is used once a position: of the output, or, transposed, of the input
@@ -60,22 +68,22 @@ def count(model: nn.Module, lr_size: tuple[int, int] = (256, 256)) -> Count:
 
     ghost = deepcopy(model)
     for layer in ghost.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            layer.forward = partial(note, layer)
+        if isinstance(layer, Layer):
+            vars(layer)["forward"] = partial(note, layer)  # found before the method of its class
     with torch.no_grad():
         ghost(next(model.parameters(), torch.empty(0)).new_zeros(1, 3, *lr_size))
     parameters = sum(p.numel() for p in model.parameters())
-    return Count(tuple(lr_size), parameters, macs, activations, convs)
+    height, width = lr_size
+    return Count((height, width), parameters, macs, activations, convs)
 
 
-def _output_shape(layer: nn.Module, x: Tensor) -> tuple[int, ...]:
+def _output_shape(layer: Layer, x: Tensor) -> tuple[int, ...]:
     if isinstance(layer, nn.Linear):
         return (*x.shape[:-1], layer.out_features)
     x, kernel = x[:, :1], layer.weight[:1, :1]  # one channel is enough to learn height and width
+    like = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
     if isinstance(layer, nn.ConvTranspose2d):
-        y = F.conv_transpose2d(
-            x, kernel, None, layer.stride, layer.padding, layer.output_padding, 1, layer.dilation
-        )
+        y = F.conv_transpose2d(x, kernel, output_padding=layer.output_padding, **like)
     else:
-        y = F.conv2d(x, kernel, None, layer.stride, layer.padding, layer.dilation)
+        y = F.conv2d(x, kernel, **like)
     return (len(y), layer.out_channels, *y.shape[2:])

@@ -4,8 +4,9 @@ Sec. 3.1 "Projection units" -> Unit; 3.2 "Dense projection units" -> its `maps`;
 architecture" -> DBPN. The recurrent, residual variant is the extension's (arXiv 1904.05677, 2019).
 Reference code: alterzero/DBPN-Pytorch (MIT) and DBPN-caffe; read, not copied. Their weights lie on
 cloud drives only.
-Differs: the residual variant adds MATLAB's bicubic inside the network, the authors add Pillow's
-outside (they differ at the border); no PIRM discriminator, whose perceptual terms trained nothing.
+Differs: the residual variant adds MATLAB's bicubic inside the network, where the authors add
+Pillow's outside (they differ at the border). Their PIRM discriminator is not here: its perceptual
+terms trained nothing.
 """
 
 from __future__ import annotations
@@ -21,30 +22,32 @@ from srkit.image.resize import imresize
 from srkit.models.layers import check_input, he_init
 from srkit.models.network import Network
 
-# r: kernel, stride, padding; a transposed one gives (n - 1) stride - 2 padding + kernel = r n
+# Kernel, stride and padding by r. Transposed: (n - 1) stride - 2 padding + kernel = r n
 GEOMETRY = {2: (6, 2, 2), 4: (8, 4, 2), 8: (12, 8, 2)}
 
 
-def conv(*args: int) -> nn.Sequential:
-    """nn.Conv2d(*args) and one learned slope for all channels."""
-    return nn.Sequential(OrderedDict(conv=nn.Conv2d(*args), act=nn.PReLU()))
+def conv(cin: int, cout: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
+    """A convolution and a PReLU with one slope for all channels."""
+    layer = nn.Conv2d(cin, cout, kernel, stride, padding)
+    return nn.Sequential(OrderedDict(conv=layer, act=nn.PReLU()))
 
 
-def deconv(*args: int) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(deconv=nn.ConvTranspose2d(*args), act=nn.PReLU()))
+def deconv(cin: int, cout: int, kernel: int, stride: int, padding: int) -> nn.Sequential:
+    layer = nn.ConvTranspose2d(cin, cout, kernel, stride, padding)
+    return nn.Sequential(OrderedDict(deconv=layer, act=nn.PReLU()))
 
 
 class Unit(nn.Module):
-    """Projection unit: there, back, and the error of coming back sent there again.
+    """Projection unit: y + p'(e), with y = p(x) and e = q(y) - x, the error of going back.
 
-    y = p(x), e = q(y) - x, output y + p'(e). "up": p and p' enlarge r times, q shrinks; "down" is
-    its mirror image. `maps` > 1 (dense): x is that many maps, first mixed to one by 1x1.
-    `feedback=False` sends q(y) in place of e: same size, no feedback.
+    kind: "up", where p and p' enlarge r times and q shrinks, or "down", the other way round.
+    maps: how many maps it reads; a 1x1 convolution first mixes them to one, x.
+    feedback: False takes q(y) in place of e, in a unit of the same size: an ablation.
     """
 
     def __init__(self, kind: str, channels: int, scale: int, maps: int, feedback: bool):
         super().__init__()
-        self.kind, self.feedback = kind, feedback
+        self.kind, self.maps, self.feedback = kind, maps, feedback
         if maps > 1:
             self.conv = conv(maps * channels, channels, 1)
         there, back = (deconv, conv) if kind == "up" else (conv, deconv)
@@ -54,7 +57,7 @@ class Unit(nn.Module):
     def forward(self, *maps: Tensor) -> Tensor:
         p, q, p2 = (self.get_submodule(f"{self.kind}_conv{i}") for i in (1, 2, 3))
         x = torch.cat(maps, 1)  # k maps (B, C, h, w) -> (B, kC, h, w)
-        if hasattr(self, "conv"):
+        if self.maps > 1:
             x = self.conv(x)  # -> (B, C, h, w)
         y = p(x)  # up: (B, C, h, w) -> (B, C, rh, rw); down: (B, C, rh, rw) -> (B, C, h, w)
         e = q(y) - x if self.feedback else q(y)
@@ -65,7 +68,7 @@ class DBPN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 4 or 8.
 
     Two convolutions -> T up and T-1 down units in turn -> one convolution over all T maps of full
-    size. Dense: a unit reads all maps of the other size so far, the newest first.
+    size. dense: a unit reads all maps of the other size so far, the newest first.
 
     | variant         | n0 `features` | nR `channels` | T `stages` | other                       |
     |-----------------|---------------|---------------|------------|-----------------------------|
@@ -76,12 +79,17 @@ class DBPN(Network):
     | DBPN-S, -M, -L  | 128           | 32            | 2, 4, 6    | dense=False, colours=1      |
     | D-DBPN-L        | 128           | 32            | 6          | colours=1                   |
 
-    `rounds`: all units run so many times, on what the last down unit left; each round's last map
-    is read. `last_only`: of all maps of full size the newest alone is read. `residual` adds the
-    bicubic picture. `colours=1`: the network is Y -> Y, its last convolution 1x1; Cb and Cr are
-    enlarged by bicubic.
-    `checkpointing`: training keeps the units' maps alone and computes what is inside again in the
-    backward pass. D-DBPN x8 then needs a third of the memory, for one more forward pass.
+    - rounds: how many times all units run, each time on what the last down unit gave. With more
+      than one, only the last map of each round is read at the end.
+    - last_only: read the newest map of full size alone.
+    - residual: add the bicubic picture.
+    - colours: with 1 the network works on Y, its last convolution is 1x1, and RGB goes through
+      `to_y` and `with_y`: Cb and Cr are enlarged by bicubic.
+    - feedback: see `Unit`.
+    - checkpointing: training keeps only the maps between units, and computes what is inside again
+      in the backward pass. D-DBPN x8 then needs a third of the memory, and one more forward pass.
+
+    Raises ValueError for another scale, other colours, and last_only with more than one round.
     """
 
     memory_format = torch.contiguous_format
@@ -121,20 +129,20 @@ class DBPN(Network):
             if t < stages:
                 maps = t if dense else 1
                 self.add_module(f"down{t}", Unit("down", channels, scale, maps, feedback))
-        read = rounds if self.newest else stages
+        read = rounds if self.newest else stages  # maps
         kernel = 3 if colours == 3 else 1
         output = nn.Conv2d(read * channels, colours, kernel, padding=kernel // 2)
         self.output_conv = nn.Sequential(OrderedDict(conv=output))
         he_init(self)
 
     def project(self, low: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """All units in turn: (B, C, h, w) -> the maps of full and of LR size, newest first."""
+        """Runs all units: (B, C, h, w) -> the maps of full and of LR size, newest first."""
         highs, lows = [], [low]
         for t in range(1, self.stages + 1):
             highs.insert(0, self.unit(f"up{t}", lows))  # (B, C, rh, rw)
             if t < self.stages:
                 low = self.unit(f"down{t}", highs)  # (B, C, h, w)
-                lows = [low] if t == 1 else [low, *lows]  # the first features are read once
+                lows = [low] if t == 1 else [low, *lows]  # up1 alone reads the first features
         return highs, lows
 
     def unit(self, name: str, maps: list[Tensor]) -> Tensor:

@@ -1,8 +1,8 @@
 """EDSR, Enhanced Deep Super-Resolution (Lim et al., CVPRW 2017; NTIRE 2017 winner).
 
 Sec. 3.1 -> ResBlock, Sec. 3.2 -> EDSR. Reference code: sanghyun-son/EDSR-PyTorch (MIT), read, not
-copied. `edsr_baseline` is the authors' 16-block, 64-channel network, the yardstick of many papers.
-Differs: nothing but the range of pictures, [0, 1] outside.
+copied. Many papers compare with EDSR-baseline, the authors' network of 16 blocks and 64 channels.
+Differs: pictures are in [0, 1]; 0..255 is inside (`rgb_range`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class EDSR(Network):
     |---------------|----------|--------|-----------|
     | EDSR-baseline | 64       | 16     | 1         |
     | EDSR          | 256      | 32     | 0.1       |
+
+    Raises ValueError for a scale that `Upsampler` has not.
     """
 
     def __init__(

@@ -1,13 +1,13 @@
 """EnhanceNet (Sajjadi et al., ICCV 2017): the generator, and the discriminator of its adversarial
 loss.
 
-"Architecture" -> EnhanceNet; supplement, Table 1 -> Discriminator. Nearest-neighbour steps followed
-by convolutions, no transposed ones, so no checkerboard; the picture itself comes by bicubic.
+"Architecture" -> EnhanceNet; supplement, Table 1 -> Discriminator. It enlarges features by nearest
+neighbours and convolutions: transposed convolutions would leave a checkerboard.
 Reference code: msmsajjadi/EnhanceNet-Code (CC BY-NC-ND 4.0, weights too); read, not copied. Only
 the x4 network trained with all losses (PAT) was published, as a TensorFlow 1 checkpoint.
-Differs: the authors' bicubic is TensorFlow 1's, shifted against everybody else's. Their network has
-learnt to undo the shift, so their weights need `skip="tensorflow1"`; with MATLAB's bicubic, right
-for training anew, they lose 3 dB.
+Differs: the authors' bicubic is TensorFlow 1's, which is shifted. Their network has learnt to undo
+the shift, so their weights need `skip="tensorflow1"`. With MATLAB's bicubic, the default for new
+trainings, they lose 3 dB.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srkit.image.resize import imresize
-from srkit.models.layers import check_input, check_judged, conv, he_init
+from srkit.models.layers import check_input, check_judged, conv, discriminator_body, he_init
 from srkit.models.network import Network
 
 MEAN = (0.47614917, 0.45001204, 0.40904046)  # RGB, of the authors' training pictures
@@ -29,8 +29,8 @@ SKIPS = ("bicubic", "tensorflow1")
 def tensorflow1_bicubic(x: Tensor, scale: int) -> Tensor:
     """(B, C, h, w) -> (B, C, rh, rw) as TensorFlow 1's `resize_bicubic`: for its weights only.
 
-    Output pixel k looks at input position k/r (pixel corners, not centres, are aligned: a shift of
-    (r-1)/2 output pixels); cubic kernel with a = -3/4; the edge pixel repeated.
+    Output pixel k is taken at input position k/r, which shifts the picture by (r-1)/2 output
+    pixels. The cubic kernel has a = -3/4, edge pixels are repeated.
     """
     t = torch.arange(scale, dtype=torch.float64)[:, None] / scale  # the r places between two pixels
     d = (torch.arange(-1, 3) - t).abs()  # (r, 4) distances to the four pixels around
@@ -61,14 +61,18 @@ class EnhanceNet(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
     conv -> `blocks` residual blocks -> (nearest x2, conv) for each doubling -> conv -> conv to RGB,
-    added to the enlarged picture. skip: "bicubic" or "tensorflow1", how that one is enlarged.
+    added to the enlarged picture. skip: how that is enlarged, "bicubic" or "tensorflow1".
 
     | variant           | channels | blocks | skip        | scales  |
     |-------------------|----------|--------|-------------|---------|
     | ENet              | 64       | 10     | bicubic     | 2, 4, 8 |
     | released ENet-PAT | 64       | 10     | tensorflow1 | 4       |
     | ENet-small        | 32       | 4      | bicubic     | 4       |
+
+    Raises ValueError for another scale or skip.
     """
+
+    mean: Tensor
 
     def __init__(
         self, scale: int = 4, *, channels: int = 64, blocks: int = 10, skip: str = "bicubic"
@@ -79,7 +83,7 @@ class EnhanceNet(Network):
         if skip not in SKIPS:
             raise ValueError(f"skip {skip!r}: choose one of {', '.join(SKIPS)}")
         self.name, self.scale, self.skip = "enhancenet", scale, skip
-        # not (1, 3, 1, 1): channels_last would give it strides that DDP's broadcast can't write to
+        # not (1, 3, 1, 1): in channels_last DDP's broadcast could not write to its strides
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.head = conv(3, channels)
         self.blocks = nn.Sequential(*(ResBlock(channels) for _ in range(blocks)))
@@ -97,7 +101,7 @@ class EnhanceNet(Network):
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
-        """generator/Conv{,_1..._24}/{weights,biases}, numbered in forward order, by our names.
+        """generator/Conv{,_1..._24}/{weights,biases}, in forward order, by our names.
 
         TensorFlow keeps kernels as (kh, kw, in, out).
         """
@@ -114,12 +118,14 @@ class EnhanceNet(Network):
 
 
 class Discriminator(nn.Module):
-    """HR or SR crop (B, 3, size, size) in [0, 1] -> logits (B, 1); positive means "real".
+    """Pictures (B, 3, size, size) in [0, 1] -> logits (B, 1), large if it takes them for HR.
 
-    For each width two 3x3 convolutions, the second of stride 2; then 1024 and 1 units. LeakyReLU
-    0.2, no batch norm. The paper's: size 128, widths 32 to 512. Weights start as He et al.'s, which
-    keep the size of what comes through; PyTorch's own leave of it, after so many layers without a
-    norm, a ten-thousandth, and such a discriminator takes a training to wake up.
+    For each of `channels` two 3x3 convolutions, the second of stride 2; then 1024 and 1 units.
+    LeakyReLU 0.2, no batch norm. The paper: size 128, widths 32 to 512. Weights start as He et
+    al.'s, because PyTorch's own would let a ten-thousandth of the signal through so many layers,
+    and the discriminator would take very long to learn.
+
+    Raises ValueError for a size that cannot be halved so often.
     """
 
     def __init__(self, size: int = 128, channels: tuple[int, ...] = (32, 64, 128, 256, 512)):
@@ -130,14 +136,10 @@ class Discriminator(nn.Module):
                 f"size {size}: {len(channels)} halvings need a multiple of {2 ** len(channels)}"
             )
         self.size = size
-        layers, cin = [], 3
-        for c in channels:
-            layers += [conv(cin, c), nn.LeakyReLU(0.2)]
-            layers += [nn.Conv2d(c, c, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
-            cin = c
-        self.features = nn.Sequential(*layers)
+        self.features = discriminator_body(3, channels, norm=False)
+        units = channels[-1] * grid**2
         self.classifier = nn.Sequential(
-            nn.Flatten(), nn.Linear(cin * grid**2, 1024), nn.LeakyReLU(0.2), nn.Linear(1024, 1)
+            nn.Flatten(), nn.Linear(units, 1024), nn.LeakyReLU(0.2), nn.Linear(1024, 1)
         )
         he_init(self, slope=0.2)
 

@@ -30,8 +30,8 @@ class RRDBNet(Network):
     The paper's is x4. x2 and x1 are the same network on a smaller grid: 2x2 or 4x4 pixels are first
     folded into one of 12 or 48 channels (sides that don't divide are padded).
 
-    No batch norm. What keeps a network of 351 convolutions trainable is the factor 0.2 at both
-    levels of the blocks, and that their weights start at a tenth of He's.
+    No batch norm. What keeps a network of 351 convolutions trainable is the factor `scaling` of
+    what is added at both levels of the blocks, and that their weights start at a tenth of He's.
 
     | variant     | channels | blocks | growth |
     |-------------|----------|--------|--------|
@@ -39,14 +39,23 @@ class RRDBNet(Network):
     | shallower   | 64       | 16     | 32     |
     """
 
-    def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 23, growth: int = 32):
+    def __init__(
+        self,
+        scale: int = 4,
+        *,
+        channels: int = 64,
+        blocks: int = 23,
+        growth: int = 32,
+        scaling: float = 0.2,
+    ):
         super().__init__()
         if scale not in (1, 2, 4):
             raise ValueError(f"scale {scale}: ESRGAN is for 4, and for 1 and 2 by folding pixels")
         self.name, self.scale, self.fold = "esrgan", scale, 4 // scale
         self.tiling = "exact" if scale == 4 else "approximate"  # a tile may cut through a fold
         self.conv_first = conv(3 * self.fold**2, channels)
-        self.RRDB_trunk = nn.Sequential(*(RRDB(channels, growth) for _ in range(blocks)))
+        trunk = (RRDB(channels, growth, scaling) for _ in range(blocks))
+        self.RRDB_trunk = nn.Sequential(*trunk)
         self.trunk_conv = conv(channels, channels)
         self.upconv1 = conv(channels, channels)
         self.upconv2 = conv(channels, channels)
@@ -98,8 +107,8 @@ class VGGDiscriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         check_judged(image, "ESRGAN's discriminator", size=self.size)
         layer = self.get_submodule
-        f = lrelu(self.conv0_0(image))  # (B, 3, S, S) -> (B, C, S, S)
-        f = lrelu(self.bn0_1(self.conv0_1(f)))
+        f = lrelu(layer("conv0_0")(image))  # (B, 3, S, S) -> (B, C, S, S)
+        f = lrelu(layer("bn0_1")(layer("conv0_1")(f)))
         for i in range(1, self.stages):
             f = lrelu(layer(f"bn{i}_0")(layer(f"conv{i}_0")(f)))
             f = lrelu(layer(f"bn{i}_1")(layer(f"conv{i}_1")(f)))  # (B, C 2^i, S/2^(i+1), ...)
@@ -134,7 +143,8 @@ class UNetDiscriminator(nn.Module):
         for i in (4, 5, 6):
             f = F.interpolate(f, scale_factor=2, mode="bilinear", align_corners=False)
             f = lrelu(layer(f"conv{i}")(f)) + maps.pop()  # up to (B, C, H, W)
-        return self.conv9(lrelu(self.conv8(lrelu(self.conv7(f)))))  # -> (B, 1, H, W)
+        f = lrelu(layer("conv8")(lrelu(layer("conv7")(f))))
+        return self.conv9(f)  # (B, C, H, W) -> (B, 1, H, W)
 
 
 LAYOUTS = ("esrgan", "old", "basicsr")

@@ -4,8 +4,7 @@
 reconstruction -> IDN.
 Reference code: Zheng222/IDN-Caffe (no licence stated), weights included (.caffemodel); read, not
 copied. The authors' later TensorFlow network, RGB with a sub-pixel output, is another one.
-Differs: colour. The paper's network knows Y only; here a colour picture gets its Y from the
-network, its Cb and Cr by bicubic interpolation, as the authors did for their pictures.
+Works on Y. RGB gets its Cb and Cr by bicubic interpolation, as in the authors' pictures.
 """
 
 from __future__ import annotations
@@ -16,23 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.image.colour import to_y, with_y
 from srkit.image.resize import imresize
-from srkit.models.layers import check_input, conv
-from srkit.models.network import Network
+from srkit.models.layers import LumaNetwork, check_input, conv
 
-
-def lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.05)
+lrelu = nn.LeakyReLU(0.05)
 
 
 class EnhancementUnit(nn.Module):
-    """Three convolutions, a part of their result set aside, three more for the rest.
+    """Three convolutions, then three more on a part of the result; the other part is kept.
 
-    p = W3 W2 W1 x;  W6 W5 W4 p[keep:] + [x, p[:keep]], a LeakyReLU after each W: the long path plus
-    the input and what the short path found. C channels in, C + keep out; with D = `step` the widths
-    are C -> C-D -> C-2D -> C and C-keep -> C -> C-D -> C+keep; W2 and W5 in groups.
-    keep=0 sets nothing aside: a plain residual block, for comparison.
+    p = W3 W2 W1 x; the output is W6 W5 W4 p[keep:] + [x, p[:keep]], with a LeakyReLU after each W.
+    C channels in, C + keep out. With D = `step` the widths are C -> C-D -> C-2D -> C and then
+    C-keep -> C -> C-D -> C+keep; W2 and W5 have `groups`. With keep=0 it is a plain residual block.
     """
 
     def __init__(self, channels: int, keep: int, step: int, groups: int):
@@ -55,7 +49,7 @@ class EnhancementUnit(nn.Module):
 
 
 class DBlock(nn.Module):
-    """Information distillation block: an enhancement unit, and a 1x1 convolution that squeezes."""
+    """Information distillation block: an enhancement unit, then a 1x1 convolution back to C."""
 
     def __init__(self, channels: int, keep: int, step: int, groups: int):
         super().__init__()
@@ -66,16 +60,19 @@ class DBlock(nn.Module):
         return lrelu(self.down(self.enhance(x)))  # (B, C, h, w)
 
 
-class IDN(Network):
-    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
+class IDN(LumaNetwork):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
-    Two convolutions -> `blocks` blocks -> a 17x17 transposed convolution of stride r, added to the
-    bicubic picture or, with `bicubic=False`, in its place.
+    It works on Y: RGB goes through `to_y` and `with_y`, see `LumaNetwork`. Two convolutions ->
+    `blocks` blocks -> a 17x17 transposed convolution of stride r, added to the bicubic picture or,
+    with `bicubic=False`, in its place.
 
     | variant   | channels | keep | step | blocks | groups | scales  |
     |-----------|----------|------|------|--------|--------|---------|
     | IDN       | 64       | 16   | 16   | 4      | 4      | 2, 3, 4 |
     | IDN-small | 32       | 8    | 8    | 3      | 4      |         |
+
+    Raises ValueError for another scale.
     """
 
     def __init__(
@@ -97,26 +94,21 @@ class IDN(Network):
         self.conv2 = conv(channels, channels)
         self.blocks = nn.Sequential(*(DBlock(channels, keep, step, groups) for _ in range(blocks)))
         self.upsample = nn.ConvTranspose2d(channels, 1, 17, stride=scale, padding=8)
-        for layer in self.modules():  # Caffe's "msra" with the mean of fan-in and fan-out
-            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-                nn.init.xavier_normal_(layer.weight, gain=2**0.5)
-                nn.init.zeros_(layer.bias)
+        for parameter in self.parameters():
+            if parameter.ndim == 4:  # Caffe's "msra" with the mean of fan-in and fan-out
+                nn.init.xavier_normal_(parameter, gain=2**0.5)
+            else:
+                nn.init.zeros_(parameter)
 
     def luma(self, y: Tensor) -> Tensor:
-        """Y of BT.601 (B, 1, h, w), in [16/255, 235/255] -> (B, 1, rh, rw)."""
         check_input(y, self.name, channels=1)
         f = self.blocks(lrelu(self.conv2(lrelu(self.conv1(y)))))  # (B, 1, h, w) -> (B, C, h, w)
         residual = self.upsample(f)  # (B, C, h, w) -> (B, 1, r(h-1)+1, r(w-1)+1)
-        # its first pixel belongs to row and column r-1 of the picture
+        # the residual begins at row and column r-1 of the picture
         before = (self.scale - 1, 0, self.scale - 1, 0)
         if not self.bicubic:
             return F.pad(residual, before, mode="replicate")
         return imresize(y, self.scale) + F.pad(residual, before)  # (B, 1, rh, rw)
-
-    def forward(self, lr: Tensor) -> Tensor:
-        check_input(lr, self.name)
-        up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
-        return with_y(up, self.luma(to_y(lr)))
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:

@@ -2,8 +2,8 @@
 
 "Framework" -> IMDN; "Information multi-distillation block" -> IMDB; "Contrast-aware channel
 attention layer" -> layers.CCA. "Adaptive cropping" (IMDN_AS, same size in and out) is not here.
-Reference code: Zheng222/IMDN (no licence stated), weights included; read, not copied. Range 0..1,
-the authors' tensor names without their `module.` prefix.
+Reference code: Zheng222/IMDN (no licence stated), weights included; read, not copied. Tensors have
+the authors' names, without their `module.` prefix.
 Differs: where a channel is constant, CCA's standard deviation has a finite gradient here.
 """
 
@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from srkit.models.layers import CCA, check_input, conv
 from srkit.models.network import Network
 
-
-def lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.05)
+lrelu = nn.LeakyReLU(0.05)
 
 
 class IMDB(nn.Module):
-    """Information multi-distillation block: three times a quarter is kept, the rest refined.
+    """Information multi-distillation block: three times it keeps a quarter and refines the rest.
 
-    With C = 64 each convolution gives 16 channels that are done and 48 that go on; the four
+    With C = 64, 16 channels of each convolution are kept and 48 go on to the next. The four
     sixteens are joined, weighed by CCA, mixed by a 1x1 convolution and added to the input.
     """
 
@@ -54,7 +51,7 @@ class IMDN(Network):
 
     conv -> `blocks` blocks in a row, all their outputs joined by a 1x1 convolution -> conv, added
     to the first features -> conv and pixel shuffle. CCA looks at the whole picture, so tiles give
-    nearly, not exactly, what the whole gives.
+    only nearly what the whole picture gives.
     """
 
     tiling = "approximate"
@@ -72,7 +69,7 @@ class IMDN(Network):
         self.upsampler = nn.Sequential(conv(channels, 3 * scale**2), nn.PixelShuffle(scale))
 
     def forward(self, lr: Tensor) -> Tensor:
-        check_input(lr, self.name, min_size=self.min_size)
+        check_input(lr, self.name)
         f0 = self.fea_conv(lr * self.rgb_range)  # (B, 3, h, w) -> (B, C, h, w)
         outputs, f = [], f0
         for i in range(1, self.blocks + 1):

@@ -1,8 +1,8 @@
-"""LapSRN, Laplacian pyramid network (Lai et al., CVPR 2017): a yardstick of the later papers.
+"""LapSRN, Laplacian pyramid network (Lai et al., CVPR 2017); later papers compare with it.
 
 Each level doubles the picture (by a learnt interpolation) and its features, and adds the detail
-that it finds. Weights: the authors' x4 (Y only), converted from their MatConvNet file.
-Differs: a colour picture gets its Y from the network, its Cb and Cr by bicubic interpolation.
+that it finds. Weights: the authors' x4, converted from their MatConvNet file.
+Works on Y. RGB gets its Cb and Cr by bicubic interpolation.
 """
 
 from __future__ import annotations
@@ -10,20 +10,14 @@ from __future__ import annotations
 import re
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from srkit.image.colour import to_y, with_y
-from srkit.image.resize import imresize
-from srkit.models.layers import check_input, conv
-from srkit.models.network import Network
+from srkit.models.layers import LumaNetwork, check_input, conv
 
-
-def lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.2)
+lrelu = nn.LeakyReLU(0.2)
 
 
 class Level(nn.Module):
-    """Features and picture, both twice as large: `depth` convolutions, a transposed one, detail."""
+    """Doubles features and picture, and adds the detail that `depth` convolutions find."""
 
     def __init__(self, channels: int, depth: int):
         super().__init__()
@@ -39,10 +33,13 @@ class Level(nn.Module):
         return f, self.img_up(image) + self.residual_conv(f)  # (B, 1, 2h, 2w)
 
 
-class LapSRN(Network):
-    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
+class LapSRN(LumaNetwork):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
-    The paper's: 64 channels, depth 10 at each level. Levels are numbered from the finest up.
+    It works on Y: RGB goes through `to_y` and `with_y`, see `LumaNetwork`. The paper: 64 channels,
+    depth 10 at each level. level1 is the finest.
+
+    Raises ValueError for another scale than 2, 4 and 8.
     """
 
     def __init__(self, scale: int = 4, *, channels: int = 64, depth: int = 10):
@@ -64,13 +61,7 @@ class LapSRN(Network):
         return images
 
     def luma(self, y: Tensor) -> Tensor:
-        """Y of BT.601 (B, 1, h, w), in [16/255, 235/255] -> (B, 1, rh, rw)."""
         return self.pyramid(y)[-1]
-
-    def forward(self, lr: Tensor) -> Tensor:
-        check_input(lr, self.name)
-        up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
-        return with_y(up, self.luma(to_y(lr)))
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srkit.image.colour import to_y, with_y
+from srkit.image.resize import imresize
 from srkit.image.tensors import check_image
+from srkit.models.network import Network
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB mean of DIV2K's 800 training pictures (EDSR)
 
@@ -26,7 +31,8 @@ def he_init(module: nn.Module, *, slope: float = 0.0, times: float = 1.0) -> Non
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight, slope)
             layer.weight.data *= times
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def check_input(x: Tensor, name: str, *, channels: int = 3, min_size: int = 1) -> None:
@@ -165,15 +171,18 @@ class CCA(nn.Module):
 
 
 class RDB(nn.Module):
-    """ESRGAN's residual dense block: x + 0.2 * its last convolution; each reads all maps before it.
+    """ESRGAN's residual dense block: x + scaling * f(x). In f a convolution reads all maps so far.
 
     Four convolutions add G channels each to the C there are; the fifth brings C + 4G back to C.
     """
 
-    def __init__(self, channels: int, growth: int):
+    def __init__(self, channels: int, growth: int, scaling: float = 0.2):
         super().__init__()
-        for k in range(4):
-            self.add_module(f"conv{k + 1}", conv(channels + k * growth, growth))
+        self.scaling = scaling
+        self.conv1 = conv(channels, growth)
+        self.conv2 = conv(channels + growth, growth)
+        self.conv3 = conv(channels + 2 * growth, growth)
+        self.conv4 = conv(channels + 3 * growth, growth)
         self.conv5 = conv(channels + 4 * growth, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,17 +191,50 @@ class RDB(nn.Module):
             maps = torch.cat(
                 (maps, F.leaky_relu(layer(maps), 0.2)), 1
             )  # (B, C + kG, h, w), k = 1..4
-        return x + 0.2 * self.conv5(maps)  # (B, C + 4G, h, w) -> (B, C, h, w), no activation
+        return x + self.scaling * self.conv5(maps)  # (B, C + 4G, h, w) -> (B, C, h, w)
 
 
 class RRDB(nn.Module):
-    """Residual in residual dense block: x + 0.2 * three RDBs in a row (ESRGAN, Sec. 3.1)."""
+    """Residual in residual dense block: x + scaling * three RDBs in a row (ESRGAN, Sec. 3.1)."""
 
-    def __init__(self, channels: int, growth: int):
+    def __init__(self, channels: int, growth: int, scaling: float = 0.2):
         super().__init__()
-        self.RDB1 = RDB(channels, growth)
-        self.RDB2 = RDB(channels, growth)
-        self.RDB3 = RDB(channels, growth)
+        self.scaling = scaling
+        self.RDB1 = RDB(channels, growth, scaling)
+        self.RDB2 = RDB(channels, growth, scaling)
+        self.RDB3 = RDB(channels, growth, scaling)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + 0.2 * self.RDB3(self.RDB2(self.RDB1(x)))
+        return x + self.scaling * self.RDB3(self.RDB2(self.RDB1(x)))
+
+
+class LumaNetwork(Network):
+    """A network that works on Y: its `luma` is the paper's network.
+
+    RGB goes through `to_y` and `with_y`: Y is enlarged by `luma`, Cb and Cr by bicubic.
+    """
+
+    def luma(self, y: Tensor) -> Tensor:
+        """Y of BT.601 (B, 1, h, w), in [16/255, 235/255] -> (B, 1, rh, rw)."""
+        raise NotImplementedError(f"{type(self).__name__} has no luma(y)")
+
+    def forward(self, lr: Tensor) -> Tensor:
+        check_input(lr, self.name)
+        up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
+        return with_y(up, self.luma(to_y(lr)))
+
+
+def discriminator_body(cin: int, widths: Sequence[int], *, norm: bool) -> nn.Sequential:
+    """For each width two 3x3 convolutions with LeakyReLU 0.2, the second of stride 2 (SRGAN).
+
+    norm: batch norm after all convolutions but the first.
+    """
+    layers = []
+    for width in widths:
+        for stride in (1, 2):
+            layers.append(nn.Conv2d(cin, width, 3, stride, padding=1))
+            if norm and len(layers) > 1:
+                layers.append(nn.BatchNorm2d(width))
+            layers.append(nn.LeakyReLU(0.2))
+            cin = width
+    return nn.Sequential(*layers)

@@ -1,11 +1,11 @@
 """MemNet, a persistent memory network (Tai et al., ICCV 2017).
 
 Sec. 3.1 -> head, out and the shortcut of MemNet; 3.2 "Memory block" -> MemoryBlock; 3.3
-"Multi-supervised MemNet" -> `supervised`. The ablation of the memories -> `long_term` (without it
-MemNet-NL) and `short_term` (MemNet-NS).
-Reference code: tyshiwo/MemNet (Caffe, no licence stated), whose wiring is followed; read, not
-copied. Its weights are Caffe's: see `from_authors`.
-Differs: the ensemble's weights start at 1/M, where Caffe's start at 1 and give M pictures' sum.
+"Multi-supervised MemNet" -> `supervised`. The ablations MemNet-NL and MemNet-NS ->
+`long_term=False` and `short_term=False`.
+Reference code: tyshiwo/MemNet (Caffe, no licence stated), weights included; read, not copied.
+Works on Y. RGB gets its Cb and Cr by bicubic interpolation.
+Differs: the ensemble's weights start at 1/M; in Caffe they start at 1, which adds up M pictures.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from srkit.models.network import Network
 
 
 class MemoryBlock(nn.Module):
-    """Recursive unit, then gate unit: what the block and all before it know, cut to C channels.
+    """A recursive unit, then a gate that mixes its states with the outputs of earlier blocks.
 
     H_0 = B_{m-1}; H_r = H_{r-1} + conv_b(relu(bn_b,r(conv_a(relu(bn_a,r(H_{r-1}))))));
     B_m = gate(relu(bn([B_0, ..., B_{m-1}, H_1, ..., H_R]))), gate a 1x1 convolution.
-    The recursions share their two convolutions (unless `shared=False`), never their batch norms:
-    their statistics differ.
+    The recursions share two convolutions (unless `shared=False`). Each has batch norms of its own,
+    because their statistics differ.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class MemoryBlock(nn.Module):
 class MemNet(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; any whole r, same weights.
 
-    The picture is enlarged by bicubic; the network adds what is missing to its Y (`luma`, all at
-    full size) and leaves Cb and Cr as they are. Depth 1 + M(2R + 1) + 1.
+    It works on Y: RGB is enlarged by bicubic, its Y goes through `luma` at full size, by `to_y` and
+    `with_y`, and Cb and Cr stay. Depth 1 + M(2R + 1) + 1.
 
     | variant     | C `channels` | M `blocks` | R `recursions` | depth |
     |-------------|--------------|------------|----------------|-------|
@@ -65,8 +65,12 @@ class MemNet(Network):
     | M10R10      | 64           | 10         | 10             | 212   |
     | MemNet-tiny | 32           | 3          | 3              | 23    |
 
-    `supervised`: every block's picture is learned and their weighted sum is the answer; without
-    it, the last block's alone.
+    - supervised: each block makes a picture, and the output is their weighted sum; False takes the
+      picture of the last block alone.
+    - long_term, short_term, shared: see `MemoryBlock`; False leaves out the outputs of earlier
+      blocks, all states but the last, the sharing of convolutions.
+
+    Raises ValueError for a scale that is no whole number from 2.
     """
 
     def __init__(
@@ -94,15 +98,16 @@ class MemNet(Network):
         )
         pictures = blocks if supervised else 1
         self.out_bn = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(pictures))
-        self.out = conv(channels, 1)  # one for all pictures
+        self.out = conv(channels, 1)  # the same for all pictures
         if supervised:
             self.ensemble = nn.Parameter(torch.full((blocks,), 1 / blocks))
         he_init(self)
 
     def luma(self, y: Tensor) -> list[Tensor]:
-        """Enlarged Y (B, 1, H, W) -> [y_1, ..., y_M] and last their weighted sum, the answer.
+        """Enlarged Y (B, 1, H, W) -> [y_1, ..., y_M, their weighted sum], (B, 1, H, W) each.
 
-        The paper's loss is the sum of all their squared errors. Not `supervised`: [y_M].
+        The last is the output. The paper's loss is the sum of all their squared errors. Without
+        `supervised` there is [y_M] alone.
         """
         memories = [self.head(F.relu(self.head_bn(y)))]  # B_0 (B, C, H, W)
         for block in self.blocks:
@@ -112,13 +117,14 @@ class MemNet(Network):
             y + self.out(F.relu(bn(b))) for bn, b in zip(self.out_bn, last, strict=True)
         ]  # (B, C, H, W) -> (B, 1, H, W)
         if len(pictures) > 1:
-            pictures.append(sum(w * p for w, p in zip(self.ensemble, pictures, strict=True)))
+            weighed = (w * p for w, p in zip(self.ensemble, pictures, strict=True))
+            pictures.append(sum(weighed, torch.zeros(())))
         return pictures
 
     def forward(
         self, lr: Tensor, scale: int | None = None, *, return_pictures: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """scale: another r than `self.scale`. return_pictures: with what `luma` gives."""
+        """scale: another r than `self.scale`. return_pictures: return what `luma` gives as well."""
         check_input(lr, self.name)
         up = imresize(lr, scale or self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
         pictures = self.luma(to_y(up))
@@ -129,8 +135,11 @@ class MemNet(Network):
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
         """Tensors of the authors' .caffemodel by our names.
 
-        Caffe splits a batch norm: `bn_` has sums of means and variances and what to divide them by,
-        `scale_` has slope and offset. A convolution that is shared stands there once a recursion.
+        Caffe keeps a batch norm in two layers: `bn_` has sums of means and of variances, and what
+        to divide them by, `scale_` has weight and bias. A shared convolution is stored once for
+        each recursion.
+
+        Raises ValueError if these copies of a convolution differ.
         """
         if "bn_conv1.weight" not in state:
             return state

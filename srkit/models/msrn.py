@@ -1,10 +1,10 @@
 """MSRN, Multi-scale Residual Network (Li et al., ECCV 2018).
 
 Sec. 3.1 "Multi-scale residual block" -> MSRB; 3.2 "Hierarchical feature fusion" and 3.3 "Image
-reconstruction" -> the networks. There are two: MSRN is the authors' re-training of 2019 (RGB,
-0..255, weights published), MSRN2018 the paper's (Y, [0, 1]).
+reconstruction" -> the networks. There are two: MSRN is the authors' network of 2019 (RGB, 0..255,
+weights published), MSRN2018 the paper's (Y, [0, 1]).
 Reference code: MIVRC/MSRN-PyTorch (MIT), both networks; read, not copied. The weights of 2018 are a
-pickled object and not safe to load.
+pickled object, which is not safe to load.
 Differs: the mean shift is frozen; the authors' optimiser could move it.
 """
 
@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.image.colour import to_y, with_y
-from srkit.image.resize import imresize
-from srkit.models.layers import MeanShift, Upsampler, check_input, conv
+from srkit.models.layers import LumaNetwork, MeanShift, Upsampler, check_input, conv
 from srkit.models.network import Network
 
 
@@ -24,8 +22,8 @@ class MSRB(nn.Module):
     """Multi-scale residual block: a 3x3 and a 5x5 path that see each other's features.
 
     S1 = relu(3x3 x), P1 = relu(5x5 x); S2 = relu(3x3 [S1, P1]), P2 = relu(5x5 [S1, P1]);
-    output 1x1 [S2, P2] + x. `wide` is the larger kernel (3 for the ablation; the 5x5 hold 72 %
-    of the parameters).
+    the output is 1x1 [S2, P2] + x. wide: the larger kernel, 3 for an ablation. The 5x5 kernels hold
+    72 % of the parameters.
     """
 
     def __init__(self, channels: int, wide: int = 5):
@@ -45,12 +43,14 @@ class MSRB(nn.Module):
 class MSRN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 3, 4 or 8.
 
-    conv -> `blocks` MSRBs in a row, all their outputs and the first features, these LAST, joined by
-    a 1x1 convolution (`fusion=False`: the last output alone) -> conv -> upsampler -> conv. No skip
-    adds the first features.
+    conv -> `blocks` MSRBs in a row, all their outputs and, LAST, the first features joined by a 1x1
+    convolution (`fusion=False`: of the last output alone) -> conv -> upsampler -> conv. The first
+    features are not added again.
+
+    Raises ValueError for a scale that `Upsampler` has not.
     """
 
-    memory_format = torch.contiguous_format  # its 5x5 convolutions lose in the other
+    memory_format = torch.contiguous_format  # 5x5 convolutions are slower in channels_last
 
     def __init__(
         self,
@@ -87,14 +87,16 @@ class MSRN(Network):
         return self.add_mean(self.tail(f)) / self.rgb_range  # -> (B, 3, rh, rw)
 
 
-class MSRN2018(Network):
+class MSRN2018(LumaNetwork):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 3, 4 or 8.
 
-    `luma` is the paper's network, Y -> Y: the first features stand FIRST in the fusion, one pixel
-    shuffle enlarges at any scale. Cb and Cr are enlarged by bicubic.
+    It works on Y: RGB goes through `to_y` and `with_y`, see `LumaNetwork`. In the fusion the first
+    features come FIRST; one pixel shuffle enlarges at any scale.
+
+    Raises ValueError for another scale.
     """
 
-    memory_format = torch.contiguous_format  # its 5x5 convolutions lose in the other
+    memory_format = torch.contiguous_format  # see MSRN
 
     def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 8):
         super().__init__()
@@ -109,14 +111,8 @@ class MSRN2018(Network):
         self.conv_output = conv(channels, 1)
 
     def luma(self, y: Tensor) -> Tensor:
-        """Y of BT.601 (B, 1, h, w), in [16/255, 235/255] -> (B, 1, rh, rw)."""
         outputs = [self.conv_input(y)]  # (B, 1, h, w) -> (B, C, h, w)
         for i in range(1, self.blocks + 1):
             outputs.append(self.get_submodule(f"residual{i}")(outputs[-1]))
         f = self.conv(self.bottle(torch.cat(outputs, 1)))  # (B, (N+1)C, h, w) -> (B, r^2 C, h, w)
         return self.conv_output(F.pixel_shuffle(f, self.scale))  # -> (B, 1, rh, rw)
-
-    def forward(self, lr: Tensor) -> Tensor:
-        check_input(lr, self.name)
-        up = imresize(lr, self.scale)  # (B, 3, rh, rw)
-        return with_y(up, self.luma(to_y(lr)))

@@ -11,6 +11,20 @@ import torch
 from torch import Tensor, nn
 
 
+def _remembering(init: Callable[..., None]) -> Callable[..., None]:
+    """`init`, which afterwards leaves its arguments in `self.arguments`."""
+
+    @wraps(init)
+    def remembering(self: Network, *args: Any, **kwargs: Any) -> None:
+        bound = signature(init).bind(self, *args, **kwargs)
+        init(self, *args, **kwargs)
+        bound.apply_defaults()
+        _, *names = bound.arguments
+        self.arguments = {name: bound.arguments[name] for name in names}
+
+    return remembering
+
+
 class Network(nn.Module):
     """A network that enlarges: LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
@@ -33,11 +47,21 @@ class Network(nn.Module):
     idle: bool = False
     arguments: dict[str, Any]
 
+    __call__: Callable[..., Any]
+
+    def __init__(self):
+        super().__init__()
+        self.arguments = {}
+
     def __init_subclass__(cls, **how: Any):
         super().__init_subclass__(**how)
-        cls.__init__ = _remembering(cls.__init__)
+        if "__init__" in vars(cls):
+            cls.__init__ = _remembering(cls.__init__)
 
-    __call__: Callable[..., Any]
+    @staticmethod
+    def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """The authors' tensors by srkit's names; as they are, unless the network says otherwise."""
+        return state
 
 
 class Wrapped(Network):
@@ -68,13 +92,16 @@ def as_model(
     name: what tables call it; its class's name unless given.
     tiling, min_size: see `Network`.
 
-    Raises TypeError for what is no module, ValueError for a scale that is no whole number from 1.
+    Raises TypeError for what is no module, ValueError for a scale that is no whole number from 1 or
+    is not that of a `Network`, which comes back as it is.
     """
     if not isinstance(net, nn.Module):
         raise TypeError(f"as_model: {type(net).__name__} is no torch.nn.Module")
     if not isinstance(scale, int) or scale < 1:
         raise ValueError(f"as_model: scale {scale!r}, expected a whole number from 1")
     if isinstance(net, Network):
+        if net.scale != scale:
+            raise ValueError(f"as_model: {net.name} enlarges by {net.scale}, not by {scale}")
         return net
     model = Wrapped(net, scale)
     model.name, model.tiling, model.min_size = name or model.name, tiling, min_size
@@ -82,11 +109,15 @@ def as_model(
 
 
 def check_network(model: object) -> Network:
-    """`model`, if it is a `Network`. The door that networks come in by.
+    """`model`, if it is a `Network`. All functions that take a network call this first.
 
     Raises TypeError for anything else; for a module of your own it names the way in.
     """
     if isinstance(model, Network):
+        try:
+            _ = model.scale, model.name
+        except AttributeError as error:
+            raise TypeError(f"{error}: a Network sets it in its constructor") from None
         return model
     if isinstance(model, nn.Module):
         raise TypeError(
@@ -94,17 +125,3 @@ def check_network(model: object) -> Network:
             "wrap it, srkit.as_model(net, scale=4)"
         )
     raise TypeError(f"a network is expected, not a {type(model).__name__}: srkit.create_model(...)")
-
-
-def _remembering(init: Callable[..., None]) -> Callable[..., None]:
-    """`init`, which afterwards leaves its arguments in `self.arguments`."""
-
-    @wraps(init)
-    def remembering(self: Network, *args: Any, **kwargs: Any) -> None:
-        bound = signature(init).bind(self, *args, **kwargs)
-        init(self, *args, **kwargs)
-        bound.apply_defaults()
-        _, *names = bound.arguments
-        self.arguments = {name: bound.arguments[name] for name in names}
-
-    return remembering

@@ -2,8 +2,8 @@
 
 Sec. 3.2 "Residual in residual" -> Group and RCAN; 3.3 "Channel attention" -> ChannelAttention; 3.4
 "Residual channel attention block" -> RCAB; the ablation of Sec. 4 -> `long_skip`, `short_skip` and
-`attention`. Reference code: yulunzhang/RCAN (no licence stated); read, not copied. Its weights lie
-on cloud drives only. They want 0..255; here that happens inside (`rgb_range`).
+`attention`. Reference code: yulunzhang/RCAN (no licence stated); read, not copied. Its weights are
+on cloud drives only. They want 0..255, which is inside (`rgb_range`).
 Differs: the mean shift is frozen; the authors' optimiser could move it.
 """
 
@@ -16,10 +16,12 @@ from srkit.models.network import Network
 
 
 class ChannelAttention(nn.Module):
-    """x * g, with gates g = sigmoid(W2 relu(W1 mean(x))) in (0, 1), one a channel.
+    """x * g, with one gate a channel, g = sigmoid(W2 relu(W1 mean(x))) in (0, 1).
 
-    Squeeze and excitation (Hu et al., CVPR 2018) with 1x1 convolutions. The mean runs over the
-    whole picture, so tiles never give exactly what the whole picture gives.
+    Squeeze and excitation (Hu et al., CVPR 2018) with 1x1 convolutions. The mean is over the whole
+    picture, so tiles never give exactly what the whole picture gives.
+
+    Raises ValueError for a reduction that leaves no channel.
     """
 
     def __init__(self, channels: int, reduction: int):
@@ -40,7 +42,8 @@ class ChannelAttention(nn.Module):
 class RCAB(nn.Module):
     """Residual channel attention block: x + attention(conv(relu(conv(x)))), nothing after the sum.
 
-    Without the attention it is EDSR's block. (Gates start near 1/2, so that doubles the branch.)
+    Without attention it is EDSR's block, whose branch is twice as strong at first: gates start near
+    1/2.
     """
 
     def __init__(self, channels: int, reduction: int, attention: bool):
@@ -55,7 +58,7 @@ class RCAB(nn.Module):
 
 
 class Group(nn.Module):
-    """`blocks` RCABs and a convolution inside the short skip."""
+    """`blocks` RCABs and a convolution, with the short skip around them."""
 
     def __init__(self, channels: int, blocks: int, reduction: int, attention: bool, skip: bool):
         super().__init__()
@@ -71,14 +74,16 @@ class Group(nn.Module):
 class RCAN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; r = 2, 3, 4 or 8.
 
-    conv -> `groups` groups of `blocks` RCABs and a conv, inside the long skip -> upsampler, conv.
-    What the skips carry, low frequencies most of all, the trunk need not learn.
+    conv -> `groups` groups of `blocks` RCABs and a conv, with the long skip around them ->
+    upsampler, conv. The skips carry low frequencies, so that the trunk need not learn them.
 
     | variant   | channels | groups | blocks | reduction | for                        |
     |-----------|----------|--------|--------|-----------|----------------------------|
     | RCAN      | 64       | 10     | 20     | 16        | the paper                  |
     | RCAN-tiny | 32       | 2      | 4      | 8         | minutes on a laptop        |
     | RCAN-thin | 16       | 5      | 6      | 4         | the ablation of the skips  |
+
+    Raises ValueError for a scale that `Upsampler` has not, and a reduction above `channels`.
     """
 
     tiling = "approximate"

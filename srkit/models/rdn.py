@@ -3,8 +3,8 @@
 Sec. 3.2 "Residual dense block" -> RDB; 3.1 and 3.3 "Dense feature fusion" -> RDN; the ablation of
 Sec. 5 -> `contiguous` (CM), `local_residual` (LRL), `global_fusion` (GFF).
 Reference code: yulunzhang/RDN (Torch7, no licence stated), and the port of EDSR-PyTorch (MIT),
-whose tensor names are used here; both read, not copied. The authors' weights lie on cloud drives
-only. Range 0..255 inside (`rgb_range`). Files of yjn870's port, [0, 1], are converted.
+whose tensor names are used here; both read, not copied. The authors' weights are on cloud drives
+only. Pictures are in 0..255 inside (`rgb_range`). Files of yjn870's port, [0, 1], are converted.
 Differs: no mean shift, as in the ports; the authors' Torch7 network subtracts DIV2K's mean.
 """
 
@@ -23,9 +23,9 @@ from srkit.models.network import Network
 class RDB(nn.Module):
     """Residual dense block: x + LFF([x, y_1, ..., y_C]), y_c = relu(conv([x, y_1, ..., y_{c-1}])).
 
-    Each 3x3 convolution sees the block's input and all before it (contiguous memory) and adds
-    `growth` channels; a 1x1 convolution, the local feature fusion, brings them back to G0.
-    `contiguous=False` leaves a plain chain, fused from its last output alone.
+    Each 3x3 convolution reads the block's input and all earlier outputs (contiguous memory), and
+    adds `growth` channels; a 1x1 convolution, the local feature fusion, brings them back to G0.
+    With `contiguous=False` each reads the output before it alone, and LFF the last one.
     """
 
     def __init__(
@@ -62,8 +62,11 @@ class RDN(Network):
     | RDN-A          | 64            | 32         | 20         | 6          |
     | RDN-tiny       | 32            | 16         | 4          | 3          |
 
-    `up`: channels after the upsampler, G0 in the paper; EDSR-PyTorch's port takes G, which in
-    config A makes another, smaller network.
+    - up: channels after the upsampler. None is G0, as in the paper; EDSR-PyTorch's port takes G,
+      which makes RDN-A a smaller network.
+    - contiguous, local_residual, global_fusion: False leaves them out, for ablations.
+
+    Raises ValueError for a scale that `Upsampler` has not.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class RDN(Network):
         fused = blocks * channels if global_fusion else channels
         self.GFF = nn.Sequential(conv(fused, channels, 1), conv(channels, channels))
         self.UPNet = nn.Sequential(*Upsampler(scale, up), conv(up, 3))
-        self.UPNet[0] = conv(channels, self.UPNet[0].out_channels)
+        self.UPNet[0] = conv(channels, (9 if scale == 3 else 4) * up)
 
     def forward(self, lr: Tensor) -> Tensor:
         check_input(lr, self.name)
@@ -108,13 +111,13 @@ class RDN(Network):
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
-        """Tensors by the names of yjn870's port, which computes in [0, 1], by ours, for 0..255.
+        """Tensors of yjn870's port, which computes in [0, 1], by our names and for 0..255.
 
-        All layers but the biases carry a factor through, so the biases take it: times 255.
+        The network without biases passes a factor of the picture on, so only biases need it.
         """
         if "sfe1.weight" not in state:
             return state
-        last = 4 if "upscale.2.weight" in state else 2  # or a file for x4 would pass for x2
+        last = 4 if "upscale.2.weight" in state else 2  # of the file, which may be of another scale
 
         def ours(name: str) -> str:
             name = re.sub(r"^sfe(\d)", r"SFENet\1", name)

@@ -2,33 +2,32 @@
 
 "Residual feature distillation block" -> RFDB with its SRBs (shallow residual blocks); "Framework"
 -> RFDN.
-Reference code: njulj/RFDN (MIT), weights included; read, not copied. The released network takes and
-gives 0..255; here that happens inside (`rgb_range`).
-Two networks share the name. The paper's: IMDN's attention (CCA, reduction 4) and a shortcut around
-each block; its weights were never published. The released one, of the AIM 2020 challenge: ESA, no
-such shortcut, 4 blocks of 50 channels, x4.
+Reference code: njulj/RFDN (MIT), weights included; read, not copied. The released network works in
+0..255, which is inside (`rgb_range`).
+Two networks have this name. The paper's has IMDN's attention (CCA, reduction 4) and a shortcut
+around each block; its weights were never published. The released one, of the AIM 2020 challenge,
+has ESA, no such shortcut, and 4 blocks of 50 channels, for x4.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from srkit.models.layers import CCA, ESA, check_input, conv
 from srkit.models.network import Network
 
-
-def lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.05)
+lrelu = nn.LeakyReLU(0.05)
 
 
 class RFDB(nn.Module):
-    """Residual feature distillation block: 1x1 convolutions keep, residual ones carry on.
+    """Residual feature distillation block: 1x1 convolutions keep a part, 3x3 ones refine all.
 
     d_i = lrelu(1x1 r_{i-1}), half the channels; r_i = lrelu(3x3 r_{i-1} + r_{i-1}); i = 1, 2, 3.
     d_1, d_2, d_3 and a last 3x3 of r_3 are joined, mixed by a 1x1 convolution, and weighed by the
-    attention. (IMDN splits channels off where this mixes them by 1x1.)
+    attention. (Where this has 1x1 convolutions, IMDN splits off channels.)
+
+    Raises ValueError for another attention than "cca" and "esa".
     """
 
     def __init__(self, channels: int, *, attention: str = "cca", shortcut: bool = True):
@@ -45,7 +44,7 @@ class RFDB(nn.Module):
         self.c3_r = conv(channels, channels)
         self.c4 = conv(channels, half)
         self.c5 = conv(4 * half, channels, 1)
-        # named as in the released file, whichever attention it is
+        # the name is the released file's, for either attention
         self.esa = ESA(channels, channels // 4) if attention == "esa" else CCA(channels, 4)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,6 +72,8 @@ class RFDN(Network):
     | RFDN             | 48       | 6      | cca       | yes      | 2, 3, 4 |
     | RFDN-L           | 52       | 6      | cca       | yes      | 2, 3, 4 |
     | AIM 2020 release | 50       | 4      | esa       | no       | 4       |
+
+    Raises ValueError for another attention.
     """
 
     tiling = "approximate"

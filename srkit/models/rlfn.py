@@ -3,28 +3,25 @@ track winner).
 
 Sec. 3.1 -> RLFB and RLFN; Sec. 4 ablation -> RFDBR, the steps from RFDN's block to RLFB.
 Reference code: bytedance/RLFN (Apache-2.0), weights included; read, not copied. Its training code
-was never published. The networks take and give 0..255; here that happens inside (`rgb_range`).
-Differs: the released NTIRE network was pruned from 48 to 46 channels; here 46 is simply its width.
+was never published. The released networks work in 0..255, which is inside (`rgb_range`).
+Differs: the released NTIRE network was pruned from 48 to 46 channels; here it simply has 46.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from srkit.models.layers import ESA, check_input, conv
 from srkit.models.network import Network
 
-
-def lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.05)
+lrelu = nn.LeakyReLU(0.05)
 
 
 class RLFB(nn.Module):
     """Residual local feature block: three convolutions, one shortcut, 1x1, slim ESA (Fig. 2b).
 
-    Nothing is split off and nothing is concatenated: that is the paper's point. C channels in and
-    out, M between, E inside the attention.
+    Nothing is split off or joined, which is the paper's point. C channels in and out, M = `mid`
+    between, E = `esa` inside the attention.
     """
 
     def __init__(self, channels: int, mid: int, esa: int):
@@ -43,10 +40,12 @@ class RLFB(nn.Module):
 
 
 class RFDBR(nn.Module):
-    """RFDN's block with its distillation branches removed: the step between RFDB and RLFB (Sec. 4).
+    """RFDN's block without its distillation branches: a step between RFDB and RLFB (Sec. 4).
 
-    Keeps the shortcut inside each of the three convolutions and the full ESA. With 48 channels the
-    paper calls it RFDBR48, with 52 RFDBR52.
+    It keeps the shortcuts around each of the three convolutions, and the full ESA. With 48 channels
+    the paper calls it RFDBR48, with 52 RFDBR52.
+
+    Raises ValueError if mid is not `channels`.
     """
 
     def __init__(self, channels: int, mid: int, esa: int):
@@ -74,14 +73,16 @@ BLOCKS = {"RLFB": RLFB, "RFDBR": RFDBR}
 class RLFN(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
-    conv -> `blocks` blocks -> conv, added to the first features -> conv and pixel shuffle. There is
-    no bicubic shortcut: the picture itself goes through the features.
+    conv -> `blocks` blocks -> conv, added to the first features -> conv and pixel shuffle. Nothing
+    is added to a bicubic picture. block: "RLFB", or "RFDBR" for the ablation.
 
     | variant     | channels | mid | blocks | esa | scales |
     |-------------|----------|-----|--------|-----|--------|
     | RLFN        | 52       | 52  | 6      | 16  | 2, 4   |
     | RLFN-S      | 48       | 48  | 6      | 16  | 2, 4   |
     | RLFN-NTIRE  | 46       | 48  | 4      | 16  | 4      |
+
+    Raises ValueError for another block.
     """
 
     tiling = "approximate"

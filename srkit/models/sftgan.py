@@ -1,5 +1,5 @@
-"""SFTGAN, spatial feature transform (Wang, Yu, Dong and Loy, CVPR 2018): texture told by a map of
-what is where.
+"""SFTGAN, spatial feature transform (Wang, Yu, Dong and Loy, CVPR 2018): a map of what is where
+decides on the texture.
 
 Sec. 3.1 -> SFT; Sec. 3.2 -> SFTGAN and Discriminator. OutdoorSceneSeg makes the maps.
 Reference code: xinntao/SFTGAN (no licence stated) for the networks, BasicSR's history of 2018 for
@@ -25,7 +25,9 @@ from srkit.models.network import Network
 # Channels of the prior, and outputs of OutdoorSceneSeg.
 CLASSES = ("background", "sky", "water", "grass", "mountain", "building", "plant", "animal")
 # Labels that the discriminator's class head was trained with: the same classes, another order.
-CRITIC_CLASSES = ("background", "building", "plant", "mountain", "water", "sky", "grass", "animal")
+DISCRIMINATOR_CLASSES = (
+    "background", "building", "plant", "mountain", "water", "sky", "grass", "animal",
+)  # fmt: skip
 
 
 class SFT(nn.Module):
@@ -43,7 +45,7 @@ class SFT(nn.Module):
         self.SFT_shift_conv0 = conv(conditions, conditions, 1)
         self.SFT_shift_conv1 = conv(conditions, channels, 1)
         if not retrained:
-            nn.init.ones_(self.SFT_scale_conv1.bias)
+            nn.init.ones_(self.SFT_scale_conv1.get_parameter("bias"))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         gamma = F.leaky_relu(self.SFT_scale_conv0(condition), self.slope)
@@ -61,7 +63,7 @@ class Unmodulated(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Two convolutions and a shortcut, before each what `sft()` makes."""
+    """Two convolutions and a shortcut; before each convolution stands a layer made by `sft()`."""
 
     def __init__(self, channels: int, sft: Callable[[], nn.Module], *, retrained: bool):
         super().__init__()
@@ -69,7 +71,7 @@ class ResBlock(nn.Module):
         self.sft0, self.conv0 = sft(), conv(channels, channels)
         self.sft1, self.conv1 = sft(), conv(channels, channels)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         if self.retrained:
             y = F.relu(self.conv0(self.sft0(x, condition)))
             return self.conv1(self.sft1(y, condition)) + x
@@ -136,11 +138,16 @@ class SFTGAN(Network):
             self.CondNet = nn.Sequential(*layers)
 
     def one_class(self, lr: Tensor, label: str | int = "background") -> Tensor:
-        """The prior for `lr` that is sure of one class everywhere: 1 in its channel, else 0."""
-        index = CLASSES.index(label) if label in CLASSES else label
-        if index not in range(self.classes):
-            known = ", ".join(CLASSES[: self.classes])
-            raise ValueError(f"no class {label!r}: choose one of {known}, or its number from 0")
+        """The prior for `lr` that is sure of one class everywhere: 1 in its channel, else 0.
+
+        Raises ValueError for an unknown class.
+        """
+        known = CLASSES[: self.classes]
+        index = known.index(label) if label in known else label
+        if not isinstance(index, int) or index not in range(self.classes):
+            raise ValueError(
+                f"no class {label!r}: choose one of {', '.join(known)}, or its number from 0"
+            )
         b, _, h, w = lr.shape
         prior = lr.new_zeros(b, self.classes, 4 * h, 4 * w)
         prior[:, index] = 1
@@ -159,12 +166,13 @@ class SFTGAN(Network):
                 "Crop or resize the maps with the picture; a map of labels becomes "
                 "F.one_hot(labels, classes).movedim(-1, 1).float()."
             )
+        x, condition = lr, None
         if self.by == "concat":
-            x, condition = torch.cat((lr, F.avg_pool2d(prior, 4)), 1), None  # (B, 3 + 8, h, w)
+            x = torch.cat((lr, F.avg_pool2d(prior, 4)), 1)  # (B, 3 + 8, h, w)
         else:
-            x, condition = lr, self.CondNet(prior)  # (B, 8, 4h, 4w) -> (B, K, h, w), for all layers
-        if self.by == "film":
-            condition = condition.mean((2, 3), keepdim=True)  # (B, K, 1, 1)
+            condition = self.CondNet(prior)  # (B, 8, 4h, 4w) -> (B, K, h, w), for all layers
+            if self.by == "film":
+                condition = condition.mean((2, 3), keepdim=True)  # (B, K, 1, 1)
         f = f0 = self.conv0(x)  # -> (B, C, h, w)
         for layer in self.sft_branch[:-1]:
             f = layer(f, condition)
@@ -176,10 +184,13 @@ class Discriminator(nn.Module):
     """Picture (B, 3, size, size) -> real or made (B, 1), class (B, classes), both logits.
 
     VGG-like, one trunk with two heads (BasicSR's ACD_VGG_BN_96, an auxiliary-classifier GAN after
-    Odena et al., 2017). The classes are CRITIC_CLASSES; 0, the background, is left out of the loss.
+    Odena et al., 2017). The classes are DISCRIMINATOR_CLASSES; 0, the background, is left out of
+    the loss.
     """
 
-    def __init__(self, *, size: int = 96, width: int = 64, classes: int = len(CRITIC_CLASSES)):
+    def __init__(
+        self, *, size: int = 96, width: int = 64, classes: int = len(DISCRIMINATOR_CLASSES)
+    ):
         super().__init__()
         if size < 16 or size % 16:
             raise ValueError(f"size {size}: the discriminator halves four times, use 16, 32, ...")
@@ -237,7 +248,13 @@ class OutdoorSceneSeg(nn.Module):
 
     A dilated ResNet-101 of stride 8; it makes SFTGAN's prior from the LR picture enlarged fourfold
     by bicubic interpolation, `imresize(lr, 4)`, for which it was trained.
+
+    Each class's maps are made in squares of 8x8 pixels, at least one. Where H is no multiple of 8,
+    the authors' network gives up to 5 rows more than the picture has, which are left out here, or 1
+    or 2 less, which repeat the last one here; columns alike.
     """
+
+    bgr: Tensor
 
     def __init__(self):
         super().__init__()
@@ -266,7 +283,8 @@ class OutdoorSceneSeg(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_input(x, "OutdoorSceneSeg")
         h, w = x.shape[-2:]
-        x = F.pad(x, (0, -w % 8, 0, -h % 8), mode="replicate")  # to multiples of the stride
+        x = F.pad(x, (0, max(0, 3 - w), 0, max(0, 3 - h)), mode="replicate")  # the least it takes
         x = 255 * x.flip(1) - self.bgr.view(3, 1, 1)  # as Caffe: BGR, 0..255, minus the mean
         x = self.deconv(self.feature(x))  # (B, 3, H, W) -> (B, 8, H/8, W/8) -> (B, 8, H, W)
-        return x[..., :h, :w].softmax(1)
+        x = x.softmax(1)[..., :h, :w]
+        return F.pad(x, (0, w - x.shape[-1], 0, h - x.shape[-2]), mode="replicate")

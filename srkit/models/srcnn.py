@@ -1,8 +1,9 @@
 """SRCNN (Dong et al., ECCV 2014; TPAMI 2016): the first convolutional network for the task.
 
-Three convolutions on the bicubic enlargement: patches, a non-linear map, the picture again.
-Differs: borders are padded with zeros, where the authors' output shrinks; a colour picture gets its
-Y from the network, its Cb and Cr by bicubic interpolation; PyTorch's own initialisation.
+Three convolutions on the bicubic enlargement: they extract patches, map them, make the picture.
+Works on Y. RGB gets its Cb and Cr by bicubic interpolation.
+Differs: borders are padded with zeros, where the authors' output shrinks; weights start as
+PyTorch's own.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkit.image.colour import to_y, with_y
 from srkit.image.resize import imresize
-from srkit.models.layers import check_input, conv
-from srkit.models.network import Network
+from srkit.models.layers import LumaNetwork, check_input, conv
 
 
-class SRCNN(Network):
-    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `luma` is the paper's network.
+class SRCNN(LumaNetwork):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
+    It works on Y: RGB goes through `to_y` and `with_y`, see `LumaNetwork`.
     kernels: (9, 5, 5) in the tables of later papers, (9, 1, 5) in the first version.
     """
 
@@ -30,12 +30,6 @@ class SRCNN(Network):
         self.conv3 = conv(32, 1, kernels[2])
 
     def luma(self, y: Tensor) -> Tensor:
-        """Y of BT.601 (B, 1, h, w), in [16/255, 235/255] -> (B, 1, rh, rw)."""
         check_input(y, self.name, channels=1)
         up = imresize(y, self.scale)  # (B, 1, h, w) -> (B, 1, rh, rw)
         return self.conv3(F.relu(self.conv2(F.relu(self.conv1(up)))))
-
-    def forward(self, lr: Tensor) -> Tensor:
-        check_input(lr, self.name)
-        up = imresize(lr, self.scale)  # (B, 3, h, w) -> (B, 3, rh, rw)
-        return with_y(up, self.luma(to_y(lr)))

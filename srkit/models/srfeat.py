@@ -3,10 +3,10 @@ ECCV 2018).
 
 The generator -> SRFeat; the two discriminators -> ImageDiscriminator and FeatureDiscriminator.
 Reference code: HyeongseokSon1/SRFeat (TensorFlow, AGPL-3.0), weights included; read, not copied.
-Paper and code speak of long skips from all blocks; the code builds the last one and leaves it out:
-here it isn't there.
-Differs: strided convolutions pad on both sides, where TensorFlow pads below and right of even
-sizes (the discriminators' maps are the same size, shifted by a pixel).
+Paper and code describe long skips from all blocks; the code makes that of the last block and does
+not use it. It is left out here.
+Differs: strided convolutions pad on both sides, where TensorFlow pads even sizes below and on the
+right only. (The discriminators' maps have the same size, shifted by a pixel.)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.models.layers import check_input, check_judged, conv
+from srkit.models.layers import check_input, check_judged, conv, discriminator_body
 from srkit.models.network import Network
 
 
@@ -38,8 +38,10 @@ class ResBlock(nn.Module):
 class SRFeat(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 4h, 4w), not clipped; [-1, 1] inside.
 
-    Each block's output goes on to the next block and, by a 1x1 convolution (a long skip), straight
-    to the end of the trunk, where all are added. long_skips: False leaves them out, an ablation.
+    Each block's output goes to the next block and, by a 1x1 convolution (a long skip), to the end
+    of the trunk, where all are added. long_skips: False leaves them out, an ablation.
+
+    Raises ValueError for another scale than 4.
     """
 
     def __init__(
@@ -75,21 +77,20 @@ class SRFeat(Network):
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
-        """The arrays of the authors' .npz, which have numbers only, by our names."""
-        arrays = [state.get(str(i)) for i in range(len(state))]
-        if not arrays or arrays[0] is None or arrays[0].shape[:2] != (9, 9):
+        """The arrays of the authors' .npz, which are only numbered, by our names."""
+        if "0" not in state or state["0"].shape[:2] != (9, 9):
             return state
-        return from_tensorlayer(arrays)
+        return from_tensorlayer([state[str(i)] for i in range(len(state))])
 
 
 class FeatureDiscriminator(nn.Module):
-    """Feature maps (B, channels_in, size, size) -> logits: large where it believes in HR.
+    """Feature maps (B, channels_in, size, size) -> logits (B, 1), large if it takes them for HR's.
 
-    The paper's maps are VGG19's conv5_4 after ReLU, times 1/12.75: (B, 512, 19, 19) for 296 pixels
-    (with pooling that rounds up). `stages` pairs of 3x3 convolutions, the second of stride 2,
-    double the width from `channels`; batch norm after all but the first, LeakyReLU 0.2. Then two
-    dense layers: (B, 1). With `size=None` these are 3x3 convolutions, for maps of any size, and
-    each place is judged: (B, 1, s, s), the authors' alternative, which they found as good.
+    `stages` pairs of 3x3 convolutions, of widths `channels`, 2 `channels`, ..., see
+    `discriminator_body`; then two dense layers. With `size=None` these are 3x3 convolutions, for
+    maps of any size, and each place is judged: logits (B, 1, s, s), the authors' alternative, which
+    they found as good. The paper's maps are VGG-19's relu5_4, divided by 12.75: (B, 512, 19, 19)
+    for 296 pixels, with pooling that rounds up.
     """
 
     def __init__(
@@ -103,21 +104,13 @@ class FeatureDiscriminator(nn.Module):
     ):
         super().__init__()
         self.channels_in, self.size = channels_in, size
-        layers, cin = [], channels_in
-        for i in range(stages):
-            for stride in (1, 2):
-                cout = channels * 2**i
-                layers.append(nn.Conv2d(cin, cout, 3, stride, padding=1))
-                if len(layers) > 1:
-                    layers.append(nn.BatchNorm2d(cout))
-                layers.append(nn.LeakyReLU(0.2))
-                cin = cout
-        self.features = nn.Sequential(*layers)
+        widths = [channels * 2**i for i in range(stages)]
+        self.features = discriminator_body(channels_in, widths, norm=True)
         if size is None:
-            first, last = conv(cin, hidden), conv(hidden, 1)
+            first, last = conv(widths[-1], hidden), conv(hidden, 1)
         else:
             side = -(-size // 2**stages)  # halvings round up
-            first, last = nn.Linear(cin * side**2, hidden), nn.Linear(hidden, 1)
+            first, last = nn.Linear(widths[-1] * side**2, hidden), nn.Linear(hidden, 1)
         self.score = nn.Sequential(first, nn.LeakyReLU(0.2), last)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,15 +121,10 @@ class FeatureDiscriminator(nn.Module):
 
 
 class ImageDiscriminator(FeatureDiscriminator):
-    """Pictures (B, 3, size, size) in [0, 1] -> logits, by the same layers; [-1, 1] inside."""
+    """Pictures (B, 3, size, size) in [0, 1] -> logits: `FeatureDiscriminator` of [-1, 1]."""
 
     def __init__(
-        self,
-        size: int | None = 296,
-        *,
-        channels: int = 64,
-        stages: int = 4,
-        hidden: int = 1024,
+        self, size: int | None = 296, *, channels: int = 64, stages: int = 4, hidden: int = 1024
     ):
         super().__init__(3, size, channels=channels, stages=stages, hidden=hidden)
 
@@ -149,7 +137,8 @@ def from_tensorlayer(arrays: Sequence[Tensor]) -> dict[str, Tensor]:
 
     Kernels are stored (kh, kw, in, out), beta before gamma, and TensorFlow's depth_to_space groups
     channels by place where pixel_shuffle groups places by channel.
-    Raises ValueError when the list isn't one of a network of this kind.
+
+    Raises ValueError for a number of arrays that no SRFeat has.
     """
     blocks, rest = divmod(len(arrays) - 7, 11)
     if blocks < 1 or rest:

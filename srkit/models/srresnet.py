@@ -1,12 +1,12 @@
 """SRResNet and SRGAN (Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a
 Generative Adversarial Network", CVPR 2017).
 
-Sec. 2.1 and Fig. 4 -> SRResNet (SRGAN's generator is the same network, trained otherwise) and
-Discriminator. MSRResNet is the variant of BasicSR, without batch norm, that papers after ESRGAN
-call SRResNet. Reference code: none by the authors; XPixelGroup/BasicSR (Apache-2.0) for MSRResNet,
-whose tensor names it has; read, not copied.
-Differs: the paper doesn't say whether PReLU's slope is one number or one a channel, nor whether
-convolutions before batch norm have a bias (which batch norm cancels); here one number, and biases.
+Sec. 2.1 and Fig. 4 -> SRResNet, which is also SRGAN's generator, and Discriminator. MSRResNet is
+BasicSR's variant without batch norm, which papers after ESRGAN call SRResNet. Reference code: none
+by the authors; XPixelGroup/BasicSR (Apache-2.0) for MSRResNet, with its tensor names; read, not
+copied.
+Differs: the paper doesn't say whether PReLU has one slope or one a channel, nor whether
+convolutions before batch norm have a bias (which batch norm cancels); here one slope, and biases.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkit.models.layers import check_input, check_judged, conv, he_init
+from srkit.models.layers import check_input, check_judged, conv, discriminator_body, he_init
 from srkit.models.network import Network
 
 
@@ -38,9 +38,10 @@ class ResBlock(nn.Module):
 class SRResNet(Network):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
-    The paper reads LR in [0, 1] and makes HR in [-1, 1]; the way back to [0, 1] is inside. Its
-    squared error is therefore four times the one of [0, 1]. The paper has scale 4; 2 and 8 take one
-    doubling less or more.
+    The paper's HR is in [-1, 1]; the way back to [0, 1] is inside. Its squared errors are therefore
+    four times those here. The paper has scale 4; 2 and 8 take one doubling less or more.
+
+    Raises ValueError for another scale.
     """
 
     def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 16):
@@ -68,8 +69,7 @@ class SRResNet(Network):
         return (self.tail(f) + 1) / 2  # (B, C, h, w) -> (B, 3, rh, rw)
 
 
-def lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.1)
+lrelu = nn.LeakyReLU(0.1)
 
 
 class PlainBlock(nn.Module):
@@ -89,6 +89,8 @@ class MSRResNet(Network):
 
     No batch norm, no 9x9, no shortcut around the trunk: the network adds detail to the bilinearly
     enlarged picture. All weights start at a tenth of He's, so it starts near that picture.
+
+    Raises ValueError for another scale.
     """
 
     def __init__(self, scale: int = 4, *, channels: int = 64, blocks: int = 16):
@@ -116,28 +118,20 @@ class MSRResNet(Network):
 
 
 class Discriminator(nn.Module):
-    """Pictures (B, 3, size, size) in [0, 1] -> logits (B, 1): large where it believes in HR.
+    """Pictures (B, 3, size, size) in [0, 1] -> logits (B, 1), large if it takes them for HR.
 
-    Eight 3x3 convolutions, each second one of stride 2, widths C, 2C, 4C, 8C, batch norm after all
-    but the first, LeakyReLU 0.2; then two dense layers. No sigmoid: losses take logits, of which
-    softplus is exact where log(sigmoid) is not.
+    Eight 3x3 convolutions of widths C, 2C, 4C, 8C, see `discriminator_body`; then two dense layers.
+    The paper's sigmoid is left to the losses, which are more exact on logits.
     """
 
     def __init__(self, size: int = 96, *, channels: int = 64, hidden: int = 1024):
         super().__init__()
         self.size = size
-        layers, cin = [], 3
-        for cout in (channels, 2 * channels, 4 * channels, 8 * channels):
-            for stride in (1, 2):
-                layers.append(nn.Conv2d(cin, cout, 3, stride, padding=1))
-                if cin != 3:
-                    layers.append(nn.BatchNorm2d(cout))
-                layers.append(nn.LeakyReLU(0.2))
-                cin = cout
-        self.features = nn.Sequential(*layers)
+        widths = [channels, 2 * channels, 4 * channels, 8 * channels]
+        self.features = discriminator_body(3, widths, norm=True)
         side = -(-size // 16)  # four halvings, rounded up
         self.score = nn.Sequential(
-            nn.Linear(cin * side**2, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1)
+            nn.Linear(widths[-1] * side**2, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1)
         )
 
     def forward(self, image: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def taps(model: nn.Module, names: str | Sequence[str]) -> Iterator[dict[str, Any]]:
-    """What the named modules give in the latest pass through `model`; the network stays as it is.
+    """Collects what the named modules give in the latest pass through `model`.
 
     >>> with taps(model, "sft_branch.*.sft0.SFT_scale_conv1") as seen:
     ...     sr = model(lr)
@@ -24,7 +24,9 @@ def taps(model: nn.Module, names: str | Sequence[str]) -> Iterator[dict[str, Any
 
     Tensors are copies (a later in-place layer can't change them) that keep their gradient history.
     Activations that a network computes by function, not by module, have no name: tap the module
-    before. The hooks are gone when the block is left. Raises ValueError for a name that fits none.
+    before. The hooks are gone when the block is left.
+
+    Raises ValueError for a name that fits none.
     """
     modules = {name: module for name, module in model.named_modules() if name}
     wanted = [names] if isinstance(names, str) else names
@@ -35,8 +37,8 @@ def taps(model: nn.Module, names: str | Sequence[str]) -> Iterator[dict[str, Any
             # numbered modules in one line: blocks.0, blocks.1, ... -> blocks.*
             known = dict.fromkeys(re.sub(r"(^|[._])\d+(?=\.|$)", r"\1*", name) for name in modules)
             raise ValueError(
-                f"no module of {getattr(model, 'name', type(model).__name__)} is named "
-                f"{pattern!r}. There are: {', '.join(known) or 'none'}."
+                f"no module of {type(model).__name__} is named {pattern!r}. "
+                f"There are: {', '.join(known) or 'none'}."
             )
         found |= fitting
 

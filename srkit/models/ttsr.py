@@ -1,15 +1,16 @@
-"""TTSR, texture transformer (Yang et al., CVPR 2020): texture carried over from another picture.
+"""TTSR, texture transformer (Yang et al., CVPR 2020): textures come from a reference picture.
 
-Sec. 3.1 -> LTE, search (relevance embedding), transfer (hard attention), the heads of MainNet (soft
-attention); Sec. 3.2 -> CSFI2, CSFI3, MainNet. Discriminator: SRNTT's (Zhang et al., CVPR 2019)
-without batch norm.
+Sec. 3.1 -> LTE, hard_attention (from the relevance of patches), transfer (textures by the hard
+attention), soft_attention, which weighs them in MainNet; Sec. 3.2 -> CSFI2, CSFI3, MainNet.
+Discriminator: SRNTT's (Zhang et al., CVPR 2019) without batch norm.
 Reference code: researchmm/TTSR (MIT); read, not copied. Weights: links to the authors' drive only.
-Q, K and V are features of three pictures on one grid of cells, one cell an LR pixel: the enlarged
-LR picture, the reference blurred likewise, the reference. A patch is 3x3 cells.
-Differs: the authors unfold all patches and multiply them; here Q and K are multiplied pixel by
-pixel, nine times fewer products, and summed over 3x3 neighbours, in bands of rows: the same numbers
-in little memory. The pictures are resized without rounding to 8 bits. The authors' copy of the LTE,
-kept for the loss, is not a part of the network.
+Q, K and V are LTE's features of three pictures: the enlarged LR picture, the reference blurred in
+the same way, the reference. They lie on a grid of cells, one for each LR pixel; a patch is 3x3
+cells.
+Differs: the authors unfold all patches and multiply them. Here Q and K are multiplied cell by cell,
+which takes nine times fewer products, and the products are summed over 3x3 neighbours, in bands of
+rows: the same numbers in little memory. Pictures are resized without rounding to 8 bits. The copy
+of the LTE that the authors keep for the loss is not a part of the network.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from srkit.image.resize import imresize
 from srkit.models.layers import check_input, check_judged, conv, he_init
 from srkit.models.network import Network
 
-# On features, torch's bicubic (a = -3/4), as the weights were trained: a layer, not a resizing.
+# Features are resized by torch's bicubic (a = -3/4), with which the authors' weights were trained.
 up2 = nn.Upsample(scale_factor=2, mode="bicubic")
 up4 = nn.Upsample(scale_factor=4, mode="bicubic")
 
@@ -37,8 +38,9 @@ LIMIT = 2**26  # relevances held at once: 256 MiB in float32, about three times 
 class LTE(nn.Module):
     """Learnable texture extractor: picture (B, 3, H, W) in [0, 1] -> features at 1, 1/2 and 1/4.
 
-    VGG-19 up to relu3_1, to be initialised from it: numbers in names are those of torchvision's
-    `features`. The normalisation is frozen, and counted among the parameters as the authors do.
+    It is VGG-19 up to relu3_1, whose weights it should begin with: the numbers in names are those
+    of torchvision's `features`. The normalisation is frozen; as with the authors, it counts among
+    the parameters.
     """
 
     def __init__(self, channels: tuple[int, int, int] = (64, 128, 256)):
@@ -46,8 +48,8 @@ class LTE(nn.Module):
         c1, c2, c3 = channels
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         self.sub_mean = conv(3, 3, 1).requires_grad_(False)
-        self.sub_mean.weight.copy_(torch.diag(1 / std).view(3, 3, 1, 1))
-        self.sub_mean.bias.copy_(-mean / std)
+        normal = {"weight": torch.diag(1 / std).view(3, 3, 1, 1), "bias": -mean / std}
+        self.sub_mean.load_state_dict(normal)
         vgg = nn.Sequential(
             *(conv(3, c1), nn.ReLU(), conv(c1, c1), nn.ReLU(), nn.MaxPool2d(2)),
             *(conv(c1, c2), nn.ReLU(), conv(c2, c2), nn.ReLU(), nn.MaxPool2d(2)),
@@ -62,16 +64,17 @@ class LTE(nn.Module):
 
 
 @torch.no_grad()
-def search(q: Tensor, k: Tensor, *, limit: int = LIMIT) -> Tensor:
-    """Hard attention: for each patch of Q (B, C, h, w) the most relevant one of K (B, C, h', w').
+def hard_attention(q: Tensor, k: Tensor, *, limit: int = LIMIT) -> Tensor:
+    """For each patch of Q (B, C, h, w) the most relevant patch of K (B, C, h', w'): (B, h, w).
 
-    argmax_j <q_i, k_j> / (|q_i| |k_j|), as the number of the patch's centre, row by row:
-    (B, h, w), from 0 to h'w' - 1. In float32 at least: rounded to bfloat16, other patches win.
+    It is argmax_j <q_i, k_j> / (|q_i| |k_j|), the number of that patch's centre, counted row by
+    row from 0 to h'w' - 1. In float32 at least: rounded to bfloat16, other patches win.
+    limit: how many relevances are held at once.
     """
     dtype = torch.promote_types(q.dtype, torch.float32)
     q, k = q.to(dtype), k.to(dtype)
     (b, _, h, w), (_, _, kh, kw) = q.shape, k.shape
-    if not (torch.compiler.is_compiling() or k.any()):  # black: there is nothing to find
+    if not (torch.compiler.is_compiling() or k.any()):  # all is black: nothing to find
         return torch.zeros(b, h, w, dtype=torch.long, device=q.device)
     length = F.avg_pool2d(k.square().sum(1, keepdim=True), 3, 1, 1).sqrt().clamp_min(1e-12)
     q, k = F.pad(q, (1, 1, 1, 1)), F.pad(k, (1, 1, 1, 1))
@@ -85,7 +88,7 @@ def search(q: Tensor, k: Tensor, *, limit: int = LIMIT) -> Tensor:
             some_k = k[:, :, first : first + rows + 2].flatten(2)
             with torch.autocast(q.device.type, enabled=False):
                 r = some_q @ some_k
-            # of pixels: rows and columns of Q, of K; the sum of three, twice, makes it of patches
+            # r: products of cells, by rows and columns of Q and of K; sums over 3x3 make it patches
             r = r.view(b, -1, w + 2, some_k.shape[2] // (kw + 2), kw + 2)
             r = r[:, :-2, :, :-2] + r[:, 1:-1, :, 1:-1] + r[:, 2:, :, 2:]
             r = r[:, :, :-2, :, :-2] + r[:, :, 1:-1, :, 1:-1] + r[:, :, 2:, :, 2:]
@@ -97,39 +100,39 @@ def search(q: Tensor, k: Tensor, *, limit: int = LIMIT) -> Tensor:
     return index
 
 
-def around(cells: Tensor, index: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+def around(cells: Tensor, hard: Tensor) -> Iterator[tuple[int, int, Tensor]]:
     """The nine cells around each match: (row offset, column offset, (B, C, h, w)), 0 outside."""
     b, c, _, w = cells.shape
     table = F.pad(cells, (1, 1, 1, 1)).flatten(2)
-    centre = (index // w + 1) * (w + 2) + index % w + 1
+    centre = (hard // w + 1) * (w + 2) + hard % w + 1
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
             at = (centre + dy * (w + 2) + dx).view(b, 1, -1).expand(-1, c, -1)
-            yield dy, dx, table.gather(2, at).view(b, c, *index.shape[1:])
+            yield dy, dx, table.gather(2, at).view(b, c, *hard.shape[1:])
 
 
-def relevance(q: Tensor, k: Tensor, index: Tensor) -> Tensor:
-    """Soft attention: the cosine of each patch of Q and its match in K, (B, 1, h, w)."""
-    matches = torch.stack([cell for *_, cell in around(k, index)], 2).flatten(1, 2)
+def soft_attention(q: Tensor, k: Tensor, hard: Tensor) -> Tensor:
+    """The cosine of each patch of Q and its match in K by the hard attention: (B, 1, h, w)."""
+    matches = torch.stack([cell for *_, cell in around(k, hard)], 2).flatten(1, 2)
     patches = F.unfold(q, 3, padding=1).view_as(matches)
     return F.cosine_similarity(patches, matches, dim=1, eps=1e-12).unsqueeze(1)
 
 
-def transfer(v: Tensor, index: Tensor, s: int, *, even_borders: bool = False) -> Tensor:
-    """Texture of V (B, C, s h', s w') laid out by the matches: (B, C, s h, s w), s = 1, 2 or 4.
+def transfer(v: Tensor, hard: Tensor, s: int, *, even_borders: bool = False) -> Tensor:
+    """Textures of V (B, C, s h', s w') by the hard attention: (B, C, s h, s w), s = 1, 2 or 4.
 
-    Each cell of s x s pixels is the mean of the nine patches that cover it. At borders fewer do;
-    the sum is divided by nine all the same, as the authors' weights are used to, or, with
-    `even_borders`, by their number.
+    A cell of s x s pixels is the sum of the nine patches that cover it, divided by nine. At borders
+    fewer cover it. The authors' weights expect nine there too; with `even_borders` it is divided by
+    their number.
     """
     cells = F.pixel_unshuffle(v, s)  # (B, C, s h', s w') -> (B, s^2 C, h', w')
-    h, w = index.shape[1:]
+    h, w = hard.shape[1:]
     total = cells.new_zeros(*cells.shape[:2], h + 2, w + 2)
-    for dy, dx, cell in around(cells, index):
+    for dy, dx, cell in around(cells, hard):
         total[:, :, 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w] += cell
     mean = total[:, :, 1:-1, 1:-1] / 9
     if even_borders:
-        mean = mean / transfer(torch.ones_like(cells[:, :1]), index, 1)
+        mean = mean / transfer(torch.ones_like(cells[:, :1]), hard, 1)
     return F.pixel_shuffle(mean, s)
 
 
@@ -224,8 +227,7 @@ class MergeTail(nn.Module):
 class MainNet(nn.Module):
     """LR (B, 3, h, w) in [-1, 1], S and T at three scales -> SR (B, 3, 4h, 4w) in [-1, 1].
 
-    In names: 11 is the only branch of stage 1, 21 and 22 are those of stage 2, 31 to 33 of stage 3;
-    the second digit is the scale: 1, 2, 4.
+    Two digits in a name are the stage, 1 to 3, and the branch: its scale is 1, 2 or 4.
     """
 
     def __init__(self, c: int, blocks: Sequence[int], textures: Sequence[int]):
@@ -268,9 +270,9 @@ class MainNet(nn.Module):
 
 
 class PlainNet(nn.Module):
-    """MainNet without cross-scale integration, for the ablation: one branch.
+    """MainNet with one branch, without cross-scale integration: for the ablation.
 
-    Texture (with `texture` channels, 0 for none) enters once, at 2h x 2w.
+    Texture enters once, at 2h x 2w, with `texture` channels; 0 for none.
     """
 
     def __init__(self, c: int, blocks: Sequence[int], texture: int):
@@ -288,7 +290,7 @@ class PlainNet(nn.Module):
         x = self.SFE(x)  # (B, C, h, w)
         x = x + self.conv11_tail(self.RB11(x))
         x = F.relu(F.pixel_shuffle(self.conv12(x), 2))  # (B, C, 2h, 2w)
-        if textures:
+        if s is not None:
             _, t2, _ = textures
             x = x + up2(s) * self.conv22_head(torch.cat((x, t2), 1))
         x = x + self.conv22_tail(self.RB22(x))
@@ -298,10 +300,10 @@ class PlainNet(nn.Module):
 
 
 class Attention(NamedTuple):
-    """What TTSR found in the reference, for each LR pixel.
+    """What TTSR found in the reference for each LR pixel.
 
-    hard: (B, h, w), number of the matching cell of 4x4 reference pixels, counted row by row.
-    soft: (B, 1, h, w), how well it matches: a cosine of non-negative features, 0 to 1.
+    hard: (B, h, w), the number of the matching cell of 4x4 reference pixels, see `hard_attention`.
+    soft: (B, 1, h, w), how well it matches, 0 to 1, see `soft_attention`.
     t3, t2, t1: the transferred textures (B, 256, h, w), (B, 128, 2h, 2w), (B, 64, 4h, 4w).
     """
 
@@ -313,15 +315,15 @@ class Attention(NamedTuple):
 
 
 def enlarged(x: Tensor) -> Tensor:
+    """x four times as large, by bicubic, in [0, 1]."""
     return imresize(x, 4).clamp(0, 1)
 
 
 class TTSR(Network):
     """LR (B, 3, h, w), reference (B, 3, H', W') in [0, 1] -> SR (B, 3, 4h, 4w), clipped.
 
-    The reference has any size; its rows and columns beyond a multiple of 4 are left out. Several
-    references: `stitch`. Without one the picture is its own reference, as the paper does for
-    Urban100. `return_attention` returns (SR, Attention).
+    The reference may have any size; rows and columns beyond a multiple of 4 are left out. `stitch`
+    makes one of several. Without a reference the picture is its own, as in the paper for Urban100.
 
     | `variant` | in the paper's ablation                    | network  |
     |-----------|--------------------------------------------|----------|
@@ -330,7 +332,9 @@ class TTSR(Network):
     | "soft"    | + SA: times how well they match            | PlainNet |
     | "full"    | + CSFI: the scales exchange what they have | MainNet  |
 
-    (The paper's step "+ LTE" is to train the LTE rather than to keep VGG's weights.)
+    (The paper's step "+ LTE" is to train the LTE, rather than to keep VGG's weights.)
+
+    even_borders: see `transfer`. Raises ValueError for another scale or variant.
     """
 
     tiling = "approximate"  # a tile without a reference finds its textures only in itself
@@ -360,10 +364,10 @@ class TTSR(Network):
             self.LTE = LTE(textures)
 
     def attend(self, lr_up: Tensor, ref: Tensor, ref_blurred: Tensor) -> Attention:
-        """Search and transfer; sources of Q, V and K, all in [0, 1], sides multiples of 4."""
+        """The attention of pictures for Q, V and K, in [0, 1] and with sides of multiples of 4."""
         q, k = self.LTE(lr_up)[2], self.LTE(ref_blurred)[2]
-        hard = search(q, k)
-        soft = relevance(q, k, hard)
+        hard = hard_attention(q, k)
+        soft = soft_attention(q, k, hard)
         textures = zip(self.LTE(ref), (4, 2, 1), strict=True)
         t1, t2, t3 = (transfer(v, hard, s, even_borders=self.even_borders) for v, s in textures)
         return Attention(hard, soft, t3, t2, t1)
@@ -371,6 +375,11 @@ class TTSR(Network):
     def forward(
         self, lr: Tensor, ref: Tensor | None = None, *, return_attention: bool = False
     ) -> Tensor | tuple[Tensor, Attention]:
+        """return_attention: return (SR, Attention).
+
+        Raises ValueError unless there is one reference for each picture, and for a reference or
+        attention of the variant "base", which has none.
+        """
         check_input(lr, self.name)
         if self.variant == "base":
             if ref is not None or return_attention:
@@ -396,7 +405,7 @@ class TTSR(Network):
 
 
 def stitch(references: Sequence[Tensor]) -> Tensor:
-    """Several references (B, 3, H_i, W_i) side by side on black, as the authors use CUFED5's."""
+    """Several references (B, 3, H_i, W_i) as one, side by side on black, as for CUFED5's."""
     height = max(r.shape[-2] for r in references)
     height += -height % 4
     return torch.cat(
@@ -405,11 +414,13 @@ def stitch(references: Sequence[Tensor]) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """Picture (B, 3, size, size) -> how real (B, 1), no sigmoid: a WGAN-GP discriminator.
+    """Pictures (B, 3, size, size) in [0, 1] -> logits (B, 1), for WGAN-GP: without batch norm.
 
-    Ten 3x3 convolutions, every second of stride 2, and two linear layers; LeakyReLU 0.2. Fed
-    [0, 1] here, [-1, 1] inside. Weights start as He et al.'s: by PyTorch's own a millionth of a
-    picture would come through.
+    Ten 3x3 convolutions, every second of stride 2, and two linear layers; LeakyReLU 0.2; [-1, 1]
+    inside. Weights start as He et al.'s, because PyTorch's own would let a millionth of a picture
+    through.
+
+    Raises ValueError for a size that is no multiple of 32.
     """
 
     def __init__(self, *, size: int = 160, width: int = 32):

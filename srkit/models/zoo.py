@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
+
+    from srkit.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,12 @@ class Entry:
         return f"{self.family}_x{self.scale}"
 
     @property
-    def network(self) -> type[nn.Module]:
+    def network(self) -> type[Network]:
         module, cls = self.constructor.split(":")
         return getattr(import_module(module), cls)
 
-    def build(self) -> nn.Module:
-        model = self.network(self.scale, **self.kwargs)
+    def build(self) -> Network:
+        model = cast("Callable[..., Network]", self.network)(scale=self.scale, **self.kwargs)
         model.name = self.name
         return model
 
@@ -226,14 +228,8 @@ def msrn_weights(name: str, psnr: dict[str, float]) -> dict[str, Weights]:
     return {"official": Weights(f"weights/MSRN/{name}", "MIT", f"{MSRN_URL}/{name}", psnr=psnr)}
 
 
-MEMNET_TINY = {"channels": 32, "blocks": 3, "recursions": 3}
-DBPN_TINY = {"channels": 18, "features": 64, "stages": 3}
-DBPN_SS = {"channels": 18, "features": 64, "stages": 2, "dense": False, "colours": 1}
 DBPN_S = {"channels": 32, "features": 128, "stages": 2, "dense": False, "colours": 1}
 RDN_A = {"growth": 32, "blocks": 20, "layers": 6}
-RDN_TINY = {"channels": 32, "growth": 16, "blocks": 4, "layers": 3}
-RCAN_TINY = {"channels": 32, "groups": 2, "blocks": 4, "reduction": 8}
-RCAN_THIN = {"channels": 16, "groups": 5, "blocks": 6, "reduction": 4}
 
 ESRGAN_URL = "https://github.com/xinntao/Real-ESRGAN/releases/download/v0.1.1"
 ESRGAN_FILE = "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth"
@@ -261,7 +257,6 @@ LAPSRN_WEIGHTS = {"official": Weights(
     sha256="c9b985337fa02798e07814280aa13c78572e69837ec3dbad801484948f3eddc0",
     psnr={"Set5": 31.53},
 )}  # fmt: skip
-IDN_SMALL = {"channels": 32, "keep": 8, "step": 8, "blocks": 3}
 CARN_M = {"groups": 4, "mobile": True}
 
 # fmt: off
@@ -303,8 +298,6 @@ ZOO: tuple[Entry, ...] = (
             "weights/RFDN/RFDN_AIM.pth", "MIT", f"{RFDN_URL}/RFDN_AIM.pth",
             "11af8ec8ebd68689e90ef1e29044f9804c72d3bd9f7573820b7b26035782760c",
             {"Set5": 32.16, "Set14": 28.65, "BSD100": 27.61})}),
-    Entry("rfdn_tiny", 4, RFDN, 106_560, RFDN_PAPER,
-        {"channels": 24, "blocks": 4, "attention": "esa"}),
 
     Entry("imdn", 2, IMDN, 694_404, IMDN_PAPER, weights=imdn_weights(
         "IMDN_x2.pth", "740b39653592bd3f49955a21cd9e16f2d37f2c413368cc09327601b8fbe42ce1",
@@ -326,17 +319,10 @@ ZOO: tuple[Entry, ...] = (
     Entry("memnet", 2, MEMNET, 695_497, MEMNET_PAPER),
     Entry("memnet", 3, MEMNET, 695_497, MEMNET_PAPER),
     Entry("memnet", 4, MEMNET, 695_497, MEMNET_PAPER),
-    Entry("memnet_tiny", 2, MEMNET, 73_862, MEMNET_PAPER, MEMNET_TINY),
-    Entry("memnet_tiny", 3, MEMNET, 73_862, MEMNET_PAPER, MEMNET_TINY),
-    Entry("memnet_tiny", 4, MEMNET, 73_862, MEMNET_PAPER, MEMNET_TINY),
 
-    Entry("dbpn_ss", 2, DBPN, 106_996, DBPN_PAPER, DBPN_SS),
-    Entry("dbpn_ss", 4, DBPN, 188_644, DBPN_PAPER, DBPN_SS),
-    Entry("dbpn_ss", 8, DBPN, 421_924, DBPN_PAPER, DBPN_SS),
     Entry("dbpn_s", 2, DBPN, 337_548, DBPN_PAPER, DBPN_S),
     Entry("dbpn_s", 4, DBPN, 595_596, DBPN_PAPER, DBPN_S),
     Entry("dbpn_s", 8, DBPN, 1_332_876, DBPN_PAPER, DBPN_S),
-    Entry("ddbpn_tiny", 4, DBPN, 317_084, DBPN_PAPER, DBPN_TINY),
     Entry("ddbpn", 2, DBPN, 5_953_526, DBPN_PAPER),
     Entry("ddbpn", 4, DBPN, 10_426_358, DBPN_PAPER),
     Entry("ddbpn", 8, DBPN, 23_205_878, DBPN_PAPER),
@@ -349,16 +335,11 @@ ZOO: tuple[Entry, ...] = (
     Entry("rdn_a", 2, RDN, 5_616_515, RDN_PAPER, RDN_A),
     Entry("rdn_a", 3, RDN, 5_801_155, RDN_PAPER, RDN_A),
     Entry("rdn_a", 4, RDN, 5_764_227, RDN_PAPER, RDN_A),
-    Entry("rdn_tiny", 2, RDN, 154_883, RDN_PAPER, RDN_TINY),
-    Entry("rdn_tiny", 4, RDN, 191_875, RDN_PAPER, RDN_TINY),
 
     Entry("rcan", 2, RCAN, 15_444_667, RCAN_PAPER),
     Entry("rcan", 3, RCAN, 15_629_307, RCAN_PAPER),
     Entry("rcan", 4, RCAN, 15_592_379, RCAN_PAPER),
     Entry("rcan", 8, RCAN, 15_740_091, RCAN_PAPER),
-    Entry("rcan_tiny", 2, RCAN, 216_827, RCAN_PAPER, RCAN_TINY),
-    Entry("rcan_tiny", 4, RCAN, 253_819, RCAN_PAPER, RCAN_TINY),
-    Entry("rcan_thin", 2, RCAN, 167_747, RCAN_PAPER, RCAN_THIN),
 
     # msrn is the authors' re-training of 2019, msrn2018 (Y) the paper's network.
     Entry("msrn", 2, MSRN, 5_930_331, MSRN_PAPER, weights=msrn_weights(
@@ -369,43 +350,30 @@ ZOO: tuple[Entry, ...] = (
         "MSRN_x4.pt", {"Set5": 32.25, "Set14": 28.63, "BSD100": 27.61})),
     Entry("msrn", 8, MSRN, 6_225_755, MSRN_PAPER, weights=msrn_weights(
         "MSRN_x8.pt", {"Set5": 26.95, "Set14": 24.87, "BSD100": 24.77})),
-    Entry("msrn_tiny", 2, MSRN, 192_427, MSRN_PAPER, {"channels": 16, "blocks": 4}),
     Entry("msrn2018", 2, MSRN2018, 5_891_073, MSRN_PAPER),
     Entry("msrn2018", 3, MSRN2018, 6_075_713, MSRN_PAPER),
     Entry("msrn2018", 4, MSRN2018, 6_334_209, MSRN_PAPER),
     Entry("msrn2018", 8, MSRN2018, 8_106_753, MSRN_PAPER),
 
     Entry("srresnet", 4, SRRESNET, 1_549_462, SRGAN_PAPER),
-    Entry("srresnet_tiny", 4, SRRESNET, 210_636, SRGAN_PAPER, {"channels": 32, "blocks": 6}),
-    Entry("srresnet_slim", 4, SRRESNET, 103_990, SRGAN_PAPER, {"channels": 16}),
     # BasicSR's variant without batch norm.
     Entry("msrresnet", 2, MSRRESNET, 1_369_859, SRGAN_PAPER),
     Entry("msrresnet", 3, MSRRESNET, 1_554_499, SRGAN_PAPER),
     Entry("msrresnet", 4, MSRRESNET, 1_517_571, SRGAN_PAPER),
-    Entry("msrresnet_tiny", 4, MSRRESNET, 195_971, SRGAN_PAPER, {"channels": 32, "blocks": 6}),
 
     Entry("srfeat", 4, SRFEAT, 6_187_907, SRFEAT_PAPER),
-    Entry("srfeat_tiny", 4, SRFEAT, 199_139, SRFEAT_PAPER, {"channels": 32, "blocks": 6}),
 
     Entry("esrgan", 4, ESRGAN, 16_697_987, ESRGAN_PAPER, weights={"official": Weights(
         f"weights/ESRGAN/{ESRGAN_FILE}", "Apache-2.0", f"{ESRGAN_URL}/{ESRGAN_FILE}",
         "ff704c30ff560305e48ed1f4db895e525ab6bc81a46fafe80c0094a271c806d9")}),
-    Entry("esrgan_tiny", 4, ESRGAN, 190_451, ESRGAN_PAPER,
-        {"channels": 16, "blocks": 4, "growth": 8}),
 
     Entry("ciplab", 16, CIPLAB, 33_392_451, CIPLAB_PAPER),
-    Entry("ciplab_tiny", 16, CIPLAB, 289_875, CIPLAB_PAPER,
-        {"channels": 16, "blocks": 3, "growth": 8}),
 
     # Without a prior all is background; without a reference the picture is its own.
     Entry("sftgan", 4, SFTGAN, 1_612_195, SFTGAN_PAPER),
     Entry("sftgan_retrained", 4, SFTGAN, 1_833_763, SFTGAN_PAPER, {"retrained": True}),
-    Entry("sftgan_tiny", 4, SFTGAN, 133_715, SFTGAN_PAPER,
-        {"channels": 32, "blocks": 4, "conditions": 16, "width": 32, "classes": 5}),
 
     Entry("ttsr", 4, TTSR, 6_729_615, TTSR_PAPER),
-    Entry("ttsr_tiny", 4, TTSR, 362_887, TTSR_PAPER,
-        {"channels": 24, "blocks": (2, 2, 1, 1), "textures": (16, 32, 64)}),
 
     Entry("idn", 2, IDN, 552_769, IDN_PAPER, weights=idn_weights(
         "IDN_x2.caffemodel", "eed047c60c2af108140e14a1ebcd78701c5645837c35c740419ab3533db26b99",
@@ -416,7 +384,6 @@ ZOO: tuple[Entry, ...] = (
     Entry("idn", 4, IDN, 552_769, IDN_PAPER, weights=idn_weights(
         "IDN_x4.caffemodel", "1be49ba811d6d3f2fd61bbaa345e4a5a70746bb24f723b734dc8af9c817b96c2",
         {"Set5": 31.82})),
-    Entry("idn_small", 2, IDN, 112_249, IDN_PAPER, IDN_SMALL),
 
     # One head each; the paper's network of three heads is CARN(scale, heads=(2, 3, 4)).
     Entry("carn", 2, CARN, 964_187, CARN_PAPER, weights={"official": Weights(
@@ -428,12 +395,6 @@ ZOO: tuple[Entry, ...] = (
     Entry("carn_m", 2, CARN, 257_051, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 37.68})),
     Entry("carn_m", 3, CARN, 303_451, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 34.06})),
     Entry("carn_m", 4, CARN, 294_171, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 31.88})),
-    Entry("carn_tiny", 2, CARN, 136_947, CARN_PAPER, {"channels": 24}),
-    Entry("carn_tiny", 3, CARN, 162_987, CARN_PAPER, {"channels": 24}),
-    Entry("carn_tiny", 4, CARN, 157_779, CARN_PAPER, {"channels": 24}),
-    Entry("carn_small", 2, CARN, 242_491, CARN_PAPER, {"channels": 32}),
-    Entry("carn_small", 4, CARN, 279_483, CARN_PAPER, {"channels": 32}),
-    Entry("carn_m_small", 2, CARN, 65_563, CARN_PAPER, {"channels": 32, **CARN_M}),
 
     # enhancenet_pat is the network of the authors' weights: their bicubic, all losses.
     Entry("enhancenet_pat", 4, ENHANCENET, 852_867, ENHANCENET_PAPER, {"skip": "tensorflow1"},
@@ -444,14 +405,11 @@ ZOO: tuple[Entry, ...] = (
     Entry("enhancenet", 2, ENHANCENET, 815_939, ENHANCENET_PAPER),
     Entry("enhancenet", 4, ENHANCENET, 852_867, ENHANCENET_PAPER),
     Entry("enhancenet", 8, ENHANCENET, 889_795, ENHANCENET_PAPER),
-    Entry("enhancenet_small", 4, ENHANCENET, 103_491, ENHANCENET_PAPER,
-        {"channels": 32, "blocks": 4}),
 
     # Trained anew for each picture; any scale.
     Entry("zssr", 2, ZSSR, 224_640, ZSSR_PAPER),
     Entry("zssr", 3, ZSSR, 224_640, ZSSR_PAPER),
     Entry("zssr", 4, ZSSR, 224_640, ZSSR_PAPER),
-    Entry("zssr_small", 2, ZSSR, 38_592, ZSSR_PAPER, {"channels": 32, "depth": 6}),
 
     # Yardsticks: the rows that most tables share. One set of weights serves VDSR at every scale.
     Entry("srcnn", 2, SRCNN, 57_281, SRCNN_PAPER),

@@ -1,9 +1,8 @@
 """ZSSR, "Zero-Shot" Super-Resolution (Shocher et al., CVPR 2018): the network.
 
-It is trained anew on each picture it enlarges: on the picture itself and smaller copies of it.
+It is trained anew for each picture: on that picture and smaller copies of it.
 Reference code: assafshocher/ZSSR (Weizmann academic licence, non-commercial), for facts only. No
-weights exist. Paper and code differ: eight hidden layers there, eight layers in all here, as in the
-code.
+weights exist. The paper has eight hidden layers, its code eight layers in all, as here.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ from srkit.models.network import Network
 
 
 class ZSSR(Network):
-    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped; `refine` is the bare network.
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, rh, rw), not clipped.
 
-    Eight 3x3 convolutions without bias work on the bicubic enlargement and add what is missing.
+    `refine` adds what is missing to the bicubic enlargement, by eight 3x3 convolutions without
+    bias.
 
     | variant    | channels | depth |
     |------------|----------|-------|
@@ -33,13 +33,14 @@ class ZSSR(Network):
         super().__init__()
         self.name, self.scale = "zssr", scale
         widths = [3, *[channels] * (depth - 1), 3]
-        self.convs = nn.ModuleList(conv(cin, cout, bias=False) for cin, cout in pairwise(widths))
-        for layer in self.convs:  # small: at first the network hardly changes the bicubic picture
+        convs = [conv(cin, cout, bias=False) for cin, cout in pairwise(widths)]
+        for layer in convs:  # small: at first the network hardly changes the bicubic picture
             fan_in = 9 * layer.in_channels
             nn.init.normal_(layer.weight, std=(0.1 / fan_in) ** 0.5)
+        self.convs = nn.ModuleList(convs)
 
     def refine(self, x: Tensor) -> Tensor:
-        """x + f(x): an enlarged picture (B, 3, H, W), by whatever factor, sharpened."""
+        """x + f(x): sharpens a picture (B, 3, H, W) that was enlarged by any factor."""
         check_input(x, self.name)
         *hidden, last = self.convs
         f = x

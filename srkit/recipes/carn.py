@@ -1,10 +1,10 @@
-"""How CARN is trained: one network for three scales, a scale a step.
+"""How CARN is trained: one network for three scales, of which each step trains one.
 
 The paper (Ahn et al., ECCV 2018, and the authors' README): DIV2K, flipped and turned; each step
 draws x2, x3 or x4 and trains the trunk and that scale's head on LR crops of 64 pixels, batch 64;
 Adam at 1e-4, halved after 400,000 of 600,000 steps; L1; gradients clipped to a norm of 10.
-The small budgets start "picture", see `srkit.training.starts`, warm up, clip at 0.1, and halve the
-rate after each fifth.
+In the small budgets the network starts as an enlargement, see `srkit.training.starts`; gradients
+are clipped to 0.1, and the rate warms up, and is halved after each fifth of the steps.
 
     srkit train carn                          three heads
     srkit train carn --variant x4-alone       one head
@@ -14,46 +14,86 @@ rate after each fifth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from srkit.calls import Call
 from srkit.losses import L1
 from srkit.models.carn import CARN, Residual
-from srkit.recipes import RecipeRun
+from srkit.recipes import base
+from srkit.recipes.base import Recipe
 from srkit.reports.claims import Claim
-from srkit.training.schedules import Halving, Multistep, Warmup
+from srkit.training.loop import Batch
+from srkit.training.schedules import Halving, Multistep, Schedule, Warmup
+from srkit.training.stage import Prepared, Random, Stage, Start, loss_of
 from srkit.training.starts import carry, hand_through, with_factors
 
 SCALES = (2, 3, 4)
 SCALE = SCALES[-1]  # what is validated
 
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of CARN's stage."""
+
+    channels: int
+    steps: int
+    batch: int
+    patch: int
+    rate: Schedule
+    clip: float
+    start: Start
+    validate_every: int = 250
+
+
+def begin_as_enlargement(model: CARN) -> None:
+    """Let the first input of each fuse carry the picture: see `srkit.training.starts`.
+
+    The other weights are drawn anew, as large as He's: with PyTorch's own, what the blocks find
+    fades from fuse to fuse.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    cascades = [block for block in (model.b1, model.b2, model.b3) if block.cascading]
+    for cascade in [*cascades, model] if model.across else cascades:
+        for fuse in (cascade.c1, cascade.c2, cascade.c3):
+            carry(fuse.body[0])
+    added = [layer.body[-1] for layer in model.modules() if isinstance(layer, Residual)]
+    hand_through(model.entry, added, [*with_factors(model.upsample), (model.exit, 1)], lift=0.5)
+
+
+def at_scale(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The forward by the head of the batch's scale, which so is the one that learns."""
+    return network(batch["lr"], batch["scale"]), {}
+
+
+ENLARGEMENT = Prepared(Call(begin_as_enlargement))
+TESTS = ("Set5", "Set14", "BSD100")
+
 BUDGETS = {
-    "smoke": {
-        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
-        "channels": 8,
-        "warmup": 0.03, "clip": 0.1, "start": "picture",
-    },
-    "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1500, "batch": 8,
-        "patch": 24, "rate": 2e-3, "channels": 24,
-        "warmup": 0.03, "clip": 0.1, "start": "picture",
-    },
-    "gpu": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 64,
-        "patch": 64, "rate": 2e-4, "channels": 64, "validate_every": 2000,
-        "drop_at": 2 / 3, "warmup": 0, "start": "random",
-    },
-    "paper": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 600_000,
-        "batch": 64, "patch": 64, "rate": 1e-4, "channels": 64, "validate_every": 10_000,
-        "drop_at": 2 / 3, "warmup": 0, "start": "random",
-    },
+    "smoke": Budget(
+        data="procedural", tests=(), steps=2, batch=2, patch=8, channels=8,
+        rate=Warmup(Halving(1e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
+    ),
+    "laptop": Budget(
+        data="BSDS400", tests=TESTS, steps=1500, batch=8, patch=24, channels=24,
+        rate=Warmup(Halving(2e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
+    ),
+    "gpu": Budget(
+        data="DIV2K_train", tests=TESTS, steps=50_000, batch=64, patch=64, channels=64,
+        rate=Multistep(2e-4, at=(2 / 3,)), clip=10.0, start=Random(), validate_every=2000,
+    ),
+    "paper": Budget(
+        data="DIV2K_train", tests=TESTS, steps=600_000, batch=64, patch=64, channels=64,
+        rate=Multistep(1e-4, at=(2 / 3,)), clip=10.0, start=Random(), validate_every=10_000,
+    ),
 }  # fmt: skip
 
 # Ahn et al., x4.
-PAPER = {
+PUBLISHED = {
     "carn": {
         "Set5": {"psnr": 32.13, "ssim": 0.8937},
         "Set14": {"psnr": 28.60, "ssim": 0.7806},
@@ -67,49 +107,33 @@ PAPER = {
 }
 
 
-def at_scale(network: nn.Module, data: dict) -> tuple[Tensor, dict]:
-    """The batch's scale decides which head answers, and learns."""
-    return network(data["lr"], data["scale"]), {}
+def carn(b: Budget) -> Call:
+    return Call(CARN, scale=SCALE, heads=SCALES, channels=b.channels)
 
 
-def train(run: RecipeRun, heads: Sequence[int] = SCALES, **network: object) -> nn.Module:
-    """x4 is what is validated; of the other heads Set5's PSNR goes into the record."""
-    channels = run.plan["channels"]
-    model = run.build(lambda: CARN(heads[-1], heads=heads, channels=channels, **network))
-    if run.plan["start"] == "picture":
-        begin_as_enlargement(model)
-    rate = Halving(run.plan["rate"], every=0.2)
-    if "drop_at" in run.plan:
-        rate = Multistep(run.plan["rate"], at=(run.plan["drop_at"],))
-    rate = Warmup(rate, run.plan["warmup"])
-    clip = run.plan.get("clip", 10.0)
-    run.fit(model, L1(), run.crops(heads), rate=rate, clip=clip, forward=at_scale)
-    run.validate_at(model, heads)
-    return model
+def mobile(b: Budget, groups: int) -> Call:
+    return carn(b).but(mobile=True, groups=groups)
 
 
-def begin_as_enlargement(model: CARN) -> None:
-    """The start "picture", through the first input of each fuse; the other weights are as large as
-    He's, for with PyTorch's own what the blocks find fades from fuse to fuse."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    added = [layer.body[-1] for layer in model.modules() if isinstance(layer, Residual)]
-    for name, layer in model.named_modules():
-        if name[-2:] in ("c1", "c2", "c3"):
-            carry(layer.body[0])
-    tail = [*with_factors(model.upsample), (model.exit, 1)]
-    hand_through(model.entry, added, tail, lift=0.5)
+def pixel(b: Budget, network: Call) -> Stage:
+    """L1, a scale a step. x4 is validated while it trains, the other heads at the end."""
+    return Stage(
+        name="pixel", network=network, loss=loss_of(L1), data=b.data, scale=SCALES,
+        forward=Call(at_scale), steps=b.steps, batch=b.batch, patch=b.patch, rate=b.rate,
+        clip=b.clip, start=b.start, validate_every=b.validate_every,
+    )  # fmt: skip
 
 
-VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "carn": train,
-    "x4-alone": partial(train, heads=(4,)),
-    "no-local": partial(train, local=False),
-    "no-global": partial(train, across=False),
-    "neither": partial(train, local=False, across=False),
-    "carn-m": partial(train, mobile=True, groups=4),
-    **{f"carn-m-groups-{g}": partial(train, mobile=True, groups=g) for g in (1, 2, 8)},
+VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
+    "carn": lambda b: [pixel(b, carn(b))],
+    "x4-alone": lambda b: [replace(pixel(b, carn(b).but(heads=(4,))), scale=(4,))],
+    "no-local": lambda b: [pixel(b, carn(b).but(local=False))],
+    "no-global": lambda b: [pixel(b, carn(b).but(across=False))],
+    "neither": lambda b: [pixel(b, carn(b).but(local=False, across=False))],
+    "carn-m": lambda b: [pixel(b, mobile(b, groups=4))],
+    "carn-m-groups-1": lambda b: [pixel(b, mobile(b, groups=1))],
+    "carn-m-groups-2": lambda b: [pixel(b, mobile(b, groups=2))],
+    "carn-m-groups-8": lambda b: [pixel(b, mobile(b, groups=8))],
 }
 
 # Cascades are tested on Set14, as far as remembered the paper's set for them.
@@ -121,3 +145,8 @@ CLAIMS = (
     Claim("four groups cost PSNR", "carn-m", "carn-m-groups-1", sign=-1),
     Claim("eight groups cost PSNR", "carn-m-groups-8", "carn-m-groups-1", sign=-1),
 )
+
+RECIPE = Recipe(
+    label="CARN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS,
+)  # fmt: skip

@@ -1,166 +1,206 @@
-"""How the x16 network of CIPLab is trained: one generator, and what each loss makes of it.
+"""How CIPLab's network for x16 is trained: one generator, and what each loss makes of it.
 
 The paper (Jo et al., 2020): 1500 pictures of DIV8K; Adam at 1e-5; Huber alone for 50,000 steps of 3
-crops, then for 60,000 of 2 all losses. The rest by the authors' code, which takes 75,000 steps of 2
-each: HR crops of 384, flipped and turned; Huber + 1e-3 LPIPS + matching of the discriminator's maps
-+ 1e-3 adversarial, hinge, of a U-Net discriminator that learns with CutMix; gradients of both
-networks clipped to a norm of 0.1.
+crops, then all losses for 60,000 of 2. The rest is by the authors' code, which takes 75,000 steps
+of 2 crops for each: HR crops of 384, flipped and turned; Huber + 1e-3 LPIPS + matching of the
+discriminator's maps + 1e-3 adversarial, a hinge loss of a U-Net discriminator that learns with
+CutMix; gradients of both networks clipped to a norm of 0.1.
+Differs: in all budgets but "paper" the rates are higher, because 1e-5 gets nowhere in so short a
+time. The last weights are kept; the authors kept those of the best LPIPS. One batch serves the
+generator and then the discriminator; theirs are two, and the discriminator comes first. LR is in 8
+bits. Nothing is known of the discriminator of "adv-vgg": here it is the same.
 
     srkit train ciplab --variant pretrained    Huber alone: the best PSNR
     srkit train ciplab                         all losses: the best LPIPS
-    srkit train ciplab --variant adv-vgg       VGG-19 in LPIPS' place, no matching
+    srkit train ciplab --variant adv-vgg       VGG-19 in the place of LPIPS, no matching
     srkit reproduce ciplab                     everything below, and the cards
 
-Training with LPIPS of AlexNet makes that metric partial. The LPIPS of SqueezeNet, which none of
-them has seen, stands beside it.
-Differs: higher rates, for 1e-5 gets nowhere in so short a time. The last weights are kept, theirs
-were those of the best LPIPS; one batch serves generator and discriminator, in this order, where
-theirs has two and the discriminator first; LR is in 8 bits. The discriminator of "adv-vgg", of
-which nothing is known, is the same.
+A network that learns from the LPIPS of AlexNet has an advantage in that metric. So the LPIPS of
+SqueezeNet, which no variant learns from, stands beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
-from torch import nn
-
+from srkit.calls import Call, Given
 from srkit.datasets import catalog
 from srkit.image.tensors import round_8bit
 from srkit.inference import upscale
-from srkit.losses import LPIPS, Huber, Matching, Term, UNetAdversarial, content
-from srkit.metrics import features
+from srkit.losses import LPIPS, Huber, Matching, UNetAdversarial, content
 from srkit.metrics.evaluate import load_pair
+from srkit.metrics.features import vgg19
 from srkit.metrics.lpips import lpips
 from srkit.metrics.protocols import PROTOCOLS
 from srkit.metrics.psnr import psnr
 from srkit.metrics.ssim import ssim
 from srkit.models.ciplab import RRDBNetx4x4, UNetDiscriminator
-from srkit.recipes import PROTOCOL, RecipeRun
+from srkit.models.network import Network
+from srkit.recipes import base
+from srkit.recipes.base import PROTOCOL, Recipe
+from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
-from srkit.training.schedules import Constant, Halving, Warmup
+from srkit.training.schedules import Constant, Halving, Schedule, Warmup
+from srkit.training.stage import (
+    After,
+    Loss,
+    Prepared,
+    Random,
+    Stage,
+    Start,
+    loss_of,
+    random_numbers,
+)  # fmt: skip
 from srkit.training.starts import hand_through
 
 SCALE = 16
-ADVERSARIAL, MATCHING = 1e-3, 1.0  # weights beside Huber
-PERCEPTUAL = {"LPIPS": 1e-3, "VGG": 5e-3}  # with this VGG pulls as hard at the network as LPIPS
-CLIP = 0.1
+TESTS = ("Set14", "BSD100")
 
-# The second stage (`gan_`) has a length and a batch of its own. trunk: the VGG-19 of "adv-vgg",
-# "random" for a smoke test without any trunk. start "picture": see `srkit.training.starts`.
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of CIPLab's stages.
+
+    The stage with all losses has a length and a batch of its own. channels, blocks, growth: of
+    `RRDBNetx4x4`. discriminator: its widths. alexnet, vgg: the two perceptual losses; a smoke test
+    needs neither trunk.
+    """
+
+    steps: int
+    batch: int
+    patch: int
+    rate: Schedule
+    start: Start
+    validate_every: int
+    adversarial_steps: int
+    adversarial_batch: int
+    adversarial_rate: Schedule
+    from_scratch: bool = False
+    channels: int = 64
+    blocks: int = 23
+    growth: int = 32
+    discriminator: tuple[int, ...] = (64, 128, 192, 256, 320, 384)
+    alexnet: Call = Call(LPIPS, net="alex")
+    vgg: Call
+
+
+def begin_as_enlargement(network: RRDBNetx4x4) -> None:
+    """Let channels 0, 1, 2 carry the picture through both stages: see `srkit.training.starts`."""
+    first = (network.upconv1, network.upconv2, network.HRconv)
+    second = (network.upconv3, network.upconv4, network.HRconv2, network.conv_last)
+    tail = [(layer, 1) for layer in (*first, *second)]
+    hand_through(network.conv_first, [network.trunk_conv, network.trunk_conv2], tail)
+
+
+def seen_by_vgg(lineage: str) -> Call:
+    """L1 of VGG-19's features before activation, as ESRGAN has it, in units of their rms."""
+    return Call(content, name="esrgan", extractor=Call(vgg19, lineage=lineage), unit="rms")
+
+
+ENLARGEMENT = Prepared(Call(begin_as_enlargement))
+NO_TRUNK = Call(content, name="esrgan", extractor="random")
+
 BUDGETS = {
-    "smoke": {
-        "data": "procedural", "tests": (), "trunk": "random",
-        "network": {"channels": 4, "blocks": 1, "growth": 2}, "discriminator": (4, 8),
-        "steps": 2, "batch": 2, "patch": 4, "rate": 1e-3, "halved_every": 0.2,
-        "warmup": 0.03, "start": "picture", "gan_steps": 2, "gan_batch": 2, "gan_rate": 1e-4,
-        "from_scratch": True,
-    },
-    "laptop": {
-        "data": "BSDS400", "tests": ("Set14", "BSD100"), "validate_every": 500, "trunk": "oxford",
-        "network": {"channels": 16, "blocks": 3, "growth": 8}, "discriminator": (16, 32, 48, 64),
-        "steps": 3000, "batch": 4, "patch": 8, "rate": 1e-3, "halved_every": 0.2,
-        "warmup": 0.03, "start": "picture", "gan_steps": 600, "gan_batch": 2, "gan_rate": 1e-4,
-    },
-    "gpu": {
-        "data": "DIV2K_train", "tests": ("Set14", "BSD100"), "validate_every": 2500,
-        "trunk": "oxford", "network": {}, "discriminator": (64, 128, 192, 256, 320, 384),
-        "steps": 15_000, "batch": 3, "patch": 24, "rate": 1e-4, "halved_every": 0.2,
-        "warmup": 0, "start": "random", "gan_steps": 8000, "gan_batch": 2, "gan_rate": 5e-5,
-    },
-    "paper": {
-        "data": "DIV8K", "tests": ("Set14", "BSD100"), "validate_every": 1000,
-        "trunk": "torchvision", "network": {"channels": 64, "blocks": 23, "growth": 32},
-        "discriminator": (64, 128, 192, 256, 320, 384),
-        "steps": 50_000, "batch": 3, "patch": 24, "rate": 1e-5, "halved_every": 1.0,
-        "warmup": 0, "start": "random", "gan_steps": 60_000, "gan_batch": 2, "gan_rate": 1e-5,
-    },
+    "smoke": Budget(
+        data="procedural", tests=(), channels=4, blocks=1, growth=2, discriminator=(4, 8),
+        alexnet=NO_TRUNK, vgg=NO_TRUNK, start=ENLARGEMENT,
+        steps=2, batch=2, patch=4, rate=Warmup(Halving(1e-3, every=0.2), 0.03), validate_every=250,
+        adversarial_steps=2, adversarial_batch=2, adversarial_rate=Constant(1e-4),
+        from_scratch=True,
+    ),
+    "laptop": Budget(
+        data="BSDS400", tests=TESTS, lpips=True, channels=16, blocks=3, growth=8,
+        discriminator=(16, 32, 48, 64), vgg=seen_by_vgg("oxford"), start=ENLARGEMENT,
+        steps=3000, batch=4, patch=8, rate=Warmup(Halving(1e-3, every=0.2), 0.03),
+        validate_every=500,
+        adversarial_steps=600, adversarial_batch=2, adversarial_rate=Constant(1e-4),
+    ),
+    "gpu": Budget(
+        data="DIV2K_train", tests=TESTS, lpips=True, vgg=seen_by_vgg("oxford"), start=Random(),
+        steps=15_000, batch=3, patch=24, rate=Halving(1e-4, every=0.2), validate_every=2500,
+        adversarial_steps=8000, adversarial_batch=2, adversarial_rate=Constant(5e-5),
+    ),
+    "paper": Budget(
+        data="DIV8K", tests=TESTS, lpips=True, vgg=seen_by_vgg("torchvision"), start=Random(),
+        steps=50_000, batch=3, patch=24, rate=Constant(1e-5), validate_every=1000,
+        adversarial_steps=60_000, adversarial_batch=2, adversarial_rate=Constant(1e-5),
+    ),
 }  # fmt: skip
 
-
-PAPER: dict[str, dict] = {}  # its tables are not at hand
-
-
-def network(run: RecipeRun) -> RRDBNetx4x4:
-    return RRDBNetx4x4(SCALE, **run.plan["network"])
+PUBLISHED = {}  # the paper's tables are not at hand
 
 
-def pretrained(run: RecipeRun) -> nn.Module:
-    """The first stage: Huber alone."""
-    plan, model = run.plan, run.build(partial(network, run))
-    if plan["start"] == "picture":
-        begin_as_enlargement(model)
-    rate = Warmup(Halving(plan["rate"], every=plan["halved_every"]), plan["warmup"])
-    run.fit(model, Huber(0.01), run.crops(SCALE), rate=rate, clip=CLIP)
-    return model
+def by_lpips(b: Budget) -> tuple[float, Call]:
+    """LPIPS of AlexNet, with the authors' weight."""
+    return 1e-3, b.alexnet
+
+
+def by_vgg(b: Budget) -> tuple[float, Call]:
+    """Features of VGG-19; with this weight they pull as hard at the network as LPIPS does."""
+    return 5e-3, b.vgg
+
+
+def pretrained(b: Budget) -> list[Stage]:
+    """Huber alone."""
+    stage = Stage(
+        name="pretraining",
+        network=Call(
+            RRDBNetx4x4, scale=SCALE, channels=b.channels, blocks=b.blocks, growth=b.growth
+        ),
+        loss=loss_of(Huber, delta=0.01), data=b.data, scale=SCALE, steps=b.steps, batch=b.batch,
+        patch=b.patch, rate=b.rate, start=b.start, clip=0.1, validate_every=b.validate_every,
+    )  # fmt: skip
+    return [stage]
 
 
 def fine_tuned(
-    run: RecipeRun, perceptual: str = "LPIPS", matching: bool = True, cutmix: str | None = "code"
-) -> nn.Module:
-    """The second stage, from the weights of the first."""
-    plan, model = run.plan, run.trained("pretrained", network(run))
-    discriminator = run.build(partial(UNetDiscriminator, plan["discriminator"]))
-    rng = torch.Generator().manual_seed(run.seed)
-    adversarial = UNetAdversarial(discriminator, cutmix=cutmix, rng=rng)
-    seen = PERCEPTUAL[perceptual] * seen_by(perceptual, plan["trunk"])
-    loss = Huber(0.01) + seen + ADVERSARIAL * adversarial
+    b: Budget,
+    perceptual: Callable[[Budget], tuple[float, Call]] = by_lpips,
+    matching: bool = True,
+    cutmix: str | None = "code",
+) -> list[Stage]:
+    """All losses, from the weights that Huber alone gave."""
+    (first,) = pretrained(b)
+    judge = Call(UNetDiscriminator, channels=b.discriminator)
+    adversarial = Call(
+        UNetAdversarial, discriminator=judge, cutmix=cutmix,
+        rng=Call(random_numbers, seed=Given.SEED),
+    )  # fmt: skip
+    terms = [*first.loss.terms, perceptual(b), (1e-3, adversarial)]
     if matching:
-        loss = loss + MATCHING * Matching(discriminator)
-    run.fit(
-        model,
-        loss,
-        run.crops(SCALE),
-        rate=Constant(plan["gan_rate"]),
-        clip=CLIP,
-        stage="gan",
-        validate_every=plan["gan_steps"] // 5 or 1,
-        from_scratch=plan.get("from_scratch", False),
-    )
-    return model
+        terms.append((1.0, Call(Matching, discriminator=judge)))
+    stage = replace(
+        first, name="fine-tuning", loss=Loss(tuple(terms)), start=After("pretrained"),
+        steps=b.adversarial_steps, batch=b.adversarial_batch, rate=b.adversarial_rate,
+        validate_every=b.adversarial_steps // 5 or 1, from_scratch=b.from_scratch,
+    )  # fmt: skip
+    return [stage]
 
 
-def seen_by(kind: str, trunk: str) -> Term:
-    """LPIPS of AlexNet, or L1 of VGG-19's features before activation, as ESRGAN has it."""
-    if trunk == "random":
-        return content("esrgan", "random")
-    if kind == "LPIPS":
-        return LPIPS("alex")
-    return content("esrgan", features.vgg19(trunk), unit="rms")
-
-
-def begin_as_enlargement(model: RRDBNetx4x4) -> None:
-    """Channels 0, 1, 2 carry the picture through both stages."""
-    ups = [model.upconv1, model.upconv2, model.HRconv, model.upconv3, model.upconv4, model.HRconv2]
-    tail = [(layer, 1) for layer in (*ups, model.conv_last)]
-    hand_through(model.conv_first, [model.trunk_conv, model.trunk_conv2], tail)
-
-
-def measure(run: RecipeRun, model: nn.Module, test: str) -> dict[str, float]:
-    """PSNR and SSIM, LPIPS of AlexNet, and that of SqueezeNet."""
+def measure(run: RecipeRun, network: Network, test: str) -> dict[str, float]:
+    """The means of PSNR, SSIM, LPIPS of AlexNet, and that of SqueezeNet."""
     rule = PROTOCOLS[PROTOCOL]
-    how = {"on": rule.on, "shave": rule.shave * SCALE}
     rows = []
     for pair in catalog.pairs(test, SCALE):
         lr, hr = load_pair(pair, SCALE)
-        sr = round_8bit(upscale(model, lr))
+        sr = round_8bit(upscale(network, lr))
         rows.append(
             {
-                "psnr": psnr(sr, hr, **how),
-                "ssim": ssim(sr, hr, **how),
-                "lpips": lpips(sr, hr),
-                "lpips-squeeze": lpips(sr, hr, "squeeze"),
+                "psnr": float(psnr(sr, hr, on=rule.on, shave=rule.shave * SCALE)),
+                "ssim": float(ssim(sr, hr, on=rule.on, shave=rule.shave * SCALE)),
+                "lpips": float(lpips(sr, hr)),
+                "lpips-squeeze": float(lpips(sr, hr, net="squeeze")),
             }
         )
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
+VARIANTS = {
     "ciplab": fine_tuned,
     "pretrained": pretrained,
-    "adv-vgg": partial(fine_tuned, perceptual="VGG", matching=False),
+    "adv-vgg": partial(fine_tuned, perceptual=by_vgg, matching=False),
     "no-matching": partial(fine_tuned, matching=False),
     "cutmix-mask": partial(fine_tuned, cutmix="mask"),
     "no-cutmix": partial(fine_tuned, cutmix=None),
@@ -168,20 +208,22 @@ VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
 
 SEEN, UNSEEN, TEST = "lpips", "lpips-squeeze", "BSD100"
 CLAIMS = (
-    Claim("the full loss costs PSNR", "ciplab", "pretrained", "psnr", -1, TEST),
-    Claim("the full loss looks better to its own trunk", "ciplab", "pretrained", SEEN, -1, TEST),
-    Claim("the full loss looks better to another trunk", "ciplab", "pretrained", UNSEEN, -1, TEST),
+    Claim("all losses cost PSNR", "ciplab", "pretrained", "psnr", -1, TEST),
+    Claim("all losses look better to their own trunk", "ciplab", "pretrained", SEEN, -1, TEST),
+    Claim("all losses look better to another trunk", "ciplab", "pretrained", UNSEEN, -1, TEST),
     Claim(
         "VGG-19 and a discriminator look better than Huber",
-        "adv-vgg",
-        "pretrained",
-        UNSEEN,
-        -1,
-        TEST,
+        "adv-vgg", "pretrained", UNSEEN, -1, TEST,
     ),
     Claim("LPIPS and matching look better than VGG-19", "ciplab", "adv-vgg", UNSEEN, -1, TEST),
     Claim("LPIPS alone looks better than VGG-19", "no-matching", "adv-vgg", UNSEEN, -1, TEST),
     Claim(
-        "matching the discriminator's maps looks better", "ciplab", "no-matching", UNSEEN, -1, TEST
+        "matching the discriminator's maps looks better",
+        "ciplab", "no-matching", UNSEEN, -1, TEST,
     ),
-)
+)  # fmt: skip
+
+RECIPE = Recipe(
+    label="CIPLab", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS, measure=measure,
+)  # fmt: skip

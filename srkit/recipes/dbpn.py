@@ -2,67 +2,117 @@
 
 The paper (Haris et al., CVPR 2018), x4: DIV2K, Flickr and ImageNet (their code flips and turns); LR
 crops of 32 pixels, batch 20; Adam at 1e-4, a tenth after half of 1e6 steps; L1. Its ablation: S, M
-and L, 2, 4 and 6 stages of 32 channels, plain, on Y; then D-DBPN, 7 dense stages of 64 on RGB.
-Differs: DIV2K alone. Weight decay 1e-4 stands beside a loss that their Caffe sums over all pixels;
-beside a mean it would be 2e-10, and is left out, as in their PyTorch code. The small budgets start
-"picture", see `srkit.training.starts`, warm up, and halve the rate after each fifth.
+and L, of 2, 4 and 6 plain stages of 32 channels, on Y; then D-DBPN, 7 dense stages of 64 on RGB.
+Differs: DIV2K alone. The weight decay of 1e-4 in their Caffe files stands beside a loss that is
+summed over all pixels; beside a mean it would be 2e-10, so it is left out, as in their PyTorch
+code. In the small budgets the network starts as an enlargement, see `srkit.training.starts`; the
+rate warms up, and is halved after each fifth of the steps.
 
     srkit train dbpn                          dense, RGB
     srkit train dbpn --variant no-feedback    the same layers, the error not subtracted
-    srkit train dbpn --variant last-only      of all maps of full size the last alone read
+    srkit train dbpn --variant last-only      of all maps of full size only the last is read
     srkit train dbpn --variant S              the ladder: S, M, L, L-dense
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, replace
 
 from torch import nn
 
+from srkit.calls import Call
 from srkit.losses import L1
 from srkit.models.dbpn import DBPN, Unit
-from srkit.recipes import RecipeRun
+from srkit.recipes import base
+from srkit.recipes.base import Recipe
 from srkit.reports.claims import Claim
-from srkit.training.loop import enlarge, enlarge_y
-from srkit.training.schedules import Halving, Multistep, Warmup
+from srkit.training.loop import enlarge_y
+from srkit.training.schedules import Halving, Multistep, Schedule, Warmup
+from srkit.training.stage import Prepared, Random, Stage, Start, loss_of
 from srkit.training.starts import carry, hush
 
 SCALE = 4
 
-# `network` is D-DBPN's; `ladder` and `stages` are those of S, M and L.
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of DBPN's stage. network: D-DBPN. S, M, L: the networks of the ablation."""
+
+    network: Call
+    S: Call
+    M: Call
+    L: Call
+    steps: int
+    batch: int
+    patch: int
+    rate: Schedule
+    start: Start
+    validate_every: int = 250
+
+
+def begin_as_enlargement(model: DBPN) -> None:
+    """Let the first channels carry the picture through all units: see `srkit.training.starts`.
+
+    Each unit's way back carries it too, so that the error which is fed back begins as one (the
+    picture's detail, or nothing), not as noise as large as the picture.
+    """
+    output = model.output_conv[0]
+    hush(output)
+    carry(output, channels=model.colours, others=1.0)
+    ways = [model.feat0[0], model.feat1[0]]
+    for unit in model.modules():
+        if isinstance(unit, Unit):  # 1x1 first if it reads several maps, then three
+            *mix, there, back, again = filter(is_convolution, unit.modules())
+            hush(again, quiet=0.03)
+            ways += [*mix, there, back]
+    for way in ways:
+        carry(way, channels=model.colours)
+
+
+def is_convolution(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+
+
+def plain(channels: int, features: int, stages: int) -> Call:
+    """A network of the ablation: plain units, on Y."""
+    return Call(
+        DBPN, scale=SCALE, channels=channels, features=features, stages=stages, dense=False,
+        colours=1,
+    )  # fmt: skip
+
+
+ENLARGEMENT = Prepared(Call(begin_as_enlargement))
+TESTS = ("Set5", "Set14", "BSD100")
+D_DBPN = Call(DBPN, scale=SCALE, channels=64, features=256, stages=7)
+
 BUDGETS = {
-    "smoke": {
-        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 5e-4,
-        "network": {"channels": 4, "features": 8, "stages": 3},
-        "ladder": {"channels": 4, "features": 8}, "stages": {"S": 1, "M": 2, "L": 3},
-        "warmup": 0.03, "start": "picture",
-    },
-    "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1200, "batch": 8,
-        "patch": 16, "rate": 1e-3, "network": {"channels": 18, "features": 64, "stages": 3},
-        "ladder": {"channels": 18, "features": 64}, "stages": {"S": 1, "M": 2, "L": 3},
-        "warmup": 0.03, "start": "picture",
-    },
-    "gpu": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 30_000, "batch": 20,
-        "patch": 32, "rate": 1e-4, "network": {},
-        "ladder": {"channels": 32, "features": 128}, "stages": {"S": 2, "M": 4, "L": 6},
-        "validate_every": 2000,
-        "drop_at": 0.5, "warmup": 0, "start": "random",
-    },
-    "paper": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
-        "batch": 20, "patch": 32, "rate": 1e-4,
-        "network": {"channels": 64, "features": 256, "stages": 7},
-        "ladder": {"channels": 32, "features": 128}, "stages": {"S": 2, "M": 4, "L": 6},
-        "validate_every": 10_000,
-        "drop_at": 0.5, "warmup": 0, "start": "random",
-    },
+    "smoke": Budget(
+        data="procedural", tests=(), steps=2, batch=2, patch=8,
+        network=Call(DBPN, scale=SCALE, channels=4, features=8, stages=3),
+        S=plain(4, 8, 1), M=plain(4, 8, 2), L=plain(4, 8, 3),
+        rate=Warmup(Halving(5e-4, every=0.2), 0.03), start=ENLARGEMENT,
+    ),
+    "laptop": Budget(
+        data="BSDS400", tests=TESTS, steps=1200, batch=8, patch=16,
+        network=Call(DBPN, scale=SCALE, channels=18, features=64, stages=3),
+        S=plain(18, 64, 1), M=plain(18, 64, 2), L=plain(18, 64, 3),
+        rate=Warmup(Halving(1e-3, every=0.2), 0.03), start=ENLARGEMENT,
+    ),
+    "gpu": Budget(
+        data="DIV2K_train", tests=TESTS, steps=30_000, batch=20, patch=32, network=D_DBPN,
+        S=plain(32, 128, 2), M=plain(32, 128, 4), L=plain(32, 128, 6),
+        rate=Multistep(1e-4, at=(0.5,), factor=0.1), start=Random(), validate_every=2000,
+    ),
+    "paper": Budget(
+        data="DIV2K_train", tests=TESTS, steps=1_000_000, batch=20, patch=32, network=D_DBPN,
+        S=plain(32, 128, 2), M=plain(32, 128, 4), L=plain(32, 128, 6),
+        rate=Multistep(1e-4, at=(0.5,), factor=0.1), start=Random(), validate_every=10_000,
+    ),
 }  # fmt: skip
 
 # Haris et al.; L as a review of the paper quotes it.
-PAPER = {
+PUBLISHED = {
     "dbpn": {
         "Set5": {"psnr": 32.47, "ssim": 0.898},
         "Set14": {"psnr": 28.82, "ssim": 0.786},
@@ -72,56 +122,28 @@ PAPER = {
 }
 
 
-def dbpn(run: RecipeRun, **ablation: bool) -> nn.Module:
-    return train(run, run.plan["network"] | ablation)
+def on_rgb(b: Budget, network: Call) -> Stage:
+    """L1 of a network of RGB."""
+    return Stage(
+        name="pixel", network=network, loss=loss_of(L1), data=b.data, scale=SCALE, steps=b.steps,
+        batch=b.batch, patch=b.patch, rate=b.rate, start=b.start, validate_every=b.validate_every,
+    )  # fmt: skip
 
 
-def ladder(run: RecipeRun, size: str, **ablation: bool) -> nn.Module:
-    """S, M or L: plain units on Y."""
-    own = {"stages": run.plan["stages"][size], "dense": False, "colours": 1}
-    return train(run, run.plan["ladder"] | own | ablation)
+def on_y(b: Budget, network: Call) -> Stage:
+    """L1 of a network of Y."""
+    return replace(on_rgb(b, network), forward=Call(enlarge_y))
 
 
-def train(run: RecipeRun, network: dict) -> nn.Module:
-    model = run.build(lambda: DBPN(SCALE, **network))
-    if run.plan["start"] == "picture":
-        begin_as_enlargement(model)
-    forward = enlarge if model.colours == 3 else enlarge_y
-    rate = Halving(run.plan["rate"], every=0.2)
-    if "drop_at" in run.plan:
-        rate = Multistep(run.plan["rate"], at=(run.plan["drop_at"],), factor=0.1)
-    rate = Warmup(rate, run.plan["warmup"])
-    run.fit(model, L1(), run.crops(SCALE), rate=rate, forward=forward)
-    return model
-
-
-def begin_as_enlargement(model: DBPN) -> None:
-    """The start "picture": the first channels carry it through all units.
-
-    Their way back carries it too, so that the error which is fed back begins as one (the picture's
-    detail, or nothing), not as noise as large as the picture.
-    """
-    units = [layer for layer in model.modules() if isinstance(layer, Unit)]
-    output = model.output_conv.conv
-    hush(output)
-    ways = [model.feat0.conv, model.feat1.conv, output]
-    for unit in units:
-        there, back, again = (layer[0] for name, layer in unit.named_children() if name != "conv")
-        hush(again, quiet=0.03)
-        ways += [there, back, *([unit.conv.conv] if hasattr(unit, "conv") else [])]
-    for way in ways:
-        carry(way, channels=model.colours, others=float(way is output))
-
-
-VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "dbpn": dbpn,
-    "no-feedback": partial(dbpn, feedback=False),
-    "last-only": partial(dbpn, last_only=True),
-    "S": partial(ladder, size="S"),
-    "M": partial(ladder, size="M"),
-    "L": partial(ladder, size="L"),
-    "L-no-feedback": partial(ladder, size="L", feedback=False),
-    "L-dense": partial(ladder, size="L", dense=True),
+VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
+    "dbpn": lambda b: [on_rgb(b, b.network)],
+    "no-feedback": lambda b: [on_rgb(b, b.network.but(feedback=False))],
+    "last-only": lambda b: [on_rgb(b, b.network.but(last_only=True))],
+    "S": lambda b: [on_y(b, b.S)],
+    "M": lambda b: [on_y(b, b.M)],
+    "L": lambda b: [on_y(b, b.L)],
+    "L-no-feedback": lambda b: [on_y(b, b.L.but(feedback=False))],
+    "L-dense": lambda b: [on_y(b, b.L.but(dense=True))],
 }
 
 CLAIMS = (
@@ -130,5 +152,10 @@ CLAIMS = (
     Claim("M's stages beat S's", "M", "S"),
     Claim("L's stages beat M's", "L", "M"),
     Claim("dense units beat plain ones", "L-dense", "L", paper=0.13),
-    Claim("reading all maps beats reading the last alone", "dbpn", "last-only"),
+    Claim("reading all maps beats reading only the last", "dbpn", "last-only"),
 )
+
+RECIPE = Recipe(
+    label="DBPN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS,
+)  # fmt: skip

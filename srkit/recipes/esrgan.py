@@ -1,197 +1,234 @@
 """How ESRGAN is trained, and its three changes to SRGAN, one at a time.
 
-The paper (Wang et al., 2018): x4, pictures of DF2K, for the adversarial stage OST's too. First for
-PSNR: L1, HR crops of 128, batch 16, Adam at 2e-4 halved every 2e5 iterations, 1e6 in the authors'
-settings. From there against a discriminator: content before activation + 5e-3 relativistic
-adversarial + 1e-2 L1, Adam at 1e-4, halved at 50k, 100k, 200k and 300k iterations, 400k in the
-settings.
+The paper (Wang et al., 2018) enlarges by 4 and trains in two stages. The first is for PSNR, on
+DF2K: L1, HR crops of 128, batch 16, Adam at 2e-4, halved every 2e5 iterations of the 1e6 in the
+authors' settings. The second is against a discriminator, on DF2K and OST: content before activation
++ 5e-3 relativistic adversarial + 1e-2 L1, Adam at 1e-4, halved at 50k, 100k, 200k and 300k
+iterations of the 400k in the settings.
+Differs: the budget "paper" has the pictures of DIV2K alone.
 
     srkit train esrgan --variant psnr         the first stage
     srkit train esrgan                        both
     srkit train esrgan --variant standard     with one change taken back
     srkit reproduce esrgan                    everything below, and the cards
 
-Between the weights of "psnr" and "esrgan" `srkit.network_interpolation` goes from smooth to sharp;
-between those and the ones of another seed lies nothing of use.
+Between the weights of "psnr" and "esrgan" `srkit.network_interpolation` goes from smooth to sharp.
+Between "psnr" and an "esrgan" of another seed it passes through nothing of use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from srkit.losses import L1, Content, content
+from srkit.calls import Call
+from srkit.losses import L1, Content
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.objectives import Objective, RelativisticAverage, Standard
-from srkit.metrics import features
+from srkit.metrics.features import random_tanh, vgg19
 from srkit.models.esrgan import RRDBNet, VGGDiscriminator
-from srkit.models.layers import RDB, RRDB
 from srkit.models.srresnet import SRResNet
-from srkit.recipes import RecipeRun
+from srkit.recipes import base
+from srkit.recipes.base import Recipe
 from srkit.reports.claims import Claim
-from srkit.training.schedules import Constant, Halving, Multistep, Warmup
+from srkit.training.schedules import Constant, Halving, Multistep, Schedule, Warmup
+from srkit.training.stage import After, Loss, Prepared, Random, Stage, Start, loss_of
 from srkit.training.starts import hand_through, hush, with_factors
 
 SCALE = 4
 
-# Weights of the adversarial term and of L1 beside content of weight 1: the paper's lambda and eta,
-# and those for the trunk that stands in for torchvision's, in units where features have an rms of
-# 1. In a few hundred steps content alone finds halos and grids before it finds texture: so L1 holds
-# the small network. The relativistic loss is a sum of two, both of which pull at SR; a standard one
-# gets twice the weight (`times`), for what is to be compared is where they pull, not how hard.
-WEIGHTS = {"torchvision": (5e-3, 1e-2), "oxford": (5e-3, 10.0), "random": (5e-3, 10.0)}
 
-# The adversarial stage has its own length and crops: VGG-19 costs ten times the small network.
-# start "picture": see `srkit.training.starts`; the first steps at a high rate would throw it away,
-# so the small budgets warm up for a share of the first stage.
-BUDGETS = {
-    "smoke": {
-        "data": "procedural", "tests": (), "trunk": "random",
-        "network": {"channels": 8, "blocks": 1, "growth": 4}, "discriminator": {"channels": 4},
-        "steps": 4, "batch": 2, "patch": 16, "rate": 2e-3, "warmup": 0.03, "start": "picture",
-        "gan_steps": 2, "gan_patch": 16, "gan_rate": 2e-4,
-        "from_scratch": True, "start_steps": 2, "start_blocks": 1,
-    },
-    "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
-        "validate_every": 500, "trunk": "oxford",
-        "network": {"channels": 16, "blocks": 4, "growth": 8}, "discriminator": {"channels": 16},
-        "steps": 3000, "batch": 8, "patch": 24, "rate": 2e-3, "warmup": 0.03, "start": "picture",
-        "gan_steps": 600, "gan_patch": 16, "gan_rate": 2e-4,
-        "start_steps": 300, "start_blocks": 8,
-    },
-    "gpu": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
-        "validate_every": 5000, "trunk": "oxford",
-        "network": {"channels": 64, "blocks": 23, "growth": 32}, "discriminator": {"channels": 64},
-        "steps": 30_000, "batch": 16, "patch": 32, "rate": 2e-4, "warmup": 0, "start": "random",
-        "gan_steps": 15_000, "gan_patch": 32, "gan_rate": 1e-4,
-        "start_steps": 2000, "start_blocks": 23,
-    },
-    "paper": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
-        "validate_every": 5000, "trunk": "torchvision",
-        "network": {"channels": 64, "blocks": 23, "growth": 32}, "discriminator": {"channels": 64},
-        "steps": 1_000_000, "batch": 16, "patch": 32, "rate": 2e-4, "warmup": 0, "start": "random",
-        "gan_steps": 400_000, "gan_patch": 32, "gan_rate": 1e-4,
-        "start_steps": 1_000_000, "start_blocks": 23,
-    },
-}  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of ESRGAN's stages.
 
-# xinntao/ESRGAN's README, of the PSNR network. The paper measures the other by PI, which we do not.
-PAPER = {"psnr": {"Set5": {"psnr": 32.73}, "Set14": {"psnr": 28.99}, "BSD100": {"psnr": 27.85}}}
+    - channels, blocks, growth: RRDBNet's. discriminator: the channels of the discriminator.
+    - steps, batch, patch, rate, start: of the first stage. The adversarial one has steps and crops
+      of its own, because VGG-19 costs ten times the small network.
+    - extractor, unit: what content looks through, and what its features are divided by.
+    - before, after: the layer that content compares, before its activation and after it.
+    - adversarial, l1: weights beside content of weight 1, lambda and eta of the paper.
+    - start_steps, start_blocks, start_rate: of the variants "start-...", whose trunk is deep.
+    """
 
-
-def rrdb(run: RecipeRun) -> RRDBNet:
-    return RRDBNet(SCALE, **run.plan["network"])
-
-
-def srresnet(run: RecipeRun) -> SRResNet:
-    """SRGAN's generator, with batch norm; as wide as the RRDBs, with four times as many blocks."""
-    width, blocks = run.plan["network"]["channels"], 4 * run.plan["network"]["blocks"]
-    return SRResNet(SCALE, channels=width, blocks=blocks)
-
-
-def psnr(run: RecipeRun, network: Callable[[RecipeRun], nn.Module]) -> nn.Module:
-    """The first stage: L1, the rate halved after each fifth."""
-    plan, model = run.plan, run.build(partial(network, run))
-    if plan["start"] == "picture":
-        begin_as_enlargement(model)
-    rate = Warmup(Halving(plan["rate"], every=0.2), plan["warmup"])
-    run.fit(model, L1(), run.crops(SCALE), rate=rate)
-    return model
+    channels: int
+    blocks: int
+    growth: int
+    discriminator: int
+    steps: int
+    batch: int
+    patch: int
+    rate: Schedule
+    start: Start
+    adversarial_steps: int
+    adversarial_patch: int
+    adversarial_rate: Schedule
+    extractor: Call
+    unit: float | str
+    before: str
+    after: str
+    adversarial: float
+    l1: float
+    start_steps: int
+    start_blocks: int
+    start_rate: Schedule
+    validate_every: int = 250
+    from_scratch: bool = False
 
 
 @torch.no_grad()
-def begin_as_enlargement(model: nn.Module) -> None:
-    """The start "picture", for both networks."""
+def begin_as_enlargement(model: RRDBNet | SRResNet) -> None:
+    """Let the network start as an enlargement by repeated pixels: see `srkit.training.starts`."""
     if isinstance(model, RRDBNet):
         tail = (model.upconv1, model.upconv2, model.HRconv, model.conv_last)
         hand_through(model.conv_first, [model.trunk_conv], [(layer, 1) for layer in tail])
         return
-    body, norm = model.body[-2:]
-    hand_through(model.head[0], [body], with_factors(model.tail))
-    hush(norm, quiet=0.01)  # whatever comes in, it goes out with variance 1 times the slope's
-    last = model.tail[-1]
-    last.weight.mul_(2)  # SRResNet's HR is in [-1, 1]
-    last.bias.sub_(1)
+    last_conv, norm = model.body[-2:]
+    hand_through(model.head[0], [last_conv], with_factors(model.tail))
+    hush(norm, quiet=0.01)  # what comes out of a batch norm has the variance that its slope gives
+    weight, bias = model.tail[-1].parameters()
+    weight.mul_(2)  # SRResNet makes HR in [-1, 1]
+    bias.sub_(1)
+
+
+ENLARGEMENT = Prepared(Call(begin_as_enlargement))
+TESTS = ("Set5", "Set14", "BSD100")
+HALVED_AT = (0.125, 0.25, 0.5, 0.75)  # the paper's 50k, 100k, 200k and 300k of 400k
+
+# After ENLARGEMENT the first steps at so high a rate would throw it away: hence the warm-up.
+# The weights of the losses go with the extractor: features divided by their rms are smaller than
+# torchvision's. In a few hundred steps content alone finds halos and grids before it finds texture,
+# and L1 holds the small network back from them. The random extractor has no activation at its end.
+BUDGETS = {
+    "smoke": Budget(
+        data="procedural", tests=(), channels=8, blocks=1, growth=4, discriminator=4,
+        steps=4, batch=2, patch=16, rate=Warmup(Halving(2e-3, every=0.2), 0.03), start=ENLARGEMENT,
+        adversarial_steps=2, adversarial_patch=16, adversarial_rate=Multistep(2e-4, at=HALVED_AT),
+        extractor=Call(random_tanh), unit="rms", before="conv2", after="conv2",
+        adversarial=5e-3, l1=10.0, start_steps=2, start_blocks=1, start_rate=Constant(2e-3),
+        from_scratch=True,
+    ),
+    "laptop": Budget(
+        data="BSDS400", tests=("Set5", "Set14"), lpips=True, validate_every=500,
+        channels=16, blocks=4, growth=8, discriminator=16,
+        steps=3000, batch=8, patch=24, rate=Warmup(Halving(2e-3, every=0.2), 0.03),
+        start=ENLARGEMENT,
+        adversarial_steps=600, adversarial_patch=16, adversarial_rate=Multistep(2e-4, at=HALVED_AT),
+        extractor=Call(vgg19, lineage="oxford"), unit="rms", before="conv5_4", after="relu5_4",
+        adversarial=5e-3, l1=10.0, start_steps=300, start_blocks=8, start_rate=Constant(2e-3),
+    ),
+    "gpu": Budget(
+        data="DIV2K_train", tests=TESTS, lpips=True, validate_every=5000,
+        channels=64, blocks=23, growth=32, discriminator=64,
+        steps=30_000, batch=16, patch=32, rate=Halving(2e-4, every=0.2), start=Random(),
+        adversarial_steps=15_000, adversarial_patch=32,
+        adversarial_rate=Multistep(1e-4, at=HALVED_AT),
+        extractor=Call(vgg19, lineage="oxford"), unit="rms", before="conv5_4", after="relu5_4",
+        adversarial=5e-3, l1=10.0, start_steps=2000, start_blocks=23, start_rate=Constant(2e-4),
+    ),
+    "paper": Budget(
+        data="DIV2K_train", tests=TESTS, lpips=True, validate_every=5000,
+        channels=64, blocks=23, growth=32, discriminator=64,
+        steps=1_000_000, batch=16, patch=32, rate=Halving(2e-4, every=0.2), start=Random(),
+        adversarial_steps=400_000, adversarial_patch=32,
+        adversarial_rate=Multistep(1e-4, at=HALVED_AT),
+        extractor=Call(vgg19, lineage="torchvision"), unit=1.0, before="conv5_4", after="relu5_4",
+        adversarial=5e-3, l1=1e-2, start_steps=1_000_000, start_blocks=23,
+        start_rate=Constant(2e-4),
+    ),
+}  # fmt: skip
+
+# The README of xinntao/ESRGAN, of the network trained for PSNR. Of the other the paper has PI,
+# which is not measured here.
+PUBLISHED = {"psnr": {"Set5": {"psnr": 32.73}, "Set14": {"psnr": 28.99}, "BSD100": {"psnr": 27.85}}}
+
+
+def rrdb(b: Budget) -> Call:
+    return Call(RRDBNet, scale=SCALE, channels=b.channels, blocks=b.blocks, growth=b.growth)
+
+
+def srresnet(b: Budget) -> Call:
+    """SRGAN's generator, with batch norm; as wide as the RRDBs, with four times as many blocks."""
+    return Call(SRResNet, scale=SCALE, channels=b.channels, blocks=4 * b.blocks)
+
+
+def psnr(b: Budget, network) -> list[Stage]:
+    """The first stage: L1, from the budget's start."""
+    return [
+        Stage(
+            name="pixel", network=network(b), loss=loss_of(L1), data=b.data, scale=SCALE,
+            steps=b.steps, batch=b.batch, patch=b.patch, rate=b.rate, start=b.start,
+            validate_every=b.validate_every,
+        )
+    ]  # fmt: skip
 
 
 def against_discriminator(
-    run: RecipeRun, start: str, network: Callable[[RecipeRun], nn.Module], layer: str,
-    objective: Objective, times: float = 1,
-) -> nn.Module:  # fmt: skip
-    """The second stage (Sec. 3.2 and 3.3), from the weights of the first, `start`."""
-    plan = run.plan
-    model = run.trained(start, network(run))
-    discriminator = run.build(
-        partial(VGGDiscriminator, SCALE * plan["gan_patch"], **plan["discriminator"])
-    )
-    adversarial, pixel = WEIGHTS[plan["trunk"]]
-    judged = times * adversarial * Adversarial(discriminator, objective)
-    loss = perceptual(run, layer) + judged + pixel * L1()
-    run.fit(
-        model,
-        loss,
-        run.crops(SCALE),
-        rate=Multistep(plan["gan_rate"], at=(0.125, 0.25, 0.5, 0.75)),
-        stage="gan",
-        validate_every=plan["gan_steps"] // 8 or 1,
-        from_scratch=plan.get("from_scratch", False),
-    )
-    return model
+    b: Budget, network, start: str, objective: Objective, times: float, activated: bool
+) -> list[Stage]:
+    """The second stage (Sec. 3.2 and 3.3), from the weights of the first, `start`.
 
-
-def perceptual(run: RecipeRun, layer: str) -> Content:
-    """ESRGAN's content loss: L1 at conv5_4 or, as before ESRGAN, after its ReLU."""
-    trunk = run.plan["trunk"]
-    if trunk == "random":
-        return content("esrgan", "random")
-    unit = 1.0 if trunk == "torchvision" else "rms"
-    return Content(features.vgg19(trunk), {layer: 1.0}, criterion="l1", unit=unit)
-
-
-def beginning(run: RecipeRun, start: float, scaling: float) -> nn.Module:
-    """The first steps of a deep trunk: weights at `start` times He's, residuals times `scaling`.
-
-    The paper has 0.1 and 0.2, for without them so deep a network does not train (Sec. 3.1).
+    activated: whether content compares features after their activation. times: of the adversarial
+    weight. A relativistic objective is a sum of two, both of which pull at SR; the standard one
+    gets twice the weight, because where they pull shall be compared, not how hard.
     """
-    deep = run.plan["network"] | {"blocks": run.plan["start_blocks"]}
-    model = run.build(partial(RRDBNet, SCALE, **deep))
-    for part in model.RRDB_trunk.modules():
-        if isinstance(part, nn.Conv2d):
-            part.weight.data *= start / 0.1
-        elif isinstance(part, RDB | RRDB):
-            part.register_forward_hook(partial(rescale, scaling))
-    often = {"validate_every": run.plan["start_steps"] // 10 or 1}
-    rate = Constant(run.plan["rate"])
-    run.fit(model, L1(), run.crops(SCALE), rate=rate, stage="start", **often)
-    return model
+    content = Call(
+        Content, extractor=b.extractor, weights={b.after if activated else b.before: 1.0},
+        criterion="l1", unit=b.unit,
+    )  # fmt: skip
+    size = SCALE * b.adversarial_patch
+    discriminator = Call(VGGDiscriminator, size=size, channels=b.discriminator)
+    adversarial = Call(Adversarial, discriminator=discriminator, objective=objective)
+    return [
+        Stage(
+            name="adversarial", network=network(b),
+            loss=Loss(((1.0, content), (times * b.adversarial, adversarial), (b.l1, Call(L1)))),
+            data=b.data, scale=SCALE, steps=b.adversarial_steps, batch=b.batch,
+            patch=b.adversarial_patch, rate=b.adversarial_rate, start=After(start),
+            from_scratch=b.from_scratch, validate_every=b.adversarial_steps // 8 or 1,
+        )
+    ]  # fmt: skip
 
 
-def rescale(scaling: float, block: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-    """A forward hook: x + 0.2 f(x) -> x + scaling f(x)."""
-    (x,) = inputs
-    return x + scaling / 0.2 * (output - x)
+def beginning(b: Budget, start: float, scaling: float) -> list[Stage]:
+    """The first steps of a deep trunk: weights from `start` times He's, residuals times `scaling`.
+
+    The paper has 0.1 and 0.2: without them so deep a network does not train (Sec. 3.1).
+    """
+    (stage,) = psnr(b, rrdb)
+    return [
+        replace(
+            stage, name="start", network=rrdb(b).but(blocks=b.start_blocks, scaling=scaling),
+            start=Prepared(Call(start_trunk_at, start=start)), steps=b.start_steps,
+            rate=b.start_rate, validate_every=b.start_steps // 10 or 1,
+        )
+    ]  # fmt: skip
 
 
-second = partial(against_discriminator, start="psnr", network=rrdb)
-standard = partial(second, objective=Standard(), times=2)
-relativistic = partial(second, objective=RelativisticAverage())
+@torch.no_grad()
+def start_trunk_at(model: RRDBNet, *, start: float) -> None:
+    """Let the trunk's weights begin at `start` times He's instead of a tenth."""
+    for layer in model.RRDB_trunk.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.mul_(start / 0.1)
 
-VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "esrgan": partial(relativistic, layer="conv5_4"),
+
+standard = partial(against_discriminator, objective=Standard(), times=2)
+relativistic = partial(against_discriminator, objective=RelativisticAverage(), times=1)
+
+VARIANTS = {
+    "esrgan": partial(relativistic, network=rrdb, start="psnr", activated=False),
     "psnr": partial(psnr, network=rrdb),
     "psnr-bn": partial(psnr, network=srresnet),
     # the paper's ladder (its Fig. 8) down to SRGAN: one more change is taken back in each
-    "standard": partial(standard, layer="conv5_4"),
-    "standard-after": partial(standard, layer="relu5_4"),
-    "standard-after-bn": partial(standard, layer="relu5_4", start="psnr-bn", network=srresnet),
+    "standard": partial(standard, network=rrdb, start="psnr", activated=False),
+    "standard-after": partial(standard, network=rrdb, start="psnr", activated=True),
+    "standard-after-bn": partial(standard, network=srresnet, start="psnr-bn", activated=True),
     # features alone
-    "after": partial(relativistic, layer="relu5_4"),
+    "after": partial(relativistic, network=rrdb, start="psnr", activated=True),
     **{
         f"start-{start:g}-scaling-{scaling:g}": partial(beginning, start=start, scaling=scaling)
         for start in (0.1, 0.3, 1)
@@ -206,3 +243,8 @@ CLAIMS = (
     Claim("a relativistic discriminator looks better", "esrgan", "standard", "lpips", -1, "Set14"),
     Claim("features before activation look better", "esrgan", "after", "lpips", -1, "Set14"),
 )
+
+RECIPE = Recipe(
+    label="ESRGAN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS,
+)  # fmt: skip

@@ -1,74 +1,65 @@
-"""How MemNet is trained: every memory supervised, one network for three scales.
+"""How MemNet is trained: every memory block's picture is learned, at three scales at once.
 
 The paper (Tai et al., 2017): 291 pictures (T91 and 200 of Berkeley's), turned, flipped and scaled;
-Y; patches of 31 pixels of the enlarged pictures, x2, x3 and x4 mixed in a batch of 64; SGD with
-momentum 0.9 and weight decay 1e-4, biases at a tenth of the rate; rate 0.1, divided by 10 every 20
-epochs (in their solver after 200,000 steps of 32), the gradient's norm clipped at 0.01 / rate. The
-loss is half the squared error, summed over the patch, of each memory's picture and of their
-weighted sum, all M + 1 alike.
+their Y alone; patches of 31 pixels of the enlarged pictures, x2, x3 and x4 mixed in a batch of 64;
+SGD with momentum 0.9 and weight decay 1e-4, biases at a tenth of the rate; rate 0.1, divided by 10
+every 20 epochs (in their solver every 200,000 steps, of 32 patches); the gradient's norm clipped at
+0.01 / rate. The loss is half the squared error, summed over the patch, of the picture of each
+memory block and of their weighted sum, all M + 1 weighed alike.
 Differs: crops are enlarged after they are cut, and are 36 pixels; Berkeley's pictures alone, not
-scaled; four rates (how many is not known). The small budgets start near bicubic, and warm up.
+scaled; four rates (how many is not known). All budgets but "paper" use Adam; the small ones start
+near the bicubic picture, and warm up.
 
     srkit train memnet                        80 layers in the paper, 23 here
-    srkit train memnet --variant single       the last memory's picture alone
+    srkit train memnet --variant single       the last memory block's picture alone
     srkit train memnet --variant no-long-term
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from srkit.calls import Call
 from srkit.datasets.patches import Patches, share
+from srkit.datasets.pictures import patches
 from srkit.image.colour import to_y
 from srkit.image.resize import imresize
 from srkit.losses import Term
 from srkit.models.memnet import MemNet
-from srkit.recipes import RecipeRun
+from srkit.recipes import base
+from srkit.recipes.base import Recipe
 from srkit.reports.claims import Claim
-from srkit.training.schedules import Constant, Halving, Warmup
+from srkit.training.loop import Batch, adam
+from srkit.training.schedules import Constant, Halving, Schedule, Warmup
+from srkit.training.stage import Continued, Prepared, Random, Stage, Start, loss_of
 from srkit.training.starts import hush
 
 SCALES = (2, 3, 4)
 SCALE = SCALES[-1]  # what is validated
 
-# Adam at `rate`; where there are `rates`, the paper's SGD, an equal part of `steps` at each.
-BUDGETS = {
-    "smoke": {
-        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 9, "rate": 1e-3,
-        "network": {"channels": 4, "blocks": 2, "recursions": 2},
-        "warmup": 0.03, "start": "picture",
-    },
-    "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14"), "steps": 800, "batch": 8, "patch": 9,
-        "rate": 4e-3, "network": {"channels": 32, "blocks": 3, "recursions": 3},
-        "validate_every": 400,
-        "warmup": 0.03, "start": "picture",
-    },
-    "gpu": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 30_000, "batch": 64,
-        "patch": 9, "rate": 1e-3, "network": {}, "validate_every": 2000,
-        "warmup": 0, "start": "random",
-    },
-    "paper": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 800_000, "batch": 64,
-        "patch": 9, "rates": (1e-1, 1e-2, 1e-3, 1e-4), "validate_every": 5000,
-        "network": {"channels": 64, "blocks": 6, "recursions": 6},
-        "warmup": 0, "start": "random",
-    },
-}  # fmt: skip
 
-# Tai et al., x4, as quoted by RDN's table.
-PAPER = {
-    "memnet": {
-        "Set5": {"psnr": 31.74, "ssim": 0.8893},
-        "Set14": {"psnr": 28.26, "ssim": 0.7723},
-        "BSD100": {"psnr": 27.40, "ssim": 0.7281},
-    }
-}
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of MemNet's stages, which are as many as there are `rates`.
+
+    steps: at each rate. clips: the largest norm of the gradient at each rate. patch: side of a crop
+    at x4, in LR pixels. weight: what the loss is multiplied by.
+    """
+
+    network: Call
+    steps: int
+    batch: int
+    patch: int
+    rates: tuple[Schedule, ...]
+    clips: tuple[float, ...]
+    start: Start
+    optimizer: Call = Call(adam)
+    weight: float = 1.0
+    validate_every: int = 250
 
 
 class Supervision(Term):
@@ -83,18 +74,27 @@ class Supervision(Term):
 
 
 class Mixed:
-    """Batches of all scales at once, as the paper's: batch norm is to see what it will be told.
+    """Batches that hold x2, x3 and x4 in turn, so that batch norm sees all three, as in the paper.
 
-    Crops are x2, x3 and x4 in turn, enlarged by bicubic to one size, 4 times `size`; "lr" is what
-    comes of it.
+    Each crop is enlarged by bicubic to one size, r times `size` for the largest scale r; that is
+    what "lr" holds, of the same size as "hr".
     """
 
     def __init__(self, crops: Patches):
         self.crops = crops
 
+    @property
+    def pictures(self) -> Sequence[Tensor]:
+        """The HR pictures that crops are cut from, uint8 (3, H, W)."""
+        return self.crops.pictures
+
     def batch(
         self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
     ) -> dict[str, Tensor]:
+        """A random batch, see `Patches.batch`.
+
+        Raises ValueError for a size that cannot be divided by each scale after it is enlarged.
+        """
         side, cut = SCALE * size, []
         if any(side % r for r in SCALES):
             raise ValueError(
@@ -109,37 +109,24 @@ class Mixed:
         return {"lr": torch.cat(enlarged), "hr": torch.cat([data["hr"] for data in cut])}
 
 
-def every_picture(network: nn.Module, data: dict) -> tuple[Tensor, dict[str, Tensor]]:
-    """The answer to enlarged pictures, and all pictures for the loss."""
-    sr, pictures = network(data["lr"], 1, return_pictures=True)
+def mixed(data: str, scale: tuple[int, ...], device: str | None) -> Mixed:
+    """Crops of the pictures that `data` names, all scales in each batch."""
+    return Mixed(patches(data, scale, device))
+
+
+def every_picture(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The forward on enlarged pictures: sr, and for the loss the picture of every memory block."""
+    sr, pictures = network(batch["lr"], 1, return_pictures=True)
     return sr, {"pictures": torch.cat(pictures, 1)}
 
 
-def train(run: RecipeRun, **ablation: int) -> nn.Module:
-    """One network for all scales."""
-    model = run.build(lambda: MemNet(SCALE, **run.plan["network"] | ablation))
-    crops, loss = Mixed(run.crops(SCALES)), Supervision()
-    if "rates" not in run.plan:
-        if run.plan["start"] == "picture":
-            begin_as_bicubic(model)
-        rate = Warmup(Halving(run.plan["rate"], every=0.2), run.plan["warmup"])
-        run.fit(model, loss, crops, rate=rate, clip=1.0, forward=every_picture)
-    else:
-        optimizer = sgd(model)
-        for rate in run.plan["rates"]:
-            how = {"rate": Constant(rate), "clip": 0.01 / rate, "optimizer": optimizer}
-            how["steps"] = max(1, run.plan["steps"] // len(run.plan["rates"]))
-            run.fit(model, 31**2 / 2 * loss, crops, forward=every_picture, **how)
-    run.validate_at(model, SCALES)
-    return model
-
-
 def begin_as_bicubic(model: MemNet) -> None:
-    """The start "picture": little is added. What `out` reads has variance 1, by its batch norm."""
+    """Let little be added to the bicubic picture: what `out` reads has variance 1 by batch norm."""
     hush(model.out, quiet=0.01)
 
 
 def sgd(model: nn.Module) -> torch.optim.SGD:
+    """The paper's optimiser; biases learn at a tenth of the rate."""
     named = list(model.named_parameters())
     groups = [
         {"params": [p for name, p in named if not name.endswith("bias")]},
@@ -148,13 +135,72 @@ def sgd(model: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(groups, momentum=0.9, weight_decay=1e-4)
 
 
-VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "memnet": train,
-    "single": partial(train, supervised=False),
-    "no-long-term": partial(train, long_term=False),  # the paper's MemNet-NL
-    "no-short-term": partial(train, short_term=False),  # MemNet-NS
-    "unshared": partial(train, shared=False),  # each recursion with convolutions of its own
-    "blocks-1": partial(train, blocks=1, supervised=False),  # one memory, so one picture
+BICUBIC = Prepared(Call(begin_as_bicubic))
+TESTS = ("Set5", "Set14", "BSD100")
+M6R6 = Call(MemNet, scale=SCALE, channels=64, blocks=6, recursions=6)
+RATES = (1e-1, 1e-2, 1e-3, 1e-4)
+
+BUDGETS = {
+    "smoke": Budget(
+        data="procedural", tests=(), steps=2, batch=2, patch=9,
+        network=Call(MemNet, scale=SCALE, channels=4, blocks=2, recursions=2),
+        rates=(Warmup(Halving(1e-3, every=0.2), 0.03),), clips=(1.0,), start=BICUBIC,
+    ),
+    "laptop": Budget(
+        data="BSDS400", tests=("Set5", "Set14"), steps=800, batch=8, patch=9,
+        network=Call(MemNet, scale=SCALE, channels=32, blocks=3, recursions=3),
+        rates=(Warmup(Halving(4e-3, every=0.2), 0.03),), clips=(1.0,), start=BICUBIC,
+        validate_every=400,
+    ),
+    "gpu": Budget(
+        data="BSDS400", tests=TESTS, steps=30_000, batch=64, patch=9, network=M6R6,
+        rates=(Halving(1e-3, every=0.2),), clips=(1.0,), start=Random(), validate_every=2000,
+    ),
+    "paper": Budget(
+        data="BSDS400", tests=TESTS, steps=200_000, batch=64, patch=9, network=M6R6,
+        rates=tuple(map(Constant, RATES)), clips=tuple(0.01 / rate for rate in RATES),
+        start=Random(), optimizer=Call(sgd), weight=31**2 / 2, validate_every=5000,
+    ),
+}  # fmt: skip
+
+# Tai et al., x4, as quoted by RDN's table.
+PUBLISHED = {
+    "memnet": {
+        "Set5": {"psnr": 31.74, "ssim": 0.8893},
+        "Set14": {"psnr": 28.26, "ssim": 0.7723},
+        "BSD100": {"psnr": 27.40, "ssim": 0.7281},
+    }
+}
+
+
+def supervised(b: Budget, network: Call) -> list[Stage]:
+    """One network for all scales, a stage for each rate; the optimiser keeps its moments."""
+    first = Stage(
+        name="pixel", network=network, loss=loss_of(Supervision, b.weight), data=b.data,
+        scale=SCALES, crops=Call(mixed), forward=Call(every_picture), steps=b.steps,
+        batch=b.batch, patch=b.patch, rate=b.rates[0], clip=b.clips[0], optimizer=b.optimizer,
+        start=b.start, validate_every=b.validate_every,
+    )  # fmt: skip
+    later = [
+        replace(
+            first, name=f"pixel, rate {k + 1}", start=Continued(optimizer=True), series=k,
+            rate=b.rates[k], clip=b.clips[k],
+        )
+        for k in range(1, len(b.rates))
+    ]  # fmt: skip
+    return [first, *later]
+
+
+VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
+    "memnet": lambda b: supervised(b, b.network),
+    "single": lambda b: supervised(b, b.network.but(supervised=False)),
+    # the paper's MemNet-NL and MemNet-NS
+    "no-long-term": lambda b: supervised(b, b.network.but(long_term=False)),
+    "no-short-term": lambda b: supervised(b, b.network.but(short_term=False)),
+    # each recursion with convolutions of its own
+    "unshared": lambda b: supervised(b, b.network.but(shared=False)),
+    # one memory block, so one picture
+    "blocks-1": lambda b: supervised(b, b.network.but(blocks=1, supervised=False)),
 }
 
 CLAIMS = (
@@ -164,3 +210,8 @@ CLAIMS = (
     Claim("supervising every memory beats the last alone", "memnet", "single"),
     Claim("more memories are better", "memnet", "blocks-1"),
 )
+
+RECIPE = Recipe(
+    label="MemNet", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS,
+)  # fmt: skip

@@ -3,8 +3,8 @@
 The authors' re-training of 2019 (Li et al., ECCV 2018, and their repository), x2: DIV2K, flipped
 and turned; RGB; LR crops of 48 pixels, batch 16; Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on
 0..255. The paper of 2018 learned Y, from HR crops of 64 and their copies at 0.7 and 0.5.
-The small budgets start "picture", see `srkit.training.starts`, warm up, and clip gradients: at so
-high a rate one bad step can cost a run a decibel.
+In the small budgets the network starts as an enlargement, see `srkit.training.starts`, the rate
+warms up, and gradients are clipped: at so high a rate one bad step can cost a run a decibel.
 
     srkit train msrn
     srkit train msrn --variant two-3x3        both paths 3x3, wider: as many parameters
@@ -15,52 +15,81 @@ high a rate one bad step can cost a run a decibel.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, replace
 
-from torch import nn
-
+from srkit.calls import Call
 from srkit.losses import L1
 from srkit.models.edsr import EDSR
-from srkit.models.msrn import MSRN
-from srkit.recipes import RecipeRun
+from srkit.models.msrn import MSRB, MSRN
+from srkit.recipes import base
+from srkit.recipes.base import Recipe
 from srkit.reports.claims import Claim
-from srkit.training.schedules import Halving, Warmup
+from srkit.training.schedules import Halving, Schedule, Warmup
+from srkit.training.stage import Prepared, Random, Stage, Start, loss_of
 from srkit.training.starts import hand_through, with_factors
 
 SCALE = 2
 
-# `two-3x3` and `residual`: controls as large as `network`, to 2 %.
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of MSRN's stage.
+
+    channels, blocks: MSRN's. channels_3x3: of MSRN with 3x3 kernels alone. edsr_channels,
+    edsr_blocks: EDSR's. Both are controls with as many parameters as MSRN has, to 2 %.
+    """
+
+    steps: int
+    batch: int
+    patch: int
+    channels: int
+    blocks: int
+    channels_3x3: int
+    edsr_channels: int
+    edsr_blocks: int
+    rate: Schedule
+    start: Start
+    clip: float | None = None
+    validate_every: int = 250
+
+
+def begin_as_enlargement(model: MSRN | EDSR) -> None:
+    """Let either network start as an enlargement: see `srkit.training.starts`."""
+    if isinstance(model, MSRN):
+        added = [block.confusion for block in model.modules() if isinstance(block, MSRB)]
+    else:
+        added = [model.body[-1]]
+    hand_through(model.head[0], added, with_factors(model.tail))
+
+
+ENLARGEMENT = Prepared(Call(begin_as_enlargement))
+TESTS = ("Set5", "Set14", "BSD100")
+
 BUDGETS = {
-    "smoke": {
-        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
-        "network": {"channels": 4, "blocks": 2}, "two-3x3": {"channels": 5, "blocks": 2},
-        "residual": {"channels": 8, "blocks": 2},
-        "warmup": 0.03, "clip": 0.1, "start": "picture",
-    },
-    "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 2000, "batch": 16,
-        "patch": 24, "rate": 2e-3, "network": {"channels": 16, "blocks": 4},
-        "two-3x3": {"channels": 21, "blocks": 4}, "residual": {"channels": 32, "blocks": 8},
-        "warmup": 0.03, "clip": 0.1, "start": "picture",
-    },
-    "gpu": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 60_000, "batch": 16,
-        "patch": 48, "rate": 1e-4, "network": {"channels": 64, "blocks": 8},
-        "two-3x3": {"channels": 86, "blocks": 8}, "residual": {"channels": 64, "blocks": 78},
-        "validate_every": 2000,
-        "warmup": 0, "start": "random",
-    },
-    "paper": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
-        "batch": 16, "patch": 48, "rate": 1e-4, "network": {"channels": 64, "blocks": 8},
-        "two-3x3": {"channels": 86, "blocks": 8}, "residual": {"channels": 64, "blocks": 78},
-        "validate_every": 10_000,
-        "warmup": 0, "start": "random",
-    },
+    "smoke": Budget(
+        data="procedural", tests=(), steps=2, batch=2, patch=8, channels=4, blocks=2,
+        channels_3x3=5, edsr_channels=8, edsr_blocks=2,
+        rate=Warmup(Halving(1e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
+    ),
+    "laptop": Budget(
+        data="BSDS400", tests=TESTS, steps=2000, batch=16, patch=24, channels=16, blocks=4,
+        channels_3x3=21, edsr_channels=32, edsr_blocks=8,
+        rate=Warmup(Halving(2e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
+    ),
+    "gpu": Budget(
+        data="DIV2K_train", tests=TESTS, steps=60_000, batch=16, patch=48, channels=64, blocks=8,
+        channels_3x3=86, edsr_channels=64, edsr_blocks=78, rate=Halving(1e-4, every=0.2),
+        start=Random(), validate_every=2000,
+    ),
+    "paper": Budget(
+        data="DIV2K_train", tests=TESTS, steps=1_000_000, batch=16, patch=48, channels=64,
+        blocks=8, channels_3x3=86, edsr_channels=64, edsr_blocks=78,
+        rate=Halving(1e-4, every=0.2), start=Random(), validate_every=10_000,
+    ),
 }  # fmt: skip
 
 # The authors' repository, of the re-training.
-PAPER = {
+PUBLISHED = {
     "msrn": {
         "Set5": {"psnr": 38.07, "ssim": 0.9608},
         "Set14": {"psnr": 33.68, "ssim": 0.9184},
@@ -69,35 +98,31 @@ PAPER = {
 }
 
 
-def train(run: RecipeRun, make: Callable[[dict], nn.Module], **how: float | None) -> nn.Module:
-    """`make` gets the plan. how: `run.fit`'s, in place of the plan's."""
-    plan, model = run.plan, run.build(lambda: make(run.plan))
-    if plan["start"] == "picture":
-        begin_as_enlargement(model)
-    rate = Warmup(Halving(plan["rate"], every=0.2), plan["warmup"])
-    run.fit(model, L1(), run.crops(SCALE), rate=rate, **how)
-    return model
+def msrn(b: Budget) -> Call:
+    return Call(MSRN, scale=SCALE, channels=b.channels, blocks=b.blocks)
 
 
-def begin_as_enlargement(model: MSRN | EDSR) -> None:
-    """The start "picture", for both networks."""
-    body = model.body
-    added = [block.confusion for block in body] if isinstance(model, MSRN) else [body[-1]]
-    hand_through(model.head[0], added, with_factors(model.tail))
+def edsr(b: Budget) -> Call:
+    return Call(EDSR, scale=SCALE, channels=b.edsr_channels, blocks=b.edsr_blocks)
 
 
-NETWORKS: dict[str, Callable[[dict], nn.Module]] = {
-    "msrn": lambda plan: MSRN(SCALE, **plan["network"]),
-    "two-3x3": lambda plan: MSRN(SCALE, **plan["two-3x3"], wide=3),
-    "residual": lambda plan: EDSR(SCALE, **plan["residual"]),
-    "no-fusion": lambda plan: MSRN(SCALE, **plan["network"], fusion=False),
-    "half": lambda plan: MSRN(
-        SCALE, channels=plan["network"]["channels"], blocks=plan["network"]["blocks"] // 2
-    ),
+def pixel(b: Budget, network: Call) -> Stage:
+    """L1, from the budget's start."""
+    return Stage(
+        name="pixel", network=network, loss=loss_of(L1), data=b.data, scale=SCALE, steps=b.steps,
+        batch=b.batch, patch=b.patch, rate=b.rate, clip=b.clip, start=b.start,
+        validate_every=b.validate_every,
+    )  # fmt: skip
+
+
+VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
+    "msrn": lambda b: [pixel(b, msrn(b))],
+    "two-3x3": lambda b: [pixel(b, msrn(b).but(channels=b.channels_3x3, wide=3))],
+    "residual": lambda b: [pixel(b, edsr(b))],
+    "no-fusion": lambda b: [pixel(b, msrn(b).but(fusion=False))],
+    "half": lambda b: [pixel(b, msrn(b).but(blocks=b.blocks // 2))],
+    "residual-unclipped": lambda b: [replace(pixel(b, edsr(b)), clip=None)],
 }
-
-VARIANTS = {name: partial(train, make=make) for name, make in NETWORKS.items()}
-VARIANTS["residual-unclipped"] = partial(train, make=NETWORKS["residual"], clip=None)
 
 CLAIMS = (
     Claim("two kernel sizes beat one, parameters being equal", "msrn", "two-3x3"),
@@ -105,3 +130,8 @@ CLAIMS = (
     Claim("joining all blocks' outputs helps", "msrn", "no-fusion"),
     Claim("more blocks are better", "msrn", "half"),
 )
+
+RECIPE = Recipe(
+    label="MSRN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS,
+)  # fmt: skip

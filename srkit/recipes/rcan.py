@@ -1,10 +1,11 @@
 """How RCAN is trained: long skip, short skips and channel attention, each on and off.
 
 The paper (Zhang et al., ECCV 2018), x2: DIV2K, flipped and turned; LR crops of 48 pixels, batch 16;
-Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. x3, x4 and x8 start
-from x2's weights. The ablation is that of the paper's table; its 5e4 steps are as remembered.
-The small budgets warm up, clip gradients, and start "picture", see `srkit.training.starts`: all but
-the ablation, since without the long skip nothing hands it through.
+Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. x3, x4 and x8 start from x2's weights.
+The ablation is that of the paper's table; its 5e4 steps are as remembered.
+In the small budgets the rate warms up, gradients are clipped, and the network starts as an
+enlargement, see `srkit.training.starts`. The ablation starts from random weights: without the long
+skip nothing would hand the picture through.
 
     srkit train rcan
     srkit train rcan --variant CA+LSC+SSC     the cube's corners: none, CA, LSC, SSC, CA+LSC ...
@@ -13,54 +14,82 @@ the ablation, since without the long skip nothing hands it through.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, replace
 
-from torch import nn
-
+from srkit.calls import Call
 from srkit.losses import L1
 from srkit.models.rcan import RCAN
-from srkit.recipes import RecipeRun
+from srkit.recipes import base
+from srkit.recipes.base import Recipe
 from srkit.reports.claims import Claim
-from srkit.training.schedules import Halving, Warmup
+from srkit.training.schedules import Halving, Schedule, Warmup
+from srkit.training.stage import Prepared, Random, Stage, Start, loss_of
 from srkit.training.starts import hand_through, with_factors
 
 SCALE = 2
 
-# `ablation`: the corners' network, and for how many steps. The laptop's is thin, to be deep:
-# a short trunk can do without skips.
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of RCAN's stage.
+
+    The ablation has a network and a number of steps of its own, and its rate falls after as many
+    steps as `rate` does.
+    """
+
+    network: Call
+    steps: int
+    batch: int
+    patch: int
+    rate: Schedule
+    ablation_network: Call
+    ablation_steps: int
+    ablation_rate: Schedule
+    start: Start
+    clip: float | None = None
+    validate_every: int = 250
+
+
+def begin_as_enlargement(model: RCAN) -> None:
+    """Let the long skip carry the picture: see `srkit.training.starts`."""
+    hand_through(model.head[0], [model.body[-1]], with_factors(model.tail))
+
+
+ENLARGEMENT = Prepared(Call(begin_as_enlargement))
+TESTS = ("Set5", "Set14", "BSD100")
+FULL_SIZE = Call(RCAN, scale=SCALE, channels=64, groups=10, blocks=20, reduction=16)
+
+# The laptop's network for the ablation is thin, to be deep: a short trunk can do without skips.
 BUDGETS = {
-    "smoke": {
-        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
-        "network": {"channels": 8, "groups": 1, "blocks": 2, "reduction": 2},
-        "ablation": {"channels": 4, "groups": 2, "blocks": 1, "reduction": 2}, "ablation_steps": 2,
-        "warmup": 0.03, "clip": 0.1, "start": "picture",
-    },
-    "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1500, "batch": 16,
-        "patch": 24, "rate": 2e-3,
-        "network": {"channels": 32, "groups": 2, "blocks": 4, "reduction": 8},
-        "ablation": {"channels": 16, "groups": 5, "blocks": 6, "reduction": 4},
-        "ablation_steps": 1000,
-        "warmup": 0.03, "clip": 0.1, "start": "picture",
-    },
-    "gpu": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 50_000, "batch": 16,
-        "patch": 48, "rate": 1e-4, "network": {}, "ablation": {}, "ablation_steps": 50_000,
-        "validate_every": 2000,
-        "warmup": 0, "start": "random",
-    },
-    "paper": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
-        "batch": 16, "patch": 48, "rate": 1e-4,
-        "network": {"channels": 64, "groups": 10, "blocks": 20, "reduction": 16},
-        "ablation": {"channels": 64, "groups": 10, "blocks": 20, "reduction": 16},
-        "ablation_steps": 50_000, "validate_every": 10_000,
-        "warmup": 0, "start": "random",
-    },
+    "smoke": Budget(
+        data="procedural", tests=(), steps=2, batch=2, patch=8, ablation_steps=2,
+        network=Call(RCAN, scale=SCALE, channels=8, groups=1, blocks=2, reduction=2),
+        ablation_network=Call(RCAN, scale=SCALE, channels=4, groups=2, blocks=1, reduction=2),
+        rate=Warmup(Halving(1e-3, every=0.2), 0.03),
+        ablation_rate=Warmup(Halving(1e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
+    ),
+    "laptop": Budget(
+        data="BSDS400", tests=TESTS, steps=1500, batch=16, patch=24, ablation_steps=1000,
+        network=Call(RCAN, scale=SCALE, channels=32, groups=2, blocks=4, reduction=8),
+        ablation_network=Call(RCAN, scale=SCALE, channels=16, groups=5, blocks=6, reduction=4),
+        rate=Warmup(Halving(2e-3, every=0.2), 0.03),
+        ablation_rate=Warmup(Halving(2e-3, every=0.2 * 1.5), 0.03), clip=0.1, start=ENLARGEMENT,
+    ),
+    "gpu": Budget(
+        data="DIV2K_train", tests=TESTS, steps=50_000, batch=16, patch=48, ablation_steps=50_000,
+        network=FULL_SIZE, ablation_network=FULL_SIZE, rate=Halving(1e-4, every=0.2),
+        ablation_rate=Halving(1e-4, every=0.2), start=Random(), validate_every=2000,
+    ),
+    "paper": Budget(
+        data="DIV2K_train", tests=TESTS, steps=1_000_000, batch=16, patch=48,
+        ablation_steps=50_000, network=FULL_SIZE, ablation_network=FULL_SIZE,
+        rate=Halving(1e-4, every=0.2), ablation_rate=Halving(1e-4, every=4.0), start=Random(),
+        validate_every=10_000,
+    ),
 }  # fmt: skip
 
-# Zhang et al.; of the corners the best while they were trained.
-PAPER = {
+# Zhang et al., x2; of the corners the best while they were trained.
+PUBLISHED = {
     "rcan": {
         "Set5": {"psnr": 38.27, "ssim": 0.9614},
         "Set14": {"psnr": 34.12, "ssim": 0.9216},
@@ -77,40 +106,38 @@ PAPER = {
 }
 
 
-def rcan(run: RecipeRun, attention: bool = True) -> nn.Module:
-    network = {**run.plan["network"], "attention": attention}
-    return train(run, network, start=run.plan["start"])
+def rcan(b: Budget, network: Call) -> Stage:
+    """L1, from the budget's start."""
+    return Stage(
+        name="pixel", network=network, loss=loss_of(L1), data=b.data, scale=SCALE, steps=b.steps,
+        batch=b.batch, patch=b.patch, rate=b.rate, clip=b.clip, start=b.start,
+        validate_every=b.validate_every,
+    )  # fmt: skip
 
 
-def corner(run: RecipeRun, parts: str) -> nn.Module:
-    """The ablation's network with those of CA, LSC and SSC that `parts` names."""
-    on = {"attention": "CA" in parts, "long_skip": "LSC" in parts, "short_skip": "SSC" in parts}
-    whole = run.plan["steps"] / run.plan["ablation_steps"]  # the rate falls as in a whole run
-    return train(run, run.plan["ablation"] | on, every=0.2 * whole, stage="ablation")
+def corner(
+    b: Budget, *, attention: bool = False, long_skip: bool = False, short_skip: bool = False
+) -> Stage:
+    """The ablation's network with some of channel attention (CA), LSC and SSC."""
+    network = b.ablation_network.but(
+        attention=attention, long_skip=long_skip, short_skip=short_skip
+    )
+    return replace(
+        rcan(b, network), steps=b.ablation_steps, rate=b.ablation_rate, start=Random()
+    )  # fmt: skip
 
 
-def train(
-    run: RecipeRun, network: dict, *, every: float = 0.2, stage: str = "", start: str = "random"
-) -> nn.Module:
-    model = run.build(lambda: RCAN(SCALE, **network))
-    if start == "picture":
-        begin_as_enlargement(model)
-    rate = Warmup(Halving(run.plan["rate"], every), run.plan["warmup"])
-    run.fit(model, L1(), run.crops(SCALE), rate=rate, stage=stage)
-    return model
-
-
-def begin_as_enlargement(model: RCAN) -> None:
-    """The start "picture", through the long skip."""
-    hand_through(model.head[0], [model.body[-1]], with_factors(model.tail))
-
-
-CORNERS = ("none", "LSC", "SSC", "LSC+SSC", "CA", "CA+LSC", "CA+SSC", "CA+LSC+SSC")
-
-VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "rcan": rcan,
-    "no-attention": partial(rcan, attention=False),
-    **{parts: partial(corner, parts=parts) for parts in CORNERS},
+VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
+    "rcan": lambda b: [rcan(b, b.network)],
+    "no-attention": lambda b: [rcan(b, b.network.but(attention=False))],
+    "none": lambda b: [corner(b)],
+    "LSC": lambda b: [corner(b, long_skip=True)],
+    "SSC": lambda b: [corner(b, short_skip=True)],
+    "LSC+SSC": lambda b: [corner(b, long_skip=True, short_skip=True)],
+    "CA": lambda b: [corner(b, attention=True)],
+    "CA+LSC": lambda b: [corner(b, attention=True, long_skip=True)],
+    "CA+SSC": lambda b: [corner(b, attention=True, short_skip=True)],
+    "CA+LSC+SSC": lambda b: [corner(b, attention=True, long_skip=True, short_skip=True)],
 }
 
 CLAIMS = (
@@ -122,3 +149,8 @@ CLAIMS = (
     Claim("attention adds to skips", "CA+LSC+SSC", "LSC+SSC"),
     Claim("attention adds to skips in a wider network", "rcan", "no-attention"),
 )
+
+RECIPE = Recipe(
+    label="RCAN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS,
+)  # fmt: skip

@@ -1,11 +1,12 @@
 """How RDN is trained: contiguous memory, local residuals and global fusion, each on and off.
 
 The paper (Zhang et al., CVPR 2018), x2: DIV2K, flipped and turned; LR crops of 32 pixels, batch 16;
-Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. x3 and x4 start from x2's
-weights, all but the upsampler. The ablation, as remembered: 20 blocks of 6 layers, growth 32 (the
-configuration A of EDSR's PyTorch code), for 2e5 steps.
-Differs: their Torch code skips batches whose loss is three times the last epoch's mean; the small
-budgets start "picture", see `srkit.training.starts`, and warm up.
+Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on 0..255. x3 and x4 start from x2's weights, all
+but the upsampler's. The ablation, as remembered: 20 blocks of 6 layers, growth 32 (configuration A
+of EDSR's PyTorch code), for 2e5 steps.
+Differs: their Torch code skips batches whose loss is three times the last epoch's mean. In the
+small budgets the network starts as an enlargement, see `srkit.training.starts`, and the rate warms
+up.
 
     srkit train rdn
     srkit train rdn --variant CM+LRL+GFF      the cube's corners: none, CM, LRL, GFF, CM+LRL ...
@@ -14,54 +15,83 @@ budgets start "picture", see `srkit.training.starts`, and warm up.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, replace
 
-from torch import nn
-
+from srkit.calls import Call
 from srkit.losses import L1
 from srkit.models.rdn import RDN
-from srkit.recipes import RecipeRun
+from srkit.recipes import base
+from srkit.recipes.base import Recipe
 from srkit.reports.claims import Claim
-from srkit.training.schedules import Halving, Warmup
+from srkit.training.schedules import Halving, Schedule, Warmup
+from srkit.training.stage import Prepared, Random, Stage, Start, loss_of
 from srkit.training.starts import hand_through, with_factors
 
 SCALE = 2
 
-# `ablation`: the corners' network, and for how many steps. The laptop's is thin, to be deep:
-# a short block can do without its residual.
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of RDN's stage.
+
+    The ablation has a network and a number of steps of its own, and its rate falls after as many
+    steps as `rate` does.
+    """
+
+    network: Call
+    steps: int
+    batch: int
+    patch: int
+    rate: Schedule
+    ablation_network: Call
+    ablation_steps: int
+    ablation_rate: Schedule
+    start: Start
+    validate_every: int = 250
+
+
+def begin_as_enlargement(model: RDN) -> None:
+    """Let the sum with the first features carry the picture: see `srkit.training.starts`."""
+    hand_through(model.SFENet1, [model.GFF[1]], with_factors(model.UPNet))
+
+
+ENLARGEMENT = Prepared(Call(begin_as_enlargement))
+TESTS = ("Set5", "Set14", "BSD100")
+RDN_B = Call(RDN, scale=SCALE, channels=64, growth=64, blocks=16, layers=8)
+RDN_A = Call(RDN, scale=SCALE, channels=64, growth=32, blocks=20, layers=6)
+
+# The laptop's network for the ablation is thin, to be deep: a short block can do without its
+# residual.
 BUDGETS = {
-    "smoke": {
-        "data": "procedural", "tests": (), "steps": 2, "batch": 2, "patch": 8, "rate": 1e-3,
-        "network": {"channels": 8, "growth": 4, "blocks": 2, "layers": 2},
-        "ablation": {"channels": 4, "growth": 4, "blocks": 2, "layers": 2}, "ablation_steps": 2,
-        "warmup": 0.03, "start": "picture",
-    },
-    "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14", "BSD100"), "steps": 1500, "batch": 16,
-        "patch": 24, "rate": 2e-3,
-        "network": {"channels": 32, "growth": 16, "blocks": 4, "layers": 3},
-        "ablation": {"channels": 16, "growth": 8, "blocks": 8, "layers": 3},
-        "ablation_steps": 1500,
-        "warmup": 0.03, "start": "picture",
-    },
-    "gpu": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 40_000, "batch": 16,
-        "patch": 32, "rate": 1e-4, "network": {},
-        "ablation": {"growth": 32, "blocks": 20, "layers": 6}, "ablation_steps": 40_000,
-        "validate_every": 2000,
-        "warmup": 0, "start": "random",
-    },
-    "paper": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "steps": 1_000_000,
-        "batch": 16, "patch": 32, "rate": 1e-4, "validate_every": 10_000,
-        "network": {"channels": 64, "growth": 64, "blocks": 16, "layers": 8},
-        "ablation": {"channels": 64, "growth": 32, "blocks": 20, "layers": 6},
-        "ablation_steps": 200_000,
-        "warmup": 0, "start": "random",
-    },
+    "smoke": Budget(
+        data="procedural", tests=(), steps=2, batch=2, patch=8, ablation_steps=2,
+        network=Call(RDN, scale=SCALE, channels=8, growth=4, blocks=2, layers=2),
+        ablation_network=Call(RDN, scale=SCALE, channels=4, growth=4, blocks=2, layers=2),
+        rate=Warmup(Halving(1e-3, every=0.2), 0.03),
+        ablation_rate=Warmup(Halving(1e-3, every=0.2), 0.03), start=ENLARGEMENT,
+    ),
+    "laptop": Budget(
+        data="BSDS400", tests=TESTS, steps=1500, batch=16, patch=24, ablation_steps=1500,
+        network=Call(RDN, scale=SCALE, channels=32, growth=16, blocks=4, layers=3),
+        ablation_network=Call(RDN, scale=SCALE, channels=16, growth=8, blocks=8, layers=3),
+        rate=Warmup(Halving(2e-3, every=0.2), 0.03),
+        ablation_rate=Warmup(Halving(2e-3, every=0.2), 0.03), start=ENLARGEMENT,
+    ),
+    "gpu": Budget(
+        data="DIV2K_train", tests=TESTS, steps=40_000, batch=16, patch=32, ablation_steps=40_000,
+        network=RDN_B, ablation_network=RDN_A, rate=Halving(1e-4, every=0.2),
+        ablation_rate=Halving(1e-4, every=0.2), start=Random(), validate_every=2000,
+    ),
+    "paper": Budget(
+        data="DIV2K_train", tests=TESTS, steps=1_000_000, batch=16, patch=32,
+        ablation_steps=200_000, network=RDN_B, ablation_network=RDN_A,
+        rate=Halving(1e-4, every=0.2), ablation_rate=Halving(1e-4, every=1.0), start=Random(),
+        validate_every=10_000,
+    ),
 }  # fmt: skip
 
-PAPER = {
+# Zhang et al., x2.
+PUBLISHED = {
     "rdn": {
         "Set5": {"psnr": 38.24, "ssim": 0.9614},
         "Set14": {"psnr": 34.01, "ssim": 0.9212},
@@ -70,40 +100,39 @@ PAPER = {
 }
 
 
-def rdn(run: RecipeRun) -> nn.Module:
-    return train(run, run.plan["network"])
+def rdn(b: Budget) -> Stage:
+    """L1, from the budget's start."""
+    return Stage(
+        name="pixel", network=b.network, loss=loss_of(L1), data=b.data, scale=SCALE,
+        steps=b.steps, batch=b.batch, patch=b.patch, rate=b.rate, start=b.start,
+        validate_every=b.validate_every,
+    )  # fmt: skip
 
 
-def corner(run: RecipeRun, parts: str) -> nn.Module:
-    """The ablation's network with those of CM, LRL and GFF that `parts` names."""
-    on = {
-        "contiguous": "CM" in parts,
-        "local_residual": "LRL" in parts,
-        "global_fusion": "GFF" in parts,
-    }
-    whole = run.plan["steps"] / run.plan["ablation_steps"]  # the rate falls as in a whole run
-    return train(run, run.plan["ablation"] | on, every=0.2 * whole, stage="ablation")
+def corner(
+    b: Budget,
+    *,
+    contiguous: bool = False,
+    local_residual: bool = False,
+    global_fusion: bool = False,
+) -> Stage:
+    """The ablation's network with some of contiguous memory (CM), LRL and GFF."""
+    network = b.ablation_network.but(
+        contiguous=contiguous, local_residual=local_residual, global_fusion=global_fusion
+    )
+    return replace(rdn(b), network=network, steps=b.ablation_steps, rate=b.ablation_rate)
 
 
-def train(run: RecipeRun, network: dict, every: float = 0.2, stage: str = "") -> nn.Module:
-    model = run.build(lambda: RDN(SCALE, **network))
-    if run.plan["start"] == "picture":
-        begin_as_enlargement(model)
-    rate = Warmup(Halving(run.plan["rate"], every), run.plan["warmup"])
-    run.fit(model, L1(), run.crops(SCALE), rate=rate, stage=stage)
-    return model
-
-
-def begin_as_enlargement(model: RDN) -> None:
-    """The start "picture", through the sum with the first features."""
-    hand_through(model.SFENet1, [model.GFF[1]], with_factors(model.UPNet))
-
-
-CORNERS = ("none", "CM", "LRL", "GFF", "CM+LRL", "CM+GFF", "LRL+GFF", "CM+LRL+GFF")
-
-VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "rdn": rdn,
-    **{parts: partial(corner, parts=parts) for parts in CORNERS},
+VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
+    "rdn": lambda b: [rdn(b)],
+    "none": lambda b: [corner(b)],
+    "CM": lambda b: [corner(b, contiguous=True)],
+    "LRL": lambda b: [corner(b, local_residual=True)],
+    "GFF": lambda b: [corner(b, global_fusion=True)],
+    "CM+LRL": lambda b: [corner(b, contiguous=True, local_residual=True)],
+    "CM+GFF": lambda b: [corner(b, contiguous=True, global_fusion=True)],
+    "LRL+GFF": lambda b: [corner(b, local_residual=True, global_fusion=True)],
+    "CM+LRL+GFF": lambda b: [corner(b, contiguous=True, local_residual=True, global_fusion=True)],
 }
 
 # The corners are compared with each other only: their network is not RDN's own.
@@ -116,3 +145,8 @@ CLAIMS = (
     Claim("global fusion adds to the two others", "CM+LRL+GFF", "CM+LRL"),
     Claim("all three beat none", "CM+LRL+GFF", "none"),
 )
+
+RECIPE = Recipe(
+    label="RDN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS,
+)  # fmt: skip

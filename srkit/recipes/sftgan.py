@@ -1,211 +1,307 @@
 """How SFTGAN is trained, and whether it helps to be told what is where.
 
 The paper (Wang, Yu, Dong and Loy, 2018), by the authors' later code: x4, pictures of outdoor
-scenes, one class each, HR crops of 96, batch 16. First a network without SFT, for PSNR and then as
-SRGAN; SFT goes in; Adam at 1e-4, 5e-4 for what is new, the rest held still for 20,000 of 600,000
-steps; content at conv5_4 + 5e-3 (adversarial + class). Rates halved at 50k, 100k, 150k, 200k.
-Differs: the pictures are made by code (`srkit.datasets.priors`), for the authors' set has no home
-that stays, and so small that the class alone tells what a texture was; SFT goes in before the
-adversarial stage, with L1, so that each variant has a twin for PSNR.
+scenes, one class each, HR crops of 96, batch 16. A network without SFT is trained for PSNR, then as
+SRGAN is. SFT goes in, and all losses follow: content at conv5_4 + 5e-3 (adversarial + class). Adam
+at 1e-4, and at 5e-4 for what is new; for 20,000 of 600,000 steps nothing else learns. Rates are
+halved at 50k, 100k, 150k and 200k.
+Differs: the pictures are made by code (`srkit.datasets.priors`), because the authors' set has no
+home that stays, and are so small that only the class tells what a texture was. SFT learns with L1
+first, and against the discriminator after that, so that each variant has a twin for PSNR.
 
-    srkit train sftgan --variant trunk        the network that is not told
+    srkit train sftgan --variant trunk        the network that is told nothing
     srkit train sftgan --variant sft          told by modulation, L1
     srkit train sftgan                        and against a discriminator that names the class
     srkit reproduce sftgan                    everything below, and the cards
 
-Measured on pictures of other seeds: told right, told wrong (one texture for another), not told.
+Each network is measured on pictures of other seeds, told right, told wrong (one texture for
+another), and told nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 
+from srkit.calls import Call
 from srkit.datasets.priors import TEXTURES, Priors, one_hot, textures
 from srkit.image.resize import imresize
 from srkit.image.tensors import round_8bit
 from srkit.losses import L1, ClassAdversarial, content
-from srkit.metrics import features
+from srkit.metrics.features import vgg19
 from srkit.metrics.lpips import lpips
 from srkit.metrics.psnr import psnr
 from srkit.metrics.ssim import ssim
+from srkit.models.network import Network
 from srkit.models.sftgan import SFT, SFTGAN, Discriminator
-from srkit.recipes import RecipeRun
+from srkit.recipes import base
+from srkit.recipes.base import Recipe
+from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
-from srkit.training.run import data_facts
-from srkit.training.schedules import Constant, Halving, Multistep, Warmup
+from srkit.training.loop import Batch
+from srkit.training.schedules import Constant, Halving, Multistep, Schedule, Warmup
+from srkit.training.stage import After, Continued, Loss, Prepared, Random, Stage, Start, loss_of
 from srkit.training.starts import hand_through
 
 SCALE = 4
-LEARNS_FROM = "textures made with their maps"
 TESTS = ("told right", "told wrong", "not told")
 
-# "trunk" takes `steps`; what it is told is learned in `frozen_steps`, by the new layers alone, and
-# `told_steps`, by all; then come `gan_steps`. pictures: how many, and of how many pixels a side.
-# start "picture": see `srkit.training.starts`. How long the paper's trunk trained is not known.
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of SFTGAN's stages.
+
+    - pictures, side: how many pictures there are to learn from, and of how many pixels a side.
+    - steps, rate, start: of the trunk.
+    - frozen_steps, frozen_rate: where the new layers learn alone.
+    - told_steps, told_rate: where all learn, with L1, to make use of what they are told. 0 steps:
+      there is no such stage, and the new layers learn by all losses at once, as the authors' do.
+    - trunk: what the content loss looks through. Beside its weight of 1 stand those of the
+      adversarial term and of L1, 0 for none.
+    - classes and the rest: of `SFTGAN`; discriminator: its width.
+    """
+
+    pictures: int
+    side: int
+    steps: int
+    batch: int
+    patch: int
+    rate: Schedule
+    start: Start
+    frozen_steps: int
+    frozen_rate: Schedule
+    told_steps: int
+    told_rate: Schedule
+    adversarial_steps: int
+    adversarial_rate: Schedule
+    trunk: Call | str
+    adversarial_weight: float
+    pixel_weight: float
+    from_scratch: bool = False
+    validate_every: int = 250
+    channels: int = 64
+    blocks: int = 16
+    conditions: int = 32
+    width: int = 128
+    classes: int = len(TEXTURES)
+    discriminator: int = 64
+
+
+def begin_as_enlargement(network: SFTGAN) -> None:
+    """Let channels 0, 1, 2 carry the picture: see `srkit.training.starts`."""
+    tail = [(layer, 1) for layer in network.HR_branch if isinstance(layer, nn.Conv2d)]
+    hand_through(network.conv0, [network.sft_branch[-1]], tail)
+
+
+ENLARGEMENT = Prepared(Call(begin_as_enlargement))
+
+# How long the paper's trunk trained is not known. With the paper's weights and a trunk whose
+# features have an rms of 1, a young discriminator pulls a quarter as hard as content.
 BUDGETS = {
-    "smoke": {
-        "data": "textures", "pictures": (4, 64), "tests": (), "trunk": "random",
-        "warmup": 0.03, "start": "picture",
-        "network": {"channels": 8, "blocks": 1, "conditions": 4, "width": 8},
-        "discriminator": {"width": 4}, "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
-        "frozen_steps": 1, "told_steps": 2, "told_rate": 5e-4,
-        "gan_steps": 2, "gan_rate": 2e-4, "gan_at": (0.5,), "from_scratch": True,
-    },
-    "laptop": {
-        "data": "textures", "pictures": (200, 128), "tests": TESTS, "lpips": True,
-        "trunk": "oxford", "warmup": 0.03, "start": "picture",
-        "network": {"channels": 32, "blocks": 4, "conditions": 16, "width": 32},
-        "discriminator": {"width": 16}, "steps": 2500, "batch": 8, "patch": 16, "rate": 1e-3,
-        "frozen_steps": 100, "told_steps": 2400, "told_rate": 5e-4,
-        "gan_steps": 300, "gan_rate": 2e-4, "gan_at": (1 / 12, 1 / 6, 1 / 4, 1 / 3),
-    },
-    "gpu": {
-        "data": "textures", "pictures": (1000, 128), "tests": TESTS, "lpips": True,
-        "validate_every": 1000, "trunk": "oxford", "warmup": 0, "start": "random",
-        "network": {}, "discriminator": {},
-        "steps": 20_000, "batch": 16, "patch": 24, "rate": 1e-4,
-        "frozen_steps": 1000, "told_steps": 20_000, "told_rate": 5e-5,
-        "gan_steps": 10_000, "gan_rate": 1e-4, "gan_at": (1 / 12, 1 / 6, 1 / 4, 1 / 3),
-    },
-    "paper": {
-        "data": "OutdoorScene", "pictures": (10_324, 96), "tests": TESTS, "lpips": True,
-        "validate_every": 5000, "trunk": "torchvision", "warmup": 0, "start": "random",
-        "network": {"channels": 64, "blocks": 16, "conditions": 32, "width": 128}, "discriminator":
-        {}, "steps": 1_000_000, "batch": 16, "patch": 24, "rate": 1e-4, "frozen_steps": 20_000,
-        "told_steps": 0, "told_rate": 1e-4, "gan_steps": 580_000, "gan_rate": 1e-4, "gan_at": (3 /
-        58, 8 / 58, 13 / 58, 18 / 58),
-    },
+    "smoke": Budget(
+        data="textures", pictures=4, side=64, tests=(), start=ENLARGEMENT,
+        channels=8, blocks=1, conditions=4, width=8, discriminator=4,
+        steps=4, batch=2, patch=16, rate=Warmup(Halving(1e-3, every=0.2), 0.03),
+        frozen_steps=1, frozen_rate=Constant(5e-4),
+        told_steps=2, told_rate=Halving(5e-4, every=0.2),
+        adversarial_steps=2, adversarial_rate=Multistep(2e-4, at=(0.5,)),
+        trunk="random", adversarial_weight=0.15, pixel_weight=1.0, from_scratch=True,
+    ),
+    "laptop": Budget(
+        data="textures", pictures=200, side=128, tests=TESTS, lpips=True, start=ENLARGEMENT,
+        channels=32, blocks=4, conditions=16, width=32, discriminator=16,
+        steps=2500, batch=8, patch=16, rate=Warmup(Halving(1e-3, every=0.2), 0.03),
+        frozen_steps=100, frozen_rate=Constant(5e-4),
+        told_steps=2400, told_rate=Halving(5e-4, every=0.2),
+        adversarial_steps=300, adversarial_rate=Multistep(2e-4, at=(1 / 12, 1 / 6, 1 / 4, 1 / 3)),
+        trunk=Call(vgg19, lineage="oxford"), adversarial_weight=0.15, pixel_weight=1.0,
+    ),
+    "gpu": Budget(
+        data="textures", pictures=1000, side=128, tests=TESTS, lpips=True, start=Random(),
+        steps=20_000, batch=16, patch=24, rate=Halving(1e-4, every=0.2), validate_every=1000,
+        frozen_steps=1000, frozen_rate=Constant(5e-5),
+        told_steps=20_000, told_rate=Halving(5e-5, every=0.2),
+        adversarial_steps=10_000,
+        adversarial_rate=Multistep(1e-4, at=(1 / 12, 1 / 6, 1 / 4, 1 / 3)),
+        trunk=Call(vgg19, lineage="oxford"), adversarial_weight=0.15, pixel_weight=1.0,
+    ),
+    "paper": Budget(
+        data="OutdoorScene", pictures=10_324, side=96, tests=TESTS, lpips=True, start=Random(),
+        steps=1_000_000, batch=16, patch=24, rate=Halving(1e-4, every=0.2), validate_every=5000,
+        frozen_steps=20_000, frozen_rate=Constant(1e-4), told_steps=0, told_rate=Constant(1e-4),
+        adversarial_steps=580_000,
+        adversarial_rate=Multistep(1e-4, at=(3 / 58, 8 / 58, 13 / 58, 18 / 58)),
+        trunk=Call(vgg19, lineage="torchvision"), adversarial_weight=5e-3, pixel_weight=0.0,
+        classes=8,
+    ),
 }  # fmt: skip
 
-PAPER: dict[str, dict] = {}  # user studies, no figures
 
-# Of the adversarial term and of L1 beside content of weight 1: the paper's, and those for a trunk
-# whose features have an rms of 1: with those a young discriminator pulls a quarter as hard as
-# content.
-WEIGHTS = {"torchvision": (5e-3, 0.0), "oxford": (0.15, 1.0), "random": (0.15, 1.0)}
+PUBLISHED = {}  # user studies, no figures
 
 
-def network(run: RecipeRun, by: str) -> SFTGAN:
-    """by: as SFTGAN's, or "none", whose channels for a prior are dead: 0 in and 0 weights."""
-    how = run.plan["network"] | {"classes": len(TEXTURES)}
-    model = SFTGAN(SCALE, **how, by="concat" if by == "none" else by)
-    if by == "none":
-        model.conv0.weight.data[:, 3:] = 0
-    return model
+def network(b: Budget, by: str | None) -> Call:
+    """by: how the prior enters, as in `SFTGAN`; None for a network that is told nothing."""
+    if by is None:
+        return Call(untold, channels=b.channels, blocks=b.blocks, classes=b.classes)
+    return Call(
+        SFTGAN, scale=SCALE, channels=b.channels, blocks=b.blocks, conditions=b.conditions,
+        width=b.width, classes=b.classes, by=by,
+    )  # fmt: skip
 
 
-def trunk(run: RecipeRun) -> nn.Module:
-    """The first stage: L1, the rate halved after each fifth."""
-    model = run.build(partial(network, run, "none"))
-    if run.plan["start"] == "picture":
-        tail = [(layer, 1) for layer in model.HR_branch if isinstance(layer, nn.Conv2d)]
-        hand_through(model.conv0, [model.sft_branch[-1]], tail)
-    rate = Warmup(Halving(run.plan["rate"], every=0.2), run.plan["warmup"])
-    run.fit(model, L1(), crops(run), rate=rate, forward=partial(enlarge, by="none"))
-    return model
+def untold(channels: int, blocks: int, classes: int) -> SFTGAN:
+    """The network whose prior enters as channels, with weights of 0 for it. It is given 0, too."""
+    made = SFTGAN(SCALE, channels=channels, blocks=blocks, classes=classes, by="concat")
+    made.conv0.weight.data[:, 3:] = 0
+    return made
 
 
-def told(run: RecipeRun, by: str) -> nn.Module:
-    """The second: what it is told goes in (Sec. 3.2), and it learns to make use of it."""
-    plan, model = run.plan, run.build(partial(network, run, by))
-    insert(model, run.trained("trunk", network(run, "none")))
-    new = added(model)
-    rates = {"frozen": Constant(plan["told_rate"]), "told": Halving(plan["told_rate"], every=0.2)}
-    for stage, rate in rates.items():
-        steps = plan[f"{stage}_steps"]
-        if not new:  # no less training for those who have nothing to learn first
-            steps = 0 if stage == "frozen" else steps + plan["frozen_steps"]
-        if steps == 0:
-            continue
-        model.requires_grad_(stage == "told")
-        for p in new:
-            p.requires_grad_(True)
-        how = {"steps": steps} if not new else {"stage": stage}
-        forward, adam = partial(enlarge, by=by), optimizer(model)
-        run.fit(model, L1(), crops(run), rate=rate, forward=forward, optimizer=adam, **how)
-    return model
+def pixel(b: Budget, by: str | None) -> Stage:
+    """L1, from the budget's start."""
+    return Stage(
+        name="trunk", network=network(b, by), loss=loss_of(L1), data=b.data, scale=SCALE,
+        crops=Call(priors, pictures=b.pictures, side=b.side), steps=b.steps, batch=b.batch,
+        patch=b.patch, rate=b.rate, start=b.start, forward=Call(enlarge, told=by is not None),
+        validate_every=b.validate_every,
+    )  # fmt: skip
+
+
+def trunk(b: Budget) -> list[Stage]:
+    """The network that is told nothing."""
+    return [pixel(b, None)]
+
+
+def after_trunk(b: Budget, by: str | None) -> Stage:
+    """From the trunk's weights, with what is new in it (Sec. 3.2)."""
+    stage = replace(
+        pixel(b, by), name="told", start=After("trunk", insert=Call(insert)),
+        optimizer=Call(adam_by_parts, new=5.0),
+    )  # fmt: skip
+    return stage if b.told_steps else with_all_losses(b, stage)
+
+
+def told(b: Budget, by: str) -> list[Stage]:
+    """New layers go into the trunk and learn alone; then all learn."""
+    frozen = replace(
+        after_trunk(b, by), name="frozen", steps=b.frozen_steps, rate=b.frozen_rate,
+        freeze=Call(only_new_learns),
+    )  # fmt: skip
+    if b.told_steps == 0:
+        return [frozen]
+    all_learn = replace(
+        frozen, name="told", steps=b.told_steps, rate=b.told_rate, start=Continued(),
+        freeze=Call(everything_learns), series=1,
+    )  # fmt: skip
+    return [frozen, all_learn]
+
+
+def told_at_once(b: Budget, by: str | None) -> list[Stage]:
+    """As many steps for those that have no new layers, which could learn alone."""
+    return [replace(after_trunk(b, by), steps=b.frozen_steps + b.told_steps, rate=b.told_rate)]
+
+
+def against_discriminator(b: Budget, by: str | None, after: str) -> list[Stage]:
+    """Content, and a discriminator that also says which texture it sees (Sec. 3.3)."""
+    stage = replace(
+        after_trunk(b, by), name="adversarial", steps=b.adversarial_steps, rate=b.adversarial_rate,
+        start=After(after),
+    )  # fmt: skip
+    return [with_all_losses(b, stage)]
+
+
+def with_all_losses(b: Budget, stage: Stage) -> Stage:
+    """The stage with content, the adversarial loss of picture and class, and perhaps L1."""
+    judge = Call(Discriminator, size=SCALE * b.patch, width=b.discriminator, classes=b.classes)
+    terms = [
+        (1.0, Call(content, name="sftgan", extractor=b.trunk)),
+        (b.adversarial_weight, Call(ClassAdversarial, discriminator=judge)),
+        (b.pixel_weight, Call(L1)),
+    ]
+    loss = Loss(tuple((weight, term) for weight, term in terms if weight))
+    forward = stage.forward.but(category=True)
+    return replace(stage, loss=loss, forward=forward, from_scratch=b.from_scratch)
 
 
 @torch.no_grad()
-def insert(model: SFTGAN, trunk: SFTGAN) -> None:
-    """The trunk's weights; SFT layers nearly gamma = 1, beta = 0, so that they change little."""
+def insert(network: SFTGAN, trunk: SFTGAN) -> None:
+    """Put the trunk's weights in; SFT begins near gamma = 1, beta = 0, and changes little."""
     state = trunk.state_dict()
-    state["conv0.weight"] = state["conv0.weight"][:, : model.conv0.in_channels]
-    model.load_state_dict(state, strict=False)
-    for layer in model.modules():
+    state["conv0.weight"] = state["conv0.weight"][:, : network.conv0.in_channels]
+    network.load_state_dict(state, strict=False)
+    for layer in network.modules():
         if isinstance(layer, SFT):
             layer.SFT_scale_conv1.weight.mul_(0.1)
-            layer.SFT_shift_conv1.weight.mul_(0.1)
-            layer.SFT_shift_conv1.bias.zero_()
+            weight, bias = layer.SFT_shift_conv1.parameters()
+            weight.mul_(0.1)
+            bias.zero_()
 
 
-def optimizer(model: nn.Module) -> torch.optim.Adam:
-    """Adam, five times as fast for what was put in as for the trunk."""
-    new = added(model)
-    known = set(new)  # in the model's order, by which a checkpoint knows them
-    old = [p for p in model.parameters() if p.requires_grad and p not in known]
-    groups = [{"params": old}, {"params": new, "share": 5}]
-    return torch.optim.Adam([g for g in groups if g["params"]], fused=True)
-
-
-def added(model: nn.Module) -> list[nn.Parameter]:
+def added(network: nn.Module) -> list[nn.Parameter]:
     """What modulation adds to the trunk."""
-    return [p for name, p in model.named_parameters() if "SFT_" in name or "CondNet" in name]
+    return [p for name, p in network.named_parameters() if "SFT_" in name or "CondNet" in name]
 
 
-def against_discriminator(run: RecipeRun, by: str, start: str) -> nn.Module:
-    """The third (Sec. 3.3): content, and a discriminator that also says which texture it sees."""
-    plan, size = run.plan, SCALE * run.plan["patch"]
-    model = run.trained(start, network(run, by))
-    judge = partial(Discriminator, size=size, classes=len(TEXTURES), **plan["discriminator"])
-    adversarial, pixel = WEIGHTS[plan["trunk"]]
-    extractor = plan["trunk"] if plan["trunk"] == "random" else features.vgg19(plan["trunk"])
-    loss = content("sftgan", extractor) + adversarial * ClassAdversarial(run.build(judge))
-    run.fit(
-        model,
-        loss + pixel * L1() if pixel else loss,
-        crops(run),
-        rate=Multistep(plan["gan_rate"], at=plan["gan_at"]),
-        stage="gan",
-        forward=partial(enlarge, by=by, category=True),
-        optimizer=optimizer(model),
-        from_scratch=plan.get("from_scratch", False),
-    )
-    return model
+def only_new_learns(network: SFTGAN) -> None:
+    """Keep the trunk as it is."""
+    network.requires_grad_(False)
+    for parameter in added(network):
+        parameter.requires_grad_(True)
 
 
-def enlarge(network: nn.Module, data: dict, by: str, category: bool = False) -> tuple[Tensor, dict]:
-    """A batch of `Priors` -> sr, and the class for a discriminator that asks."""
-    prior = torch.zeros_like(data["prior"]) if by == "none" else data["prior"]
-    return network(data["lr"], prior), {"category": data["category"]} if category else {}
+def everything_learns(network: SFTGAN) -> None:
+    """Let the trunk learn again."""
+    network.requires_grad_(True)
 
 
-def crops(run: RecipeRun) -> Priors:
-    """Crops with their maps; the pictures' hash goes into the record."""
-    if run.plan["data"] != "textures":
+def adam_by_parts(network: SFTGAN, new: float) -> torch.optim.Adam:
+    """Adam; what was put in learns at `new` times the rate of the trunk."""
+    put_in = added(network)
+    known = set(put_in)  # in the network's order, by which a checkpoint knows them
+    old = [p for p in network.parameters() if p.requires_grad and p not in known]
+    groups = [{"params": old}, {"params": put_in, "share": new}]
+    return torch.optim.Adam([group for group in groups if group["params"]], fused=True)
+
+
+def enlarge(
+    network: nn.Module, batch: Batch, *, told: bool, category: bool = False
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The forward of a network with a prior: 0 unless it is told.
+
+    category: give the loss the class, for a discriminator that asks.
+    """
+    prior = batch["prior"] if told else torch.zeros_like(batch["prior"])
+    return network(batch["lr"], prior), {"category": batch["category"]} if category else {}
+
+
+def priors(data: str, scale: int, device: str | None, *, pictures: int, side: int) -> Priors:
+    """Crops of pictures made by code, with their maps; held in the CPU's memory.
+
+    Raises ValueError for data other than "textures".
+    """
+    if data != "textures":
         raise ValueError(
-            f"data {run.plan['data']!r}: that set has no home that stays, and none is read here; "
+            f"data {data!r}: that set has no home that stays, and none is read here; "
             "the other budgets train on textures, with maps to tell the network"
         )
-    pictures, labels = made(*run.plan["pictures"], seed=0)
-    run.facts["data"] = data_facts(run.plan["data"], pictures)
-    return Priors(pictures, labels, classes=len(TEXTURES), scale=SCALE)
+    made, labels = textured(pictures, side, seed=0)
+    return Priors(made, labels, classes=len(TEXTURES), scale=scale)
 
 
 @cache
-def made(count: int, size: int, seed: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Pictures and labels."""
+def textured(count: int, size: int, seed: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Pictures, uint8 (3, size, size), and their labels (size, size)."""
     pictures, labels = zip(*(textures(size, (seed, k)) for k in range(count)), strict=True)
     return pictures, labels
 
 
 def held_out(test: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Twelve pictures that none was trained on: LR, HR, and what the network is told."""
-    pictures, labels = (torch.stack(each) for each in made(12, 128, seed=1))
+    """Twelve pictures that no network was trained on: LR, HR, and what the network is told."""
+    pictures, labels = (torch.stack(each) for each in textured(12, 128, seed=1))
     if test == "not told":
         labels = torch.zeros_like(labels)
     elif test == "told wrong":  # the texture after the next; plain stays plain
@@ -215,52 +311,59 @@ def held_out(test: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def measure(run: RecipeRun, model: nn.Module, test: str) -> dict[str, float]:
-    """PSNR and SSIM of Y, LPIPS of RGB: the means over the held-out pictures."""
-    device = next(model.parameters()).device
+def measure(run: RecipeRun, network: Network, test: str) -> dict[str, float]:
+    """PSNR and SSIM of Y, LPIPS of RGB if the budget asks: means over the held-out pictures."""
+    device = next(network.parameters()).device
     lr, hr, prior = (x.to(device) for x in held_out(test))
-    sr = round_8bit(model(lr, prior))
+    sr = round_8bit(network(lr, prior))
     found = {
         "psnr": psnr(sr, hr, on="y", shave=SCALE),
         "ssim": ssim(sr, hr, on="y", shave=SCALE),
     }
-    if run.plan.get("lpips"):
+    if run.budget.lpips:
         found["lpips"] = lpips(sr, hr)
-    return {name: values.mean().item() for name, values in found.items()}
+    return {name: torch.as_tensor(values).mean().item() for name, values in found.items()}
 
 
-def samples(run: RecipeRun) -> dict[str, Callable[[nn.Module], Tensor]]:
+def samples(run: RecipeRun, scale: int) -> dict[str, Callable[[Network], Tensor]]:
     """The first held-out picture, told each way."""
 
-    def sample(model: nn.Module, test: str) -> Tensor:
-        lr, _, prior = (x[:1].to(next(model.parameters()).device) for x in held_out(test))
+    def sample(network: Network, test: str) -> Tensor:
+        lr, _, prior = (x[:1].to(next(network.parameters()).device) for x in held_out(test))
         with torch.inference_mode():
-            return model(lr, prior)[0].cpu()
+            return network(lr, prior)[0].cpu()
 
-    return {test.replace(" ", "-"): partial(sample, test=test) for test in run.plan["tests"]}
+    return {test.replace(" ", "-"): partial(sample, test=test) for test in run.budget.tests}
 
 
-VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "sftgan": partial(against_discriminator, by="sft", start="sft"),
+VARIANTS = {
+    "sftgan": partial(against_discriminator, by="sft", after="sft"),
     "trunk": trunk,
-    **{by: partial(told, by=by) for by in ("sft", "concat", "film", "none")},
-    **{
-        f"{by}-gan": partial(against_discriminator, by=by, start=by)
-        for by in ("concat", "film", "none")
-    },
+    "sft": partial(told, by="sft"),
+    "concat": partial(told_at_once, by="concat"),
+    "film": partial(told, by="film"),
+    "none": partial(told_at_once, by=None),
+    "concat-gan": partial(against_discriminator, by="concat", after="concat"),
+    "film-gan": partial(against_discriminator, by="film", after="film"),
+    "none-gan": partial(against_discriminator, by=None, after="none"),
 }
 
 RIGHT, WRONG, _ = TESTS
 CLAIMS = (
-    Claim("told what is where it looks better", "sftgan", "none-gan", "lpips", -1, RIGHT),
-    Claim("told wrong it draws something else", "sftgan", "none-gan", "lpips", 1, WRONG),
+    Claim("told what is where, it looks better", "sftgan", "none-gan", "lpips", -1, RIGHT),
+    Claim("told wrong, it draws something else", "sftgan", "none-gan", "lpips", 1, WRONG),
     Claim(
-        "told right it looks better than told wrong",
+        "told right, it looks better than told wrong",
         "sftgan", "sftgan", "lpips", -1, RIGHT, against_test=WRONG,
     ),
     Claim("modulation looks better than more channels", "sftgan", "concat-gan", "lpips", -1, RIGHT),
     Claim("a map looks better than its mean", "sftgan", "film-gan", "lpips", -1, RIGHT),
-    Claim("with L1 alone, too, it helps to be told", "sft", "none", test=RIGHT),
+    Claim("being told helps with L1 alone, too", "sft", "none", test=RIGHT),
     Claim("with L1 alone modulation is no worse", "sft", "concat", sign=0, test=RIGHT),
     Claim("features and discriminator look better than L1", "sftgan", "sft", "lpips", -1, RIGHT),
+)  # fmt: skip
+
+RECIPE = Recipe(
+    label="SFTGAN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS, learns_from="textures made with their maps", measure=measure, samples=samples,
 )  # fmt: skip

@@ -1,89 +1,143 @@
-"""How SRFeat is trained, and what it is to be judged by features.
+"""How SRFeat is trained, and what comes of judging it by features.
 
-The paper (Park et al., 2018), by the authors' code: x4, 136,000 crops of DIV2K, HR 296, batch 9,
-Adam. First squared error, 21 passes at 1e-4, a tenth from the 18th; then squared error of VGG-19's
-features after conv5_4 / 12.75 + 1e-3 adversarial, of pictures + 1e-3 adversarial, of those
-features; 5 passes, the rate a tenth from the third and again in the fifth. There batch norm keeps
-the statistics, scales and shifts of the first stage: only convolutions learn.
+The paper (Park et al., 2018), by the authors' code, enlarges by 4 and learns from 136,000 crops of
+DIV2K, 296 HR pixels wide: batch 9, Adam. First squared error, 21 passes at 1e-4, a tenth of it from
+the 18th. Then squared error of VGG-19's features after conv5_4 / 12.75, + 1e-3 adversarial of
+pictures, + 1e-3 adversarial of those features: 5 passes, the rate divided by ten at the third and
+again at the fifth. In this stage batch norm keeps the statistics, scales and shifts of the first:
+only convolutions learn.
 
     srkit train srfeat --variant mse          the start of all others
     srkit train srfeat                        features, and two discriminators
     srkit train srfeat --variant image        one discriminator, of pictures: as SRGAN
     srkit reproduce srfeat                    everything below, and the cards
 
-"perceptual" has no discriminator; "three-phases" goes on from it, instead of from "mse".
-The discriminator of features of "places" judges each place, as the authors' other one; that of
-"lower" looks at a layer before content's. Differs: values outside [0, 1] are not clipped before
-VGG-19, which would leave them no gradient. Generators step before discriminators, Adam's epsilon is
-1e-8 (theirs 1e-10), no crops of pictures at half their size. But for `paper`, the first stage's
-rate is halved after each fifth; the small budgets start "picture", see `srkit.training.starts`, and
-warm up.
+"perceptual" has no discriminator; "three-phases" goes on from it, instead of from "mse". In
+"places" the discriminator of features judges each place, the authors' alternative; in "lower" it
+looks at a layer before that of content.
+Differs: values outside [0, 1] are not clipped before VGG-19, which would leave them no gradient;
+generators step before discriminators; Adam's epsilon is 1e-8 (theirs 1e-10); there are no crops of
+pictures at half their size. In all budgets but "paper" the first stage's rate is halved after each
+fifth; the small ones start as an enlargement (`srkit.training.starts`) and warm up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from srkit.losses import MSE, Adversarial, Content, FeatureAdversarial, Sum
+from srkit.calls import Call
+from srkit.losses import MSE, Adversarial, Content, FeatureAdversarial
 from srkit.losses.objectives import Standard
 from srkit.losses.perceptual import rms
-from srkit.metrics import features
+from srkit.metrics.features import Extractor, random_tanh, vgg19
 from srkit.models.srfeat import FeatureDiscriminator, ImageDiscriminator, SRFeat
-from srkit.recipes import RecipeRun
+from srkit.recipes import base
+from srkit.recipes.base import Recipe
 from srkit.reports.claims import Claim
-from srkit.training.loop import enlarge
-from srkit.training.schedules import Halving, Multistep, Warmup
+from srkit.training.loop import Batch, enlarge
+from srkit.training.schedules import Halving, Multistep, Schedule, Warmup
+from srkit.training.stage import After, Loss, Prepared, Random, Stage, Start, loss_of
 from srkit.training.starts import hand_through, hush
 
 SCALE = 4
 
-# "mse" takes `steps`; what goes on from it `turn_steps`, on crops of its own. layer: what content
-# and discriminator look at; unit: what its features are divided by, "rms" makes that their size.
-# adversarial: weight of each discriminator beside content of weight 1. With 1 a young discriminator
-# pulls a fifth as hard at the weights of "mse" as content of rms 1, and grows: two of them soon led
-# a small network away from its pictures. So does a high turn_rate, for behind batch norms that
-# stand still weights are small, and a step is large for them.
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of SRFeat's stages.
+
+    - channels, blocks: the network's. discriminator, hidden: the channels of both discriminators,
+      and the units of their dense layers. halvings: how often they halve pictures, and features.
+    - extractor: what content and discriminators look through. layer: what both look at; lower: what
+      the discriminator of "lower" looks at. unit: what features are divided by, "rms" for their own
+      size.
+    - adversarial: the weight of each discriminator beside content of weight 1.
+    - steps, batch, patch, rate, start: of "mse". What goes on from it (second_...) has steps and
+      crops of its own.
+    """
+
+    channels: int
+    blocks: int
+    discriminator: int
+    hidden: int
+    halvings: tuple[int, int]
+    extractor: Call
+    layer: str
+    lower: str
+    unit: float | str
+    adversarial: float
+    steps: int
+    batch: int
+    patch: int
+    rate: Schedule
+    start: Start
+    second_steps: int
+    second_patch: int
+    second_rate: Schedule
+    validate_every: int = 250
+    from_scratch: bool = False
+
+
+def begin_as_enlargement(model: SRFeat) -> None:
+    """Let the network start as an enlargement by repeated pixels: see `srkit.training.starts`.
+
+    The picture is lifted on its way, because inside it has values in [-1, 1].
+    """
+    norms = [block.get_submodule("bn2") for block in model.blocks]
+    hush(*norms, quiet=0.01)  # what comes out of a batch norm has the variance that its slope gives
+    tail = [(model.up1, 2), (model.up2, 2), (model.conv_out, 1)]
+    hand_through(model.conv_in, model.skips, tail, lift=1.0)
+
+
+ENLARGEMENT = Prepared(Call(begin_as_enlargement))
+OXFORD = Call(vgg19, lineage="oxford")
+TESTS = ("Set5", "Set14", "BSD100")
+DROPS = (0.4, 0.8)  # the third pass of five, and the fifth
+
+# Adversarial weights: with 1 a young discriminator pulls a fifth as hard at the weights of "mse" as
+# content of rms 1, and more as it learns; two of them soon led a small network away from its
+# pictures. So does a high second_rate: behind batch norms that stand still weights are small, and a
+# step is large for them.
 BUDGETS = {
-    "smoke": {
-        "data": "procedural", "tests": (), "trunk": "random", "layer": "conv2", "unit": "rms",
-        "network": {"channels": 8, "blocks": 2}, "discriminators": {"channels": 4, "hidden": 8},
-        "stages": (4, 2), "steps": 4, "batch": 2, "patch": 16, "rate": 1e-3,
-        "turn_steps": 2, "turn_patch": 16, "turn_rate": 2e-4, "adversarial": 1.0,
-        "from_scratch": True,
-        "warmup": 0.03, "start": "picture",
-    },
-    "laptop": {
-        "data": "BSDS400", "tests": ("Set5", "Set14"), "lpips": True,
-        "validate_every": 500, "trunk": "oxford", "layer": "relu4_4", "unit": "rms",
-        "network": {"channels": 32, "blocks": 6}, "discriminators": {"channels": 16, "hidden": 64},
-        "stages": (4, 2), "steps": 1500, "batch": 8, "patch": 24, "rate": 2e-3,
-        "turn_steps": 250, "turn_patch": 16, "turn_rate": 8e-5, "adversarial": 0.1,
-        "warmup": 0.03, "start": "picture",
-    },
-    "gpu": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
-        "validate_every": 5000, "trunk": "oxford", "layer": "relu5_4", "unit": "rms",
-        "network": {}, "discriminators": {}, "stages": (4, 4), "steps": 50_000, "batch": 9, "patch":
-        24, "rate": 1e-4, "turn_steps": 20_000, "turn_patch": 32, "turn_rate": 1e-4, "adversarial":
-        1.0, "warmup": 0, "start": "random",
-    },
-    "paper": {
-        "data": "DIV2K_train", "tests": ("Set5", "Set14", "BSD100"), "lpips": True,
-        "validate_every": 5000, "trunk": "oxford", "layer": "relu5_4", "unit": 12.75,
-        "network": {"channels": 128, "blocks": 16}, "discriminators": {}, "stages": (4, 4),
-        "steps": 317_000, "batch": 9, "patch": 74,
-        "rate": 1e-4, "drop_at": 17 / 21, "turn_steps": 75_500, "turn_patch": 74, "turn_rate": 1e-4,
-        "adversarial": 1e-3,
-        "warmup": 0, "start": "random",
-    },
+    "smoke": Budget(
+        data="procedural", tests=(), channels=8, blocks=2, discriminator=4, hidden=8,
+        halvings=(4, 2), extractor=Call(random_tanh), layer="conv2", lower="act1", unit="rms",
+        adversarial=1.0, steps=4, batch=2, patch=16, rate=Warmup(Halving(1e-3, every=0.2), 0.03),
+        start=ENLARGEMENT, second_steps=2, second_patch=16,
+        second_rate=Multistep(2e-4, at=DROPS, factor=0.1), from_scratch=True,
+    ),
+    "laptop": Budget(
+        data="BSDS400", tests=("Set5", "Set14"), lpips=True, validate_every=500,
+        channels=32, blocks=6, discriminator=16, hidden=64, halvings=(4, 2),
+        extractor=OXFORD, layer="relu4_4", lower="relu3_4", unit="rms", adversarial=0.1,
+        steps=1500, batch=8, patch=24, rate=Warmup(Halving(2e-3, every=0.2), 0.03),
+        start=ENLARGEMENT, second_steps=250, second_patch=16,
+        second_rate=Multistep(8e-5, at=DROPS, factor=0.1),
+    ),
+    "gpu": Budget(
+        data="DIV2K_train", tests=TESTS, lpips=True, validate_every=5000,
+        channels=128, blocks=16, discriminator=64, hidden=1024, halvings=(4, 4),
+        extractor=OXFORD, layer="relu5_4", lower="relu3_4", unit="rms", adversarial=1.0,
+        steps=50_000, batch=9, patch=24, rate=Halving(1e-4, every=0.2), start=Random(),
+        second_steps=20_000, second_patch=32, second_rate=Multistep(1e-4, at=DROPS, factor=0.1),
+    ),
+    "paper": Budget(
+        data="DIV2K_train", tests=TESTS, lpips=True, validate_every=5000,
+        channels=128, blocks=16, discriminator=64, hidden=1024, halvings=(4, 4),
+        extractor=OXFORD, layer="relu5_4", lower="relu3_4", unit=12.75, adversarial=1e-3,
+        steps=317_000, batch=9, patch=74, rate=Multistep(1e-4, at=(17 / 21,), factor=0.1),
+        start=Random(), second_steps=75_500, second_patch=74,
+        second_rate=Multistep(1e-4, at=DROPS, factor=0.1),
+    ),
 }  # fmt: skip
 
 # SRFeat_M by a review that quotes it; SRFeat_IF, the same network in the end, by its first author.
-PAPER = {
+PUBLISHED = {
     "srfeat": {"Set5": {"psnr": 30.03}, "Set14": {"psnr": 26.73}},
     "mse": {
         "Set5": {"psnr": 32.27, "ssim": 0.8938},
@@ -93,102 +147,118 @@ PAPER = {
 }
 
 
-LOWER = {"oxford": "relu3_4", "random": "act1"}  # what the discriminator "lower" looks at, by trunk
+def mse(b: Budget, long_skips: bool = True) -> list[Stage]:
+    """Squared error, from the budget's start."""
+    return [
+        Stage(
+            name="pixel", network=srfeat(b).but(long_skips=long_skips), loss=loss_of(MSE),
+            data=b.data, scale=SCALE, steps=b.steps, batch=b.batch, patch=b.patch, rate=b.rate,
+            start=b.start, validate_every=b.validate_every,
+        )
+    ]  # fmt: skip
 
 
-def network(run: RecipeRun, long_skips: bool = True) -> SRFeat:
-    return SRFeat(SCALE, **run.plan["network"], long_skips=long_skips)
+def second(
+    b: Budget, discriminators: Sequence[Callable[[Budget], Call]] = (), after: str = "mse"
+) -> list[Stage]:
+    """From the weights of `after`, with content and discriminators; batch norm stays as it is."""
+    content = Call(Content, extractor=b.extractor, weights={b.layer: 1.0}, unit=b.unit)
+    judged = tuple((b.adversarial, discriminator(b)) for discriminator in discriminators)
+    return [
+        Stage(
+            name="second", network=srfeat(b), loss=Loss(((1.0, content), *judged)),
+            data=b.data, scale=SCALE, steps=b.second_steps, batch=b.batch, patch=b.second_patch,
+            rate=b.second_rate, start=After(after), freeze=Call(freeze_batch_norm),
+            forward=Call(enlarge_as_tested), from_scratch=b.from_scratch,
+            validate_every=b.second_steps // 5 or 1,
+        )
+    ]  # fmt: skip
 
 
-def mse(run: RecipeRun, long_skips: bool = True) -> nn.Module:
-    """Squared error, from random weights."""
-    model = run.build(partial(network, run, long_skips))
-    rate = Halving(run.plan["rate"], every=0.2)
-    if "drop_at" in run.plan:
-        rate = Multistep(run.plan["rate"], at=(run.plan["drop_at"],), factor=0.1)
-    if run.plan["start"] == "picture":
-        begin_as_enlargement(model)
-    rate = Warmup(rate, run.plan["warmup"])
-    run.fit(model, MSE(), run.crops(SCALE), rate=rate)
-    return model
+def srfeat(b: Budget) -> Call:
+    return Call(SRFeat, scale=SCALE, channels=b.channels, blocks=b.blocks)
 
 
-def begin_as_enlargement(model: SRFeat) -> None:
-    """The start "picture"; lifted, for inside its values are in [-1, 1]."""
-    norms = [block.bn2 for block in model.blocks]
-    hush(*norms, quiet=0.01)  # whatever comes in, it goes out with variance 1 times the slope's
-    tail = [(model.up1, 2), (model.up2, 2), (model.conv_out, 1)]
-    hand_through(model.conv_in, model.skips, tail, lift=1.0)
-
-
-def turn(run: RecipeRun, discriminators: tuple[str, ...], start: str = "mse") -> nn.Module:
-    """From trained weights to what features and discriminators want; batch norm stays as it is."""
-    plan, model = run.plan, run.trained(start, network(run))
-    for layer in batch_norms(model):
-        layer.requires_grad_(False)
-    run.fit(
-        model,
-        total(run, discriminators),
-        run.crops(SCALE),
-        rate=Multistep(plan["turn_rate"], at=(0.4, 0.8), factor=0.1),
-        stage="turn",
-        forward=enlarge_as_tested,
-        validate_every=plan["turn_steps"] // 5 or 1,
-        from_scratch=plan.get("from_scratch", False),
+def of_pictures(b: Budget) -> Call:
+    """The adversarial term whose discriminator judges pictures, as SRGAN's does."""
+    size, (halvings, _) = SCALE * b.second_patch, b.halvings
+    discriminator = Call(
+        ImageDiscriminator, size=size, channels=b.discriminator, stages=halvings, hidden=b.hidden
     )
-    return model
+    return Call(Adversarial, discriminator=discriminator, objective=Standard())
 
 
-def total(run: RecipeRun, discriminators: tuple[str, ...]) -> Sum:
-    """Content, and discriminators: of the "image", and of features, "feature", "places" or
-    "lower"."""
-    plan, size = run.plan, SCALE * run.plan["turn_patch"]
-    known = plan["trunk"] != "random"
-    extractor = features.vgg19(plan["trunk"]) if known else features.random_tanh()
-    image_stages, stages = plan["stages"]
+def of_features(b: Budget, lower: bool = False, each_place: bool = False) -> Call:
+    """The adversarial term whose discriminator judges features.
 
-    def unit(layer: str) -> float:
-        return rms(extractor, [layer])[layer] if plan["unit"] == "rms" else plan["unit"]
-
-    loss = 1.0 * Content(extractor, {plan["layer"]: 1.0}, unit=unit(plan["layer"]))
-    for name in discriminators:
-        if name == "image":
-            make = partial(ImageDiscriminator, size, stages=image_stages, **plan["discriminators"])
-            term = Adversarial(run.build(make), Standard())
-        else:
-            layer = LOWER[plan["trunk"]] if name == "lower" else plan["layer"]
-            channels, side, _ = extractor(torch.zeros(3, size, size), layer)[layer].shape
-            side = None if name == "places" else side
-            make = partial(
-                FeatureDiscriminator, channels, side, stages=stages, **plan["discriminators"]
-            )
-            judge = run.build(make)
-            term = FeatureAdversarial(judge, Standard(), extractor, layer, unit=unit(layer))
-        loss = loss + plan["adversarial"] * term
-    return loss
+    lower: of a layer before that of content. each_place: each place on its own.
+    """
+    layer, (_, halvings) = b.lower if lower else b.layer, b.halvings
+    discriminator = Call(
+        judge_of, extractor=b.extractor, layer=layer, picture=SCALE * b.second_patch,
+        each_place=each_place, channels=b.discriminator, stages=halvings, hidden=b.hidden,
+    )  # fmt: skip
+    measured = Call(size_of, extractor=b.extractor, layer=layer)
+    return Call(
+        FeatureAdversarial, discriminator=discriminator, objective=Standard(),
+        extractor=b.extractor, layer=layer, unit=measured if b.unit == "rms" else b.unit,
+    )  # fmt: skip
 
 
-def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
-    return [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+def judge_of(
+    extractor: Extractor,
+    layer: str,
+    picture: int,
+    each_place: bool,
+    channels: int,
+    stages: int,
+    hidden: int,
+) -> FeatureDiscriminator:
+    """The discriminator for a layer's features, of the size that they have in the crops.
+
+    picture: side of the crops in HR pixels.
+    """
+    with torch.no_grad():
+        seen = extractor(torch.zeros(3, picture, picture), layer)[layer]  # (C, h, w)
+    size = None if each_place else seen.shape[1]
+    return FeatureDiscriminator(
+        seen.shape[0], size, channels=channels, stages=stages, hidden=hidden
+    )
 
 
-def enlarge_as_tested(network: nn.Module, data: dict) -> tuple[Tensor, dict]:
+def size_of(extractor: Extractor, layer: str) -> float:
+    """The root mean square of a layer's features: see `srkit.losses.perceptual.rms`."""
+    return rms(extractor, [layer])[layer]
+
+
+def freeze_batch_norm(network: nn.Module) -> None:
+    for layer in batch_norms(network):
+        layer.requires_grad_(False)
+
+
+def enlarge_as_tested(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """`enlarge` with the batch norm's own statistics, which stay as they are."""
     for layer in batch_norms(network):
         layer.eval()
-    return enlarge(network, data)
+    return enlarge(network, batch)
 
 
-VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "srfeat": partial(turn, discriminators=("image", "feature")),
+def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+
+of_places, of_lower = partial(of_features, each_place=True), partial(of_features, lower=True)
+
+VARIANTS = {
+    "srfeat": partial(second, discriminators=(of_pictures, of_features)),
     "mse": mse,
     "mse-no-skips": partial(mse, long_skips=False),
-    "perceptual": partial(turn, discriminators=()),
-    "image": partial(turn, discriminators=("image",)),
-    "feature": partial(turn, discriminators=("feature",)),
-    "places": partial(turn, discriminators=("image", "places")),
-    "lower": partial(turn, discriminators=("image", "lower")),
-    "three-phases": partial(turn, discriminators=("image", "feature"), start="perceptual"),
+    "perceptual": second,
+    "image": partial(second, discriminators=(of_pictures,)),
+    "feature": partial(second, discriminators=(of_features,)),
+    "places": partial(second, discriminators=(of_pictures, of_places)),
+    "lower": partial(second, discriminators=(of_pictures, of_lower)),
+    "three-phases": partial(second, discriminators=(of_pictures, of_features), after="perceptual"),
 }
 
 CLAIMS = (
@@ -201,3 +271,8 @@ CLAIMS = (
     ),
     Claim("a discriminator of each place does as well", "srfeat", "places", "lpips", 0, "Set14"),
 )
+
+RECIPE = Recipe(
+    label="SRFeat", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS,
+)  # fmt: skip

@@ -5,19 +5,21 @@
     zssr(picture, 2, noise=3)                         # and noisy
     zssr(picture, 2, factors=GRADUAL)                 # in six steps, each learning from the last
 
-The paper (Shocher, Cohen and Irani, 2018), by the authors' code: one father of 128x128 an
-iteration, L1, Adam at 1e-3, a tenth whenever the error of reconstruction is level, the end at the
-third time or after 3000 iterations. Then the picture in 8 symmetries, each corrected by back-
-projection, and the median of them corrected again.
-Differs: with a kernel that looks the same from all sides the picture is turned all the same; theirs
-is never turned then. Back-projections are as many in each of the gradual steps.
+The paper (Shocher, Cohen and Irani, 2018), by the authors' code: one father, a crop of 128x128, an
+iteration; L1; Adam at 1e-3, a tenth of that whenever the error of reconstruction no longer falls,
+the end at the third time or after 3000 iterations. Then the network enlarges the picture in 8
+symmetries, each answer is corrected by back-projection, and the median of them once more.
+Differs: the authors never turn the picture when they know the kernel; here it is turned if the
+kernel looks the same from all sides. Each of the gradual steps has the same number of
+back-projections.
 
-    srkit train zssr                          Set5, blurred, the kernel told
+    srkit train zssr                          Set5, blurred, and the network is told the kernel
     srkit train zssr --variant assumed        the same pictures, taken for bicubic ones
     srkit train zssr --variant ideal          bicubic ones
     srkit reproduce zssr                      everything below, and the cards
 
-Each run has its LR pictures, and what bicubic and a network trained for bicubic make of them.
+A run keeps the LR pictures that it made, and measures what bicubic interpolation and a network
+trained for bicubic pictures make of them.
 """
 
 from __future__ import annotations
@@ -30,21 +32,27 @@ from functools import partial
 from statistics import mean
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from srkit.calls import Build, Call, changed
 from srkit.datasets import catalog, procedural
 from srkit.datasets.catalog import Pair
 from srkit.datasets.internal import Internal, Shrinking
 from srkit.image.degrade import gaussian_kernel, make_lr
 from srkit.image.io import ImageLike, as_image, read_image, write_image
 from srkit.image.tensors import to_8bit
-from srkit.metrics.evaluate import evaluate
+from srkit.metrics.evaluate import evaluate, load_pair
+from srkit.models.network import Network
 from srkit.models.zssr import ZSSR
 from srkit.processes import launched
-from srkit.recipes import RecipeRun
+from srkit.recipes import base
+from srkit.recipes.base import Recipe
+from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
-from srkit.training.run import data_facts, write_json
+from srkit.training.checks import at_least
+from srkit.training.record import StageResult, data_facts, write_json
+from srkit.training.stage import Random, Start
 from srkit.weights.load import create_model
 
 Factor = float | tuple[float, float]
@@ -56,7 +64,10 @@ LOOK, CHECK, REST, POINTS = 50, 60, 256, 5  # iterations but for the last, see `
 
 @dataclass(frozen=True)
 class Learned:
-    """A picture (3, rh, rw) in [0, 1], the network that made it, and how that came to be."""
+    """A picture (3, rh, rw) in [0, 1], the network that made it, and how it learned to.
+
+    history: a row every 50 iterations. steps: iterations in all.
+    """
 
     picture: Tensor
     network: ZSSR
@@ -84,11 +95,16 @@ def zssr(
     """Enlarge any one picture by a network that learns from it: a minute of a GPU.
 
     kernel, antialias, noise: how the picture became small, see `Shrinking`.
-    factors: the way to `scale`, its last; not with a kernel, which is that of `scale` alone.
-    steps: iterations for each factor, at most. crop: the fathers' side.
-    back_projections: None is the authors': 10, with a kernel 2, with noise none.
+    factors: the steps to `scale`, which is the last of them. They go without a kernel, because a
+        kernel belongs to one factor.
+    channels, depth: of the network. crop: the fathers' side.
+    steps: iterations for each factor, at most.
+    back_projections: None is the authors' number: 10, or 2 with a kernel, or none with noise.
     watch(network, row): called every 50 iterations with the latest row of the history.
+
+    Raises ValueError for factors that do not fit, steps below 1, and a picture that is too small.
     """
+    at_least(1, steps=steps)
     image, shrinking = as_image(picture), Shrinking(kernel, antialias, noise)
     pairs_of = [f if isinstance(f, tuple) else (f, f) for f in factors or [scale]]
     if pairs_of[-1] != (scale, scale):
@@ -97,19 +113,19 @@ def zssr(
         raise ValueError("a kernel belongs to one scale: gradual factors do without")
     if back_projections is None:
         back_projections = 0 if noise else 10 if kernel is None else 2
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     rng, history, done = torch.Generator().manual_seed(seed), [], 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ZSSR(scale, channels=channels, depth=depth)
-    network.to(device, memory_format=network.memory_format)
+    network.to(place).to(memory_format=network.memory_format)
     sources, turns = [image], shrinking.symmetric() and not noise
     warp = {"spread": 0.0, "shear": 0.0, "smallest": 0.75} if noise else {}
     for factor in pairs_of:
         pairs = Internal(sources, factor, shrinking, crop=crop, turns=turns, **warp)
-        done += learn(network, pairs, image.to(device), rng, steps, history, watch)
+        done += learn(network, pairs, image.to(place), rng, steps, history, watch)
         symmetries = 1 if not turns else 8 if factor[0] == factor[1] else 4
-        bigger = enlarge(network, pairs, image.to(device), symmetries, back_projections)
+        bigger = enlarge(network, pairs, image.to(place), symmetries, back_projections)
         sources.append(bigger.cpu())
     return Learned(sources[-1], network, history, done)
 
@@ -123,13 +139,13 @@ def learn(
     history: list[dict],
     watch: Callable[[ZSSR, dict], None] | None = None,
 ) -> int:
-    """Fathers from sons, until the whole `picture` is not reconstructed any better.
+    """Learn fathers from sons, until the whole `picture` is reconstructed no better.
 
-    Returns the iterations it took; adds a row to `history` after each 50.
+    Returns the number of iterations; adds a row to `history` after each 50.
     """
     low = pairs.larger(pairs.smaller(picture), picture.shape[1:])[None]  # (1, 3, h, w)
     optimizer = torch.optim.Adam(network.parameters(), RATE)
-    rate, errors, cut, loss_sum = RATE, [], 0, 0.0
+    step, rate, errors, cut, loss_sum = 0, RATE, [], 0, 0.0
     for step in range(1, steps + 1):
         father = pairs.father(rng)
         start = pairs.larger(pairs.son(father, rng))
@@ -158,11 +174,11 @@ def learn(
 
 
 def level(errors: Sequence[float]) -> bool:
-    """Whether the errors, one every 50 iterations, no longer fall: slope m of their line fit,
-    -1.5 m < its standard deviation.
+    """Whether the errors, one every 50 iterations, no longer fall.
 
-    With n points the variance of the residuals is their sum of squares / (n - 4), as numpy took it
-    when the authors wrote; later ones divide by n - 2, and cut later.
+    Of the slope m of a straight line through them: -1.5 m < its standard deviation. The variance of
+    n residuals is their sum of squares / (n - 4), as in the numpy of the authors' time; newer ones
+    divide by n - 2, and would cut the rate later.
     """
     n, y = len(errors), torch.tensor(errors, dtype=torch.float64)
     x = LOOK * (torch.arange(n, dtype=torch.float64) - (n - 1) / 2)
@@ -176,9 +192,10 @@ def level(errors: Sequence[float]) -> bool:
 def enlarge(
     network: ZSSR, pairs: Internal, picture: Tensor, symmetries: int, back_projections: int
 ) -> Tensor:
-    """The picture by the factor of `pairs`: the median over the first symmetries of the square.
+    """The picture enlarged by the factor of `pairs`: the median over symmetries of the square.
 
-    Back-projection y + up(picture - down(y)): what is made small again must be the picture.
+    symmetries: so many of the 8. Back-projection replaces y by y + up(picture - down(y)): made
+    small again, the result must be the picture.
     """
 
     def corrected(y: Tensor) -> Tensor:
@@ -194,151 +211,240 @@ def enlarge(
         x = up.flip(flips)
         y = network.refine((x.mT if k & 4 else x)[None])[0]
         answers.append(corrected((y.mT if k & 4 else y).flip(flips).clamp(0, 1)))
-    answers, n = torch.stack(answers).sort(0).values, len(answers)
-    return corrected(answers[(n - 1) // 2 : n // 2 + 1].mean(0))  # an even number has two in midst
+    ordered, n = torch.stack(answers).sort(0).values, len(answers)
+    return corrected(ordered[(n - 1) // 2 : n // 2 + 1].mean(0))  # an even number has two in midst
 
 
 # ---------------------------------------------------------------------------------- the recipe
 
 SCALE = 2
-LEARNS_FROM = "the picture that it enlarges"
 
-# Every picture of the tests has a network of its own. baselines: what stands beside them.
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(base.Budget):
+    """Sizes of ZSSR's training, which each picture of the tests has for itself.
+
+    baselines: methods that are measured beside it. channels, depth, crop, steps: as for `zssr`.
+    """
+
+    baselines: tuple[str, ...] = ("bicubic", "rlfn_x2")
+    channels: int = 64
+    depth: int = 8
+    crop: int = 128
+    steps: int = 3000
+
+
 BUDGETS = {
-    "smoke": {
-        "data": "procedural", "tests": (), "baselines": ("bicubic",),
-        "network": {"channels": 8, "depth": 3}, "crop": 24, "steps": 50,
-    },
-    "laptop": {
-        "data": "each picture", "tests": ("Set5",), "baselines": ("bicubic", "rlfn_x2"),
-        "network": {"channels": 32, "depth": 6}, "crop": 64, "steps": 1000,
-    },
-    "gpu": {
-        "data": "each picture", "tests": ("Set5", "Set14"), "baselines": ("bicubic", "rlfn_x2"),
-        "network": {"channels": 64, "depth": 8}, "crop": 128, "steps": 3000,
-    },
-    "paper": {
-        "data": "each picture", "tests": ("Set5", "Set14", "BSD100"),
-        "baselines": ("bicubic", "rlfn_x2"),
-        "network": {"channels": 64, "depth": 8}, "crop": 128, "steps": 3000,
-    },
-}  # fmt: skip
+    "smoke": Budget(
+        data="procedural", tests=(), baselines=("bicubic",), channels=8, depth=3, crop=24, steps=50
+    ),
+    "laptop": Budget(
+        data="each picture", tests=("Set5",), channels=32, depth=6, crop=64, steps=1000
+    ),
+    "gpu": Budget(data="each picture", tests=("Set5", "Set14")),
+    "paper": Budget(data="each picture", tests=("Set5", "Set14", "BSD100")),
+}
 
 # Of bicubic pictures. The paper's blurred ones have a random kernel each.
-PAPER = {"ideal": {"Set5": {"psnr": 37.37, "ssim": 0.957}}}
-
-ROUND = gaussian_kernel(1.6)
-MILD = gaussian_kernel(0.8)
-SLANTED = gaussian_kernel(2.4, sigma_y=0.8, angle=30)
-MOTION = torch.eye(9) / 9  # the camera moved along the diagonal
-NOISE = 5.0  # in 1/255
+PUBLISHED = {"ideal": {"Set5": {"psnr": 37.37, "ssim": 0.957}}}
 
 
-def internal(
-    run: RecipeRun, kernel: Tensor | None = None, noise: float = 0.0, told: dict | None = None
-) -> nn.Module:
-    """Each picture made small by kernel and noise (in 1/255), and enlarged by what is `told`.
+@dataclass(frozen=True)
+class Camera:
+    """How pictures become small: blurred, reduced by bicubic, noisy.
 
-    A stage a picture; one that is finished isn't done again. Returns the network that all begin
-    with: what it learns it forgets with the picture.
+    kernel: makes the blur's kernel; None for no blur. noise: its deviation, in 1/255.
     """
-    plan = run.plan
-    if run.common["minutes"] is not None:
+
+    kernel: Call | None = None
+    noise: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureByPicture:
+    """A stage in which each picture is made small, and enlarged by a network of its own.
+
+    - name, data, scale, start: as of `srkit.training.stage.Stage`.
+    - pictures: data sets of the catalogue, or "procedural", a facade drawn by code.
+    - camera: how each picture is made small. told: what its network is told of that.
+    - network: makes the network; its arguments are `zssr`'s.
+    - factors, crop, steps, back_projections: as for `zssr`.
+    - baselines: "bicubic", or networks of the zoo, measured on the same LR pictures.
+    """
+
+    name: str
+    network: Call
+    data: str
+    pictures: tuple[str, ...]
+    scale: int
+    camera: Camera
+    told: Camera
+    crop: int
+    steps: int
+    factors: tuple[Factor, ...] | None = None
+    back_projections: int | None = None
+    baselines: tuple[str, ...] = ()
+    start: Start = Random()
+
+    def train(self, run: RecipeRun, before: Network | None) -> Network:
+        """Enlarge all pictures, and add each to the record; one that is finished is not done again.
+
+        Returns the network that all begin with: what it learns it forgets with the picture.
+        """
+        tests = {test: self.made_small(run, test) for test in self.pictures}
+        lows = [load_pair(pair, self.scale)[0] for pairs in tests.values() for pair in pairs]
+        run.data = data_facts(self.data, [to_8bit(low) for low in lows])
+        for test, pairs in tests.items():
+            run.results += [self.enlarged(run, test, pair) for pair in pairs]
+            run.baselines[test] = {name: self.measured(name, pairs) for name in self.baselines}
+        return Build(seed=run.seed)(self.network)
+
+    def made_small(self, run: RecipeRun, test: str) -> list[Pair]:
+        """The pictures of a test, with LR files that the camera makes in the run's folder."""
+        if test == "procedural":
+            path = run.folder / "procedural.png"
+            write_image(procedural.facades(48), path)
+            originals = [Pair("facades", path, None)]
+        else:
+            originals = catalog.pairs(test, self.scale)
+        kernel = Build().value(self.camera.kernel)
+        made = []
+        for number, pair in enumerate(originals):
+            rng = torch.Generator().manual_seed(number)
+            hr, path = read_image(pair.hr), run.folder / "lr" / test / f"{pair.name}.png"
+            noise = self.camera.noise
+            write_image(make_lr(hr, self.scale, kernel=kernel, noise=noise, generator=rng), path)
+            made.append(Pair(pair.name, pair.hr, path))
+        return made
+
+    def enlarged(self, run: RecipeRun, test: str, pair: Pair) -> StageResult:
+        """What one picture came to; the picture itself goes to the run's folder."""
+        path = run.folder / "pictures" / test / f"{pair.name}.json"
+        if not path.exists():
+            begin, begin_cpu = time.perf_counter(), time.process_time()
+            found = zssr(
+                load_pair(pair, self.scale)[0], **self.network.arguments,
+                kernel=Build().value(self.told.kernel), noise=self.told.noise,
+                factors=self.factors, crop=self.crop, steps=self.steps,
+                back_projections=self.back_projections, seed=run.seed, device=run.device,
+            )  # fmt: skip
+            result = {
+                "test": test,
+                "image": pair.name,
+                **self.measured(lambda lr: found.picture, [pair]),
+                "minutes": (time.perf_counter() - begin) / 60,
+                "cpu_minutes": (time.process_time() - begin_cpu) / 60,
+                "steps": found.steps,
+                "history": found.history,
+            }
+            write_image(found.picture, path.with_suffix(".png"))
+            write_json(result, path)
+        return StageResult(**json.loads(path.read_text()))
+
+    def measured(
+        self, method: str | Callable[[Tensor], Tensor], pairs: Sequence[Pair]
+    ) -> dict[str, float]:
+        """PSNR and SSIM of a method: a function, "bicubic", or a network of the zoo."""
+        if isinstance(method, str) and method != "bicubic":
+            method = create_model(method, weights="official")
+        means = evaluate(method, pairs, scale=self.scale).means
+        return {key: means[key] for key in ("psnr", "ssim")}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """(field, value) of what differs from the defaults, to print."""
+        return changed(self)
+
+
+def check_settings(
+    *, minutes: float | None, precision: str, compiled: bool, tensorboard: bool
+) -> None:
+    """Refuse what the training of one picture does not take.
+
+    Raises ValueError for minutes, bfloat16, torch.compile, TensorBoard and several processes.
+    """
+    if minutes is not None:
         raise ValueError("ZSSR ends where a picture is learned, not after minutes: give none")
-    if run.common["compiled"] or run.common["precision"] not in ("auto", "float32"):
+    if compiled or precision not in ("auto", "float32"):
         raise ValueError("ZSSR trains in float32, its small networks not compiled: give neither")
-    if run.tensorboard:
+    if tensorboard:
         raise ValueError(
             "ZSSR keeps its histories, one a picture, in its record: leave out tensorboard"
         )
     if launched() > 1:
         raise ValueError("ZSSR trains a network a picture, in one process: give no devices")
-    tests = {test: degraded(run, test, kernel, noise) for test in plan["tests"] or (plan["data"],)}
-    learned = [to_8bit(read_image(pair.lr)) for pairs in tests.values() for pair in pairs]
-    run.facts["data"] = data_facts(plan["data"], learned)
-    baselines = run.facts["baselines"] = {}
-    for test, pairs in tests.items():
-        for pair in pairs:
-            path = run.folder / "pictures" / test / f"{pair.name}.json"
-            if not path.exists():
-                begin, begin_cpu = time.perf_counter(), time.process_time()
-                found = zssr(
-                    pair.lr, SCALE, **plan["network"], crop=plan["crop"], steps=plan["steps"],
-                    seed=run.seed, device=run.device, **(told or {}),
-                )  # fmt: skip
-                spent = {
-                    "minutes": (time.perf_counter() - begin) / 60,
-                    "cpu_minutes": (time.process_time() - begin_cpu) / 60,
-                }
-                write_image(found.picture, path.with_suffix(".png"))
-                scores = score(lambda lr, found=found: found.picture, [pair])
-                stage = {"test": test, "image": pair.name, **scores, **spent}
-                stage |= {"steps": found.steps, "history": found.history}
-                write_json(stage, path)
-            run.stages.append(json.loads(path.read_text()))
-        for name in plan["baselines"]:
-            method = name if name == "bicubic" else create_model(name, weights="official")
-            baselines.setdefault(test, {})[name] = score(method, pairs)
-    return run.build(lambda: ZSSR(SCALE, **plan["network"]))
 
 
-def degraded(run: RecipeRun, test: str, kernel: Tensor | None, noise: float) -> list[Pair]:
-    """The pictures of a test with LR files, in the run's folder, made as asked."""
-    if test == "procedural":
-        path = run.folder / "procedural.png"
-        write_image(procedural.facades(48), path)
-        originals = [Pair("facades", path, None)]
-    else:
-        originals = catalog.pairs(test, SCALE)
-    made = []
-    for number, pair in enumerate(originals):
-        rng = torch.Generator().manual_seed(number)
-        lr = make_lr(read_image(pair.hr), SCALE, kernel=kernel, noise=noise, generator=rng)
-        path = run.folder / "lr" / test / f"{pair.name}.png"
-        write_image(lr, path)
-        made.append(Pair(pair.name, pair.hr, path))
-    return made
-
-
-def score(method: nn.Module | str | Callable[[Tensor], Tensor], pairs: list[Pair]) -> dict:
-    means = evaluate(method, pairs, scale=SCALE).means
-    return {key: means[key] for key in ("psnr", "ssim")}
-
-
-def measure(run: RecipeRun, model: nn.Module, test: str) -> dict[str, float]:
+def measure(run: RecipeRun, network: Network, test: str) -> dict[str, float]:
     """The means over the pictures of a test."""
-    rows = [stage for stage in run.stages if stage["test"] == test]
-    return {key: mean(row[key] for row in rows) for key in ("psnr", "ssim")}
+    rows = [(row.psnr, row.ssim) for row in run.results if row.test == test]
+    of_psnr, of_ssim = zip(*rows, strict=True)
+    return {"psnr": mean(of_psnr), "ssim": mean(of_ssim)}
 
 
-def samples(run: RecipeRun) -> dict[str, Callable[[nn.Module], Tensor]]:
-    """None beside the pictures themselves, which the run keeps in `pictures`."""
+def samples(run: RecipeRun, scale: int) -> dict[str, Callable[[Network], Tensor]]:
+    """None: the run keeps the pictures themselves, in `pictures`."""
     return {}
 
 
-VARIANTS: dict[str, Callable[[RecipeRun], nn.Module]] = {
-    "zssr": partial(internal, kernel=ROUND, told={"kernel": ROUND}),
-    "assumed": partial(internal, kernel=ROUND),
-    "mild": partial(internal, kernel=MILD, told={"kernel": MILD}),
-    "mild-assumed": partial(internal, kernel=MILD),
-    "slanted": partial(internal, kernel=SLANTED, told={"kernel": SLANTED}),
-    "slanted-assumed": partial(internal, kernel=SLANTED),
-    "motion": partial(internal, kernel=MOTION, told={"kernel": MOTION}),
-    "motion-assumed": partial(internal, kernel=MOTION),
-    "noisy": partial(internal, noise=NOISE, told={"noise": NOISE}),
-    "noisy-assumed": partial(internal, noise=NOISE),
-    "ideal": internal,
-    "ideal-gradual": partial(internal, told={"factors": GRADUAL}),
-    "ideal-uncorrected": partial(internal, told={"back_projections": 0}),
+def internal(
+    b: Budget,
+    camera: Camera,
+    told: Camera,
+    factors: tuple[Factor, ...] | None = None,
+    back_projections: int | None = None,
+) -> list[PictureByPicture]:
+    """Each picture made small by one camera, and enlarged by what its network is told."""
+    stage = PictureByPicture(
+        name="internal learning",
+        network=Call(ZSSR, scale=SCALE, channels=b.channels, depth=b.depth),
+        data=b.data, pictures=b.tests or (b.data,), scale=SCALE, camera=camera, told=told,
+        crop=b.crop, steps=b.steps, factors=factors, back_projections=back_projections,
+        baselines=b.baselines,
+    )  # fmt: skip
+    return [stage]
+
+
+def motion_kernel(size: int) -> Tensor:
+    """The blur (size, size) of a camera that moved along the diagonal."""
+    return torch.eye(size) / size
+
+
+BICUBIC = Camera()
+ROUND = Camera(Call(gaussian_kernel, sigma=1.6))
+MILD = Camera(Call(gaussian_kernel, sigma=0.8))
+SLANTED = Camera(Call(gaussian_kernel, sigma=2.4, sigma_y=0.8, angle=30))
+MOTION = Camera(Call(motion_kernel, size=9))
+NOISY = Camera(noise=5.0)
+
+VARIANTS = {
+    "zssr": partial(internal, camera=ROUND, told=ROUND),
+    "assumed": partial(internal, camera=ROUND, told=BICUBIC),
+    "mild": partial(internal, camera=MILD, told=MILD),
+    "mild-assumed": partial(internal, camera=MILD, told=BICUBIC),
+    "slanted": partial(internal, camera=SLANTED, told=SLANTED),
+    "slanted-assumed": partial(internal, camera=SLANTED, told=BICUBIC),
+    "motion": partial(internal, camera=MOTION, told=MOTION),
+    "motion-assumed": partial(internal, camera=MOTION, told=BICUBIC),
+    "noisy": partial(internal, camera=NOISY, told=NOISY),
+    "noisy-assumed": partial(internal, camera=NOISY, told=BICUBIC),
+    "ideal": partial(internal, camera=BICUBIC, told=BICUBIC),
+    "ideal-gradual": partial(internal, camera=BICUBIC, told=BICUBIC, factors=GRADUAL),
+    "ideal-uncorrected": partial(internal, camera=BICUBIC, told=BICUBIC, back_projections=0),
 }
 
-# "rlfn_x2" is the authors', trained on what bicubic made small, as the paper's EDSR was.
+# "rlfn_x2" is the authors', trained for what bicubic makes small, as the paper's EDSR was.
 CLAIMS = (
-    Claim("told the blur beats taking it for bicubic", "zssr", "assumed"),
-    Claim("told the blur beats bicubic", "zssr", "bicubic"),
-    Claim("told the blur beats a network trained for bicubic", "zssr", "rlfn_x2"),
-    Claim("told a slanted blur it beats that network, too", "slanted", "rlfn_x2"),
-    Claim("told of noise it beats a network trained without", "noisy", "rlfn_x2"),
+    Claim("told the blur, it beats itself taking the blur for bicubic", "zssr", "assumed"),
+    Claim("told the blur, it beats bicubic", "zssr", "bicubic"),
+    Claim("told the blur, it beats a network trained for bicubic", "zssr", "rlfn_x2"),
+    Claim("told a slanted blur, it beats that network, too", "slanted", "rlfn_x2"),
+    Claim("told of noise, it beats a network trained without noise", "noisy", "rlfn_x2"),
     Claim("of bicubic pictures a network trained for them makes more", "ideal", "rlfn_x2", sign=-1),
-    Claim("gradual steps beat one", "ideal-gradual", "ideal"),
+    Claim("gradual steps beat one step", "ideal-gradual", "ideal"),
 )
+
+RECIPE = Recipe(
+    label="ZSSR", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
+    claims=CLAIMS, baselines=("bicubic", "rlfn_x2"), learns_from="the picture that it enlarges",
+    check_settings=check_settings, measure=measure, samples=samples,
+)  # fmt: skip

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import mean, stdev
 
 from scipy.special import stdtrit
 
-# Differences that a run of minutes can show; between smaller ones chance decides. LPIPS of a run
-# against a discriminator moves by as much from one look at it to the next; claims about it go by
-# Set14's where they can, for Set5 is five pictures. CIPLab learns from AlexNet's, so its claims go
-# by SqueezeNet's, too.
+from srkit.reports.records import Records
+
+# Differences that a run of minutes can show; between smaller ones chance decides. LPIPS of an
+# adversarial run moves by as much from one validation to the next; claims about it go by Set14's
+# where they can, for Set5 is five pictures. CIPLab learns from AlexNet's, so its claims go by
+# SqueezeNet's, too.
 TELLS = {"psnr": 0.1, "lpips": 0.02, "lpips-squeeze": 0.02}
+
+YES, NO, CANNOT_TELL, ONE_SEED, NOT_RUN = "yes", "no", "cannot tell", "one seed", "not run"
 
 
 @dataclass(frozen=True)
 class Claim:
     """`of` differs from `against`, two variants of a recipe, in what a test set says of them.
 
-    against: may also be one of the `baselines` in the records of `of` ("bicubic"): what else made
-    the same pictures large.
+    against: may also be one of the recipe's baselines ("bicubic").
     against_test: what `against` is measured on, where it isn't `test`.
     sign: which way the paper has it: +1, the metric of `of` is higher, -1, it is lower, or 0, it is
     not lower. paper: by how much, where it has a figure; None where both variants' figures are
-    in the recipe's PAPER, or nowhere.
+    in the recipe's `published`, or nowhere.
     """
 
     says: str
@@ -36,40 +39,64 @@ class Claim:
     paper: float | None = None
     against_test: str | None = None
 
-    def differences(self, records: Iterable[Mapping]) -> dict[int, float]:
-        """{seed: of - against} of the seeds that both were run with, in their order."""
-        ours: dict[int, float] = {}
-        theirs: dict[int, float] = {}
+    def tested(self, records: Records) -> Finding:
+        """What runs of one budget say of it. Only seeds that both sides were run with count."""
         other = self.against_test or self.test
-        for record in records:
-            found = {record["variant"]: record["metrics"].get(other, {})}
-            if record["variant"] == self.of:
-                found |= record.get("baselines", {}).get(other, {})
-                own = record["metrics"].get(self.test, {})
-                if self.metric in own:
-                    ours[record["seed"]] = own[self.metric]
-            if self.metric in found.get(self.against, {}):
-                theirs[record["seed"]] = found[self.against][self.metric]
-        return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
+        ours = records.values(self.of, self.test, self.metric)
+        theirs = records.values(self.against, other, self.metric)
+        for record in records.variant(self.of):
+            if self.metric in (found := record.baselines.get(other, {}).get(self.against, {})):
+                theirs[record.seed] = found[self.metric]
+        both = sorted(ours.keys() & theirs.keys())
+        return Finding(self, {seed: ours[seed] - theirs[seed] for seed in both})
 
-    def verdict(self, differences: Mapping[int, float]) -> str:
-        """What the runs say: "yes", "no", "cannot tell" or "not run".
 
-        Told apart are means of TELLS and more, the 95 % interval of which, by Student's t, leaves
-        out 0. One seed has no interval, so the verdict says how many there were.
+@dataclass(frozen=True)
+class Finding:
+    """What runs say of a claim, in numbers. differences: of - against, by seed."""
+
+    claim: Claim
+    differences: Mapping[int, float]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.differences)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean difference; None without runs."""
+        return mean(self.differences.values()) if self.differences else None
+
+    @property
+    def half(self) -> float | None:
+        """Half of the 95 % interval of the mean, by Student's t; None for fewer than two seeds."""
+        count = len(self.differences)
+        if count < 2:
+            return None
+        return float(stdtrit(count - 1, 0.975)) * stdev(self.differences.values()) / count**0.5
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean difference; None for fewer than two seeds."""
+        if self.mean is None or self.half is None:
+            return None
+        return self.mean - self.half, self.mean + self.half
+
+    @property
+    def verdict(self) -> str:
+        """ "yes", "no", "cannot tell", "one seed" or "not run".
+
+        Two variants are told apart by a mean difference of TELLS or more whose interval leaves out
+        0. "Not lower" (sign 0) is a yes only if the whole interval lies above minus TELLS.
         """
-        if not differences:
-            return "not run"
-        found = differences.values()
-        count, middle = len(found), mean(found)
-        half = 0.0
-        if count > 1:
-            half = stdtrit(count - 1, 0.975) * stdev(found) / count**0.5
-        told_apart = abs(middle) >= max(TELLS[self.metric], half)
-        if self.sign == 0:
-            word = "no" if told_apart and middle < 0 else "yes"
-        elif told_apart:
-            word = "yes" if middle * self.sign > 0 else "no"
-        else:
-            word = "cannot tell"
-        return f"{word} ({count} seed{'s' if count > 1 else ''})"
+        if self.mean is None:
+            return NOT_RUN
+        if self.interval is None:
+            return ONE_SEED
+        (low, high), tells = self.interval, TELLS[self.claim.metric]
+        told_apart = abs(self.mean) >= tells and not low < 0 < high
+        if self.claim.sign == 0:
+            return NO if told_apart and self.mean < 0 else YES if low > -tells else CANNOT_TELL
+        if not told_apart:
+            return CANNOT_TELL
+        return YES if self.mean * self.claim.sign > 0 else NO

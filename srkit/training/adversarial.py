@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from srkit.image.resize import imresize
-from srkit.losses.terms import Term
-from srkit.processes import mean
+from srkit.losses.adversarial import Adversarial
+from srkit.processes import mean_over_processes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
 def discriminator_step(
-    term: Term,
+    term: Adversarial,
     sr: Tensor,
     hr: Tensor,
     inputs: Mapping[str, Tensor],
@@ -27,20 +27,20 @@ def discriminator_step(
     mixed: AbstractContextManager,
     clip: float | None = None,
 ) -> Tensor:
-    """The discriminator's turn: it learns to tell `sr`, the generator's last pictures, from `hr`.
+    """The discriminator's turn: it learns to tell `sr`, the network's last pictures, from `hr`.
 
-    The generator is not touched: `sr` comes without its graph. `term.discriminator_steps` times a
-    turn (WGAN-GP takes several). `inputs` are what the loss got beside the pictures; the term takes
-    what it needs. `mixed` is the precision of the forward pass; it is left before each step, since
-    until then autocast keeps the weights as it has rounded them. A gate (EnhanceNet's) may skip the
-    turn. Returns the discriminator's last loss.
+    The network is not touched: `sr` comes without its graph. The discriminator takes
+    `term.discriminator_steps` steps (WGAN-GP takes several); a gate (EnhanceNet's) may skip them.
+
+    inputs: what the loss got beside the pictures; the term takes what it needs. mixed: the
+    precision of the forward pass. It is left before each step, since until then autocast keeps the
+    weights as it has rounded them. Returns the discriminator's last loss.
     """
     sr, inputs = sr.detach(), {name: inputs[name] for name in term.needs}
-    gate = getattr(term, "gate", None)
-    if gate is not None:
+    if term.gate is not None:
         with mixed, torch.no_grad():
             verdicts = term.judge(sr, hr)
-            if not gate.opens(*map(accelerator.gather, verdicts)):
+            if not term.gate.opens(*map(accelerator.gather, verdicts)):
                 return term.objective.discriminator(*verdicts)
     for _ in range(term.discriminator_steps):
         with mixed:
@@ -55,14 +55,17 @@ def discriminator_step(
 
 
 def average_gradients(module: nn.Module) -> None:
-    """Over processes, for what is not wrapped to do so by itself (the generator is)."""
+    """Average the gradients over all processes; the network itself is wrapped to do so."""
     for parameter in module.parameters():
         if parameter.grad is not None:
-            parameter.grad.copy_(mean(parameter.grad))
+            parameter.grad.copy_(mean_over_processes(parameter.grad))
 
 
 def refuse_untrained(sr: Tensor, hr: Tensor, lr: Tensor) -> None:
-    """An adversarial stage starts from a trained generator: better, at least, than no network."""
+    """Refuse to begin an adversarial stage with a network that is no better than bicubic.
+
+    Raises ValueError that says both PSNRs.
+    """
     plain = imresize(lr.float(), size=hr.shape[-2:])
     own, bar = (-10 * (x.detach().float() - hr).square().mean().log10() for x in (sr, plain))
     if not own > bar:

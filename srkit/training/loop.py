@@ -3,34 +3,46 @@ many, a budget of steps or of minutes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from srkit.image.colour import to_y, with_y
 from srkit.inference import in_bfloat16
+from srkit.losses.adversarial import Adversarial
 from srkit.losses.terms import Sum, Term
-from srkit.processes import launched, share_batch_norm, spread
+from srkit.models.network import Network, check_network
+from srkit.processes import broadcast, launched, share_batch_norm
 from srkit.training.adversarial import average_gradients, discriminator_step, refuse_untrained
+from srkit.training.checks import at_least, finite
 from srkit.training.schedules import Schedule
 from srkit.training.state import State, stop_requests
 
-Batch = Mapping[str, Tensor]
+Batch = Mapping[str, Any]  # tensors by name, and the scale
+# What becomes of a batch: (network, batch) -> (sr, what the loss gets beside it)
 Forward = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
 
 
 class Crops(Protocol):
-    """Where batches come from: `srkit.datasets.patches` and its like.
+    """Where batches come from: `srkit.datasets.patches.Patches` and its like.
 
-    `part` is (i, n): of the `count` crops that `rng` decides on, the i-th of n equal shares.
+    pictures: what is cut from, uint8 (3, H, W), for the record's hash.
     """
 
+    @property
+    def pictures(self) -> Sequence[Tensor]: ...
+
     def batch(
-        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int]
-    ) -> dict[str, Tensor | int]: ...
+        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
+    ) -> dict[str, Any]:
+        """`count` crops of `size` LR pixels a side, decided by rng.
+
+        part: (i, n) for the i-th of n equal shares of them.
+        """
+        ...
 
 
 def adam(model: nn.Module, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Adam:
@@ -38,18 +50,21 @@ def adam(model: nn.Module, betas: tuple[float, float] = (0.9, 0.999)) -> torch.o
     return torch.optim.Adam(model.parameters(), betas=betas, eps=1e-8, fused=True)
 
 
-def enlarge(network: nn.Module, data: Batch) -> tuple[Tensor, dict]:
-    """What becomes of a batch unless told: sr = network(lr), and nothing more for the loss."""
-    return network(data["lr"]), {}
+def enlarge(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The usual forward: sr = network(lr), and nothing more for the loss."""
+    return network(batch["lr"]), {}
 
 
-def enlarge_y(network: nn.Module, data: Batch) -> tuple[Tensor, dict]:
-    """For networks of Y: theirs, with hr's colours. A loss then sees 255/219 of Y's error alone."""
-    return with_y(data["hr"], to_y(network(data["lr"]))), {}
+def enlarge_y(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The forward of networks of Y: their Y with hr's colours.
+
+    Only Y's error is left for the loss then, times 255/219.
+    """
+    return with_y(batch["hr"], to_y(network(batch["lr"]))), {}
 
 
 def fit(
-    model: nn.Module,
+    model: Network,
     loss: Term | Sum,
     crops: Crops,
     *,
@@ -69,7 +84,7 @@ def fit(
     compiled: bool = False,
     device: str | None = None,
     from_scratch: bool = False,
-    validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    validate: Callable[[Network], dict[str, float]] | None = None,
     validate_every: int = 250,
     report: Callable[[list[dict]], None] | None = None,
     folder: Path | None = None,
@@ -77,51 +92,57 @@ def fit(
 ) -> list[dict]:
     """Train `model` in place; return the history, one row a validation.
 
+    - model: a `Network`; wrap a module of your own by `srkit.as_model(net, scale=4)`.
     - batch, patch: crops a step, over all processes, and their side in LR pixels.
-    - steps or minutes: the budget; `rate` (`srkit.training.schedules`) follows its spent share.
-    - forward(network, data) -> (sr, inputs): how a batch becomes a result, and what the loss gets
+    - steps or minutes: how long; `rate` (`srkit.training.schedules`) follows the share done.
+    - forward(network, batch) -> (sr, inputs): how a batch becomes a result, and what the loss gets
       beside it (the negative of a contrastive loss, say).
-    - optimizer: one of an earlier call keeps its moments (a cyclic schedule); without one they
-      start from zero (a warm start). A group's "share" multiplies the rate of its parameters.
-    - discriminator_optimizer, discriminator_rate: for the discriminators of the loss's adversarial
-    terms, trained in
-      turn. Such a loss refuses an untrained network, unless `from_scratch`.
+    - optimizer: one of an earlier call keeps its moments (a cyclic schedule); a new one starts from
+      zero (a warm start). A group's "share" multiplies the rate of its parameters.
+    - discriminator_optimizer(discriminator), discriminator_rate: for the discriminators of the
+      loss's adversarial terms, which are trained in turn. Such a loss refuses an untrained network,
+      unless `from_scratch`.
     - clip: the largest gradient norm. ema: decay of an average of the weights, which is what gets
       validated, and what `model` holds in the end.
     - precision: "auto" is bfloat16 where the hardware multiplies it, else float32.
+    - compiled: by torch.compile, a slow start, then faster.
     - folder: for checkpoints, every `save_every` steps (when validated, unless told). Called again
       with it, `fit` goes on where it stopped, on a CPU bit for bit. The first Ctrl-C or SIGTERM
       ends with a checkpoint after the step at hand (of several GPUs: after ten steps at most), a
       second of its kind at once.
     - Several processes learn what one would: they share each batch, and batch norm looks at the
-      whole of it. A network of which a step leaves parameters out says so: `idle = True`.
+      whole of it.
 
-    Raises FloatingPointError at the first loss that is not finite; the batch is kept in `folder`.
+    Raises TypeError for a model that is no `Network`, ValueError for settings out of range, before
+    any work; FloatingPointError at the first loss that is not finite, with the batch in `folder`.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
+    check_network(model)
     if (steps is None) == (minutes is None):
         raise ValueError(f"a budget is steps or minutes: got steps={steps}, minutes={minutes}")
+    at_least(1, steps=steps, batch=batch, patch=patch, validate_every=validate_every)
+    at_least(1, save_every=save_every)
+    finite(minutes=minutes, clip=clip, ema=ema)
     # processes and devices are Accelerate's; precision is set below, where it can be seen
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    idle = DistributedDataParallelKwargs(find_unused_parameters=getattr(model, "idle", False))
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    half = in_bfloat16(precision, where)
+    idle = DistributedDataParallelKwargs(find_unused_parameters=model.idle)
     # one process has the device it wants, each time; of several each has the one it is given
     several = launched() > 1
-    accelerator = Accelerator(cpu=several and device.type == "cpu", kwargs_handlers=[idle])
+    accelerator = Accelerator(cpu=several and where.type == "cpu", kwargs_handlers=[idle])
     part = accelerator.process_index, accelerator.num_processes
-    device = accelerator.device if several else device
-    layout = getattr(model, "memory_format", torch.contiguous_format)
-    model.to(device, memory_format=layout)
-    loss = (1.0 * loss).to(device)
-    weighing = loss.balance if isinstance(loss.balance, nn.Module) else nn.Module()
+    where = accelerator.device if several else where
+    layout = model.memory_format
+    model.to(where, memory_format=layout)
+    loss = (1.0 * loss).to(where)
+    weighing = loss.balance or nn.Module()
     optimizer = optimizer or adam(nn.ModuleList([model, weighing]))
-    discriminators = {
-        label: term for label, term in loss.terms.items() if hasattr(term, "discriminator_loss")
-    }
-    for module in loss.modules():  # in all processes the same: what they draw, and what they are
-        if getattr(module, "rng", 0) is None:
-            module.rng = torch.Generator().manual_seed(seed)
-    spread(loss)
+    discriminators = {k: term for k, term in loss.terms.items() if isinstance(term, Adversarial)}
+    for term in discriminators.values():  # in all processes the same draws
+        if term.rng is None:
+            term.rng = torch.Generator().manual_seed(seed)
+    broadcast(loss)
     for module in (model, *(term.discriminator for term in discriminators.values())):
         share_batch_norm(module.train())
     turns = {
@@ -130,14 +151,14 @@ def fit(
     network = accelerator.prepare_model(
         torch.compile(model) if compiled else model, device_placement=False
     )
-    mixed = torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(precision, device))
+    mixed = torch.autocast(where.type, torch.bfloat16, enabled=half)
     torch.manual_seed(seed + part[0])
     state = State(model, loss, optimizer, turns, seed, ema, folder)
     state.show_progress(steps, hidden=not accelerator.is_main_process)
 
     with stop_requests(active=folder is not None) as heard:
         while (done := state.done(accelerator, steps, minutes)) < 1:
-            data = _moved(crops.batch(batch, patch, state.rng, part), device, layout)
+            data = _moved(crops.batch(batch, patch, state.rng, part), where, layout)
             state.set_rate(optimizer, rate(done))
             with mixed:
                 sr, inputs = forward(network, data)
@@ -179,7 +200,7 @@ def fit(
     return state.history
 
 
-def _moved(batch: Batch, device: torch.device, layout: torch.memory_format) -> dict:
+def _moved(batch: Batch, device: torch.device, layout: torch.memory_format) -> dict[str, Any]:
     """Pictures go to the device and take the network's layout; a scale or a name stays."""
     return {
         name: value.to(

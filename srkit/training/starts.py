@@ -17,32 +17,34 @@ from torch import nn
 
 @torch.no_grad()
 def hand_through(
-    head: nn.Conv2d,
+    head: nn.Module,
     added: Iterable[nn.Module],
-    tail: Iterable[tuple[nn.Conv2d, int]],
+    tail: Iterable[tuple[nn.Module, int]],
     *,
     quiet: float = 0.1,
     lift: float = 0.0,
 ) -> None:
-    """Channels 0, 1, 2 carry red, green, blue from `head` to the end.
+    """Let channels 0, 1, 2 carry red, green and blue from `head` to the end of the network.
 
     head: the convolution that reads the picture. added: the last layers of what is added to it on
     its way. tail: the convolutions on its way, each with the factor of the pixel shuffle behind it
     (1 where there is none). Weights of both that carry nothing are made `quiet` times what they
     were, so that a random trunk does not drown the picture. lift: what head adds to a picture with
     negative values, lest an activation cut them off, and the last convolution takes away.
+
+    Raises TypeError for a head or a tail that is no convolution with a bias.
     """
-    tail = list(tail)
-    hush(*added, *(conv for conv, _ in tail), quiet=quiet)
+    *before, (last, factor) = tail
+    hush(*added, *(conv for conv, _ in before), last, quiet=quiet)
     carry(head, lift=lift)
-    for conv, factor in tail:
-        carry(conv, factor**2, others=1.0)
-    tail[-1][0].bias -= lift
+    for conv, r in before:
+        carry(conv, r**2, others=1.0)
+    carry(last, factor**2, others=1.0, lift=0.0 - lift)
 
 
-def with_factors(layers: nn.Module) -> list[tuple[nn.Conv2d, int]]:
+def with_factors(layers: nn.Module) -> list[tuple[nn.Module, int]]:
     """The convolutions in `layers`, each with the factor of the pixel shuffle behind it, or 1."""
-    found = []
+    found: list[tuple[nn.Module, int]] = []
     for layer in layers.modules():
         if isinstance(layer, nn.Conv2d):
             found.append((layer, 1))
@@ -53,28 +55,34 @@ def with_factors(layers: nn.Module) -> list[tuple[nn.Conv2d, int]]:
 
 @torch.no_grad()
 def hush(*layers: nn.Module, quiet: float = 0.1) -> None:
-    """Weights of convolutions, or slopes of batch norms, times `quiet`; biases 0."""
+    """Multiply weights of convolutions, or slopes of batch norms, by `quiet`; set biases to 0."""
     for layer in layers:
-        layer.weight.mul_(quiet)
-        if layer.bias is not None:
-            layer.bias.zero_()
+        for name, parameter in layer.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            else:
+                parameter.mul_(quiet)
 
 
 @torch.no_grad()
 def carry(
-    conv: nn.Conv2d | nn.ConvTranspose2d,
+    conv: nn.Module,
     copies: int = 1,
     *,
     channels: int = 3,
     others: float = 0.0,
     lift: float = 0.0,
 ) -> None:
-    """Output c * copies + k is input c, plus `lift`; a pixel shuffle spreads the copies.
+    """Make output c * copies + k equal to input c, plus `lift`; a pixel shuffle spreads the copies.
 
     A convolution of stride r takes the mean of r x r pixels, a transposed one repeats each so
     often. Beside the picture these outputs get `others` times what they got of other inputs.
+
+    Raises TypeError for what is no convolution with a bias.
     """
-    side, first = conv.stride[0], conv.padding[0]
+    if not isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) or conv.bias is None:
+        raise TypeError(f"{conv} carries no picture: expected a convolution with a bias")
+    side, first = conv.stride[0], int(conv.padding[0])
     weight, size = conv.weight, 1 / side**2
     if isinstance(conv, nn.ConvTranspose2d):
         weight, size = weight.transpose(0, 1), 1.0  # (out, in, kh, kw), as a convolution's

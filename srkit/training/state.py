@@ -16,9 +16,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from srkit.files import write_whole
+from srkit.losses.adversarial import Adversarial
 from srkit.losses.terms import Sum
 from srkit.metrics.features import Extractor
-from srkit.processes import mean, part
+from srkit.processes import mean_over_processes, part
 from srkit.training import checkpoints
 
 
@@ -43,8 +44,8 @@ class State:
         self.model, self.loss, self.folder = model, loss, folder
         self.optimizers = {"model": optimizer, **turns}
         self.rng = torch.Generator().manual_seed(seed)
-        own = (getattr(module, "rng", None) for module in loss.modules())
-        self.generators = [self.rng, *(g for g in own if isinstance(g, torch.Generator))]
+        own = [term.rng for term in loss.terms.values() if isinstance(term, Adversarial)]
+        self.generators = [self.rng, *(rng for rng in own if rng is not None)]
         self.average = None
         if ema is not None:
             self.average = AveragedModel(
@@ -126,8 +127,8 @@ class State:
         steps = self.step - self.looked
         spent = {"minutes": self.seconds / 60, "cpu_minutes": self.cpu_seconds / 60}
         row = {"step": self.step, **spent, "rate": self.rate}
-        row |= {name: mean(value).item() / steps for name, value in self.sums.items()}
-        factors = getattr(self.loss.balance, "weights", {})
+        row |= {name: mean_over_processes(value).item() / steps for name, value in self.sums.items()}
+        factors = self.loss.balance.weights if self.loss.balance is not None else {}
         row |= {f"factor of {label}": factor for label, factor in factors.items()}
         if validate and accelerator.is_main_process:
             held = self.model if self.average is None else self.average.module
@@ -144,7 +145,7 @@ class State:
         """A checkpoint, if there is a folder for it."""
         self._read()
         self._tick()
-        self.sums = {name: mean(value) for name, value in self.sums.items()}  # of all processes
+        self.sums = {name: mean_over_processes(value) for name, value in self.sums.items()}  # of all processes
         if self.folder and accelerator.is_main_process:
             checkpoints.save(self.folder, self.step, self._snapshot())
         self.saved = self.step

@@ -1,20 +1,19 @@
-"""Several versions of one picture against each other: a slider, and a row of crops."""
+"""Several versions of one picture side by side: a slider, and a row of crops."""
 
 from __future__ import annotations
 
 from html import escape
-from typing import Any
 
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from srkit.image.io import as_image
+from srkit.image.io import ImageLike, as_image
 from srkit.image.tensors import round_8bit
 from srkit.viz.figure import OWN_KEYS, Figure, check_alt, encode, frame, img, panel, to_pil
 
-# One state (two menus and a range), one function that shows it. Picture k is cut at `at` per cent
-# on its right if it is the left one, on its left if it is the right one, and on both sides, which
-# leaves nothing, if it is neither. `input` events of the three controls bubble up to the figure.
+# Two menus and a range hold the state; their `input` events bubble up to the figure. The pictures
+# lie on one another. The left one is cut off to the right of `at` per cent, the right one to the
+# left of it, every other one on both sides, which hides it.
 _SHOW = """
 const all = s => [...this.querySelectorAll(s)], at = all('input')[0].value;
 const [l, r] = all('select').map(s => s.selectedIndex);
@@ -23,7 +22,7 @@ all('img').forEach((e, k) =>
 all('.bar')[0].style.left = at + '%';
 """
 
-_STYLE = """
+_CSS = """
 .srkit-compare {margin: 0 0 1rem; max-width: 100%}
 .srkit-compare .stage {position: relative; overflow: hidden}
 .srkit-compare .stage img {position: absolute; inset: 0; width: 100%; height: 100%; max-width: none}
@@ -44,27 +43,29 @@ _STYLE = """
 
 
 def compare(
-    hr: Any = None,
+    hr: ImageLike | None = None,
     *,
     alt: str,
     crop: tuple[int, int, int] | None = None,
     zoom: int | None = None,
-    scores: dict[str, str] | None = None,
-    **pictures: Any,
+    captions: dict[str, str] | None = None,
+    **pictures: ImageLike,
 ) -> Figure:
-    """A before/after slider that needs no kernel: mouse, touch and arrow keys move it.
+    """A slider between two pictures, moved by mouse, touch or arrow keys. It needs no kernel.
 
-    hr, pictures: images of one size, shown under their names ("HR" for hr, which may be None);
-    two menus choose the left and the right one. `**{"RLFN, L1": sr}` gives any name.
-    crop: (left, top, side) in pixels: show this square only, `zoom` times as large.
-    zoom: nearest-neighbour magnification; None fills about 384 px with a crop and shows a whole
-    picture as a JPEG in its own size.
-    scores: what to say after a name, e.g. {"rlfn": "32.24 dB"}.
-    Raises ValueError for an empty alt, sizes that differ, or a crop outside the picture.
+    hr, pictures: two or more images of one size, named "HR" and as the keywords; hr may be None.
+    `**{"RLFN, L1": sr}` allows any name. Two menus choose the left and the right one.
+    crop: (left, top, side) in pixels: shows this square only, enlarged by `zoom`.
+    zoom: nearest-neighbour magnification. None makes a crop about 384 px wide, and shows a whole
+    picture in its own size, as a JPEG.
+    captions: what to add to a name, e.g. {"rlfn": "32.24 dB"}.
+
+    Raises ValueError for an empty alt, fewer than two pictures, sizes that differ, a crop outside
+    the picture or a caption without picture; and what `as_image` raises.
     """
     check_alt(alt)
     named = _aligned(hr, pictures)
-    labels = _labels(named, scores, " · ")
+    labels = _labels(named, captions, " · ")
     kind = "jpeg" if crop is None and zoom is None else "png"
     if crop is not None:
         named = {name: _cut(image, crop) for name, image in named.items()}
@@ -78,13 +79,13 @@ def compare(
             encode(picture, kind),
             f"{label}: {alt}",
             width=width,
-            style=f"clip-path:inset(0 {0 if k == 1 else 50}% 0 {0 if k == 0 else 50}%)",
+            css=f"clip-path:inset(0 {0 if k == 1 else 50}% 0 {0 if k == 0 else 50}%)",
             smooth=kind == "jpeg",
         )
         for k, (label, picture) in enumerate(shown)
     )
     html = (
-        f"<style>{_STYLE}</style>"
+        f"<style>{_CSS}</style>"
         f'<figure class="srkit-compare" role="group" aria-label="{escape(alt)}" '
         f'style="width:{width * zoom}px" oninput="{escape(_SHOW)}">'
         f'<div class="stage" style="aspect-ratio:{width}/{height}">{images}'
@@ -95,7 +96,7 @@ def compare(
     )
     if kind == "png":
         size, method = (width * zoom, height * zoom), Image.Resampling.NEAREST
-    else:  # the still is a fallback: half a page wide is enough
+    else:  # half a page wide is enough for the still
         ratio = min(1, 480 / width)
         size, method = (round(width * ratio), round(height * ratio)), Image.Resampling.LANCZOS
     row = [(label, picture.resize(size, method)) for label, picture in shown]
@@ -103,34 +104,37 @@ def compare(
 
 
 def crops(
-    hr: Any,
+    hr: ImageLike | None,
     crop: tuple[int, int, int],
     *,
     alt: str,
     zoom: int | None = None,
-    scores: dict[str, str] | None = None,
+    captions: dict[str, str] | None = None,
     difference: bool = False,
-    **pictures: Any,
+    **pictures: ImageLike,
 ) -> Figure:
-    """The picture with the crop framed, then the same crop of every picture, pixel by pixel.
+    """The whole picture with the crop framed, then that crop of every picture, enlarged.
 
-    hr, pictures, scores: as for `compare`. crop: (left, top, side) in pixels.
-    zoom: nearest-neighbour magnification of the crops; None fits the row to a page.
-    difference: adds a row of |picture - hr|, mean over RGB, on one grey scale whose white is named.
-    Raises ValueError for an empty alt, sizes that differ, or a crop outside the picture.
+    hr, pictures, captions: as for `compare`. crop: (left, top, side) in pixels.
+    zoom: nearest-neighbour magnification of the crops; None makes the row as wide as a page.
+    difference: adds a row of |picture - hr|, the mean over RGB, on one grey scale; a label says
+    which difference is white.
+
+    Raises ValueError as `compare` does.
     """
     check_alt(alt)
     named = _aligned(hr, pictures)
-    labels = _labels(named, scores, "\n")
+    labels = _labels(named, captions, "\n")
     cut = {name: _cut(image, crop) for name, image in named.items()}
     last = list(cut)[-1]
     whole = to_pil(named[last])
-    if zoom is None:  # the largest that lets the row fit a page
+    if zoom is None:  # the largest with which the row fits on a page
         zoom = max(1, int(700 / (whole.width / whole.height + len(cut)) / crop[2]))
     side = zoom * crop[2]
     context = _context(whole, crop, side)
 
-    # A cell is (label, picture to embed or None, the same at the size it is shown).
+    # A cell is (label, picture to embed or None, the picture in the size that is shown).
+    rows: list[list[tuple[str, Image.Image | None, Image.Image]]]
     rows = [[("the whole picture", context, context)]]
     rows[0] += [_zoomed(labels[name], image, side) for name, image in cut.items()]
     if difference:
@@ -158,14 +162,15 @@ def crops(
     return Figure(frame(f'<div style="{grid}">{cells}</div>'), still, alt)
 
 
-def _aligned(hr: Any, pictures: dict[str, Any]) -> dict[str, Tensor]:
-    """Name -> (3, H, W) in 8-bit levels, HR last, all of one size."""
+def _aligned(hr: ImageLike | None, pictures: dict[str, ImageLike]) -> dict[str, Tensor]:
+    """{name: (3, H, W) rounded to 8 bits}, HR last. Raises ValueError for sizes that differ."""
     if "HR" in pictures:
         raise ValueError("HR is the name of the first argument: give the picture another name")
-    named = {**pictures, **({} if hr is None else {"HR": hr})}
-    if len(named) < 2:
-        raise ValueError(f"a comparison needs two pictures, got {list(named)}: add bicubic=up")
-    for name, image in named.items():
+    given = pictures | ({} if hr is None else {"HR": hr})
+    if len(given) < 2:
+        raise ValueError(f"a comparison needs two pictures, got {list(given)}: add bicubic=up")
+    named = {}
+    for name, image in given.items():
         try:
             named[name] = round_8bit(as_image(image).detach().cpu())
         except Exception as error:
@@ -178,12 +183,14 @@ def _aligned(hr: Any, pictures: dict[str, Any]) -> dict[str, Tensor]:
     return named
 
 
-def _labels(named: dict[str, Any], scores: dict[str, str] | None, joint: str) -> dict[str, str]:
-    """What is written at each picture: its name, and its score if it has one."""
-    scores = scores or {}
-    if unknown := set(scores) - set(named):
-        raise ValueError(f"scores for {sorted(unknown)}, but the pictures are {list(named)}")
-    return {name: f"{name}{joint}{scores[name]}" if name in scores else name for name in named}
+def _labels(
+    named: dict[str, Tensor], captions: dict[str, str] | None, joint: str
+) -> dict[str, str]:
+    """What is written at each picture: its name and, if it has one, its caption."""
+    captions = captions or {}
+    if unknown := set(captions) - set(named):
+        raise ValueError(f"captions for {sorted(unknown)}, but the pictures are {list(named)}")
+    return {name: f"{name}{joint}{captions[name]}" if name in captions else name for name in named}
 
 
 def _menu(side: str, labels: dict[str, str], chosen: int) -> str:
@@ -213,7 +220,7 @@ def _zoomed(label: str, image: Tensor, side: int) -> tuple[str, Image.Image, Ima
 
 
 def _context(picture: Image.Image, crop: tuple[int, int, int], height: int) -> Image.Image:
-    """The picture, `height` pixels high, with the crop framed in white between black lines."""
+    """The picture, `height` pixels high, with a white frame between black lines at the crop."""
     ratio = height / picture.height
     small = picture.resize((round(picture.width * ratio), height), Image.Resampling.LANCZOS)
     left, top, side = (round(value * ratio) for value in crop)

@@ -1,5 +1,5 @@
-"""What every picture of this package is shown as: HTML with alt text, and a still for viewers
-that have no HTML (a PDF, a code host)."""
+"""`Figure`, the form in which every picture of this package is shown: HTML with alt text, and a
+still for viewers that show no HTML (a PDF, a code host)."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import base64
 import io
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from srkit.image.io import as_image
+from srkit.image.io import ImageLike, as_image
 from srkit.image.tensors import to_8bit
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
-# The book's theme dims, frames and pads pictures in its dark mode; ours are measurements.
+# Undoes what the book's theme does to pictures in dark mode: they are measurements, not decoration.
 PLAIN = "margin:0;padding:0;border-radius:0;background:none;filter:none"
 
-OWN_KEYS = 'data-lm-suppress-shortcuts="true"'  # else JupyterLab takes the arrow keys
+OWN_KEYS = 'data-lm-suppress-shortcuts="true"'  # otherwise JupyterLab takes the arrow keys
 
 
 @dataclass(frozen=True, repr=False)
 class Figure:
-    """A picture for a notebook. Its text form is the alt text."""
+    """A picture for a notebook. Printed, it is its alt text."""
 
     html: str
     still: bytes  # PNG or JPEG
@@ -44,22 +44,23 @@ class Figure:
         return self.still if _kind(self.still) == "jpeg" else None
 
 
-def pixels(picture: Any, *, alt: str, zoom: int = 1, caption: str = "") -> Figure:
-    """A PNG, where pixels matter and the JPEG of `style()` would blur them.
+def pixels(picture: ImageLike, *, alt: str, zoom: int = 1, caption: str = "") -> Figure:
+    """An image as a PNG, which keeps every pixel; after `style()` other images become JPEGs.
 
-    picture: an image of any kind that `as_image` takes, shown `zoom` times as large with
-    nearest-neighbour pixels, or a matplotlib figure.
+    zoom: how many times as large it is shown, with nearest-neighbour pixels.
+    Raises ValueError for an empty alt, and what `as_image` raises.
     """
     check_alt(alt)
-    if hasattr(picture, "savefig"):
-        return chart(picture, alt=alt, caption=caption)
     image = to_pil(picture)
     data = encode(image, "png")
     return Figure(frame(img(data, alt, width=image.width * zoom), caption), data, alt)
 
 
 def chart(figure: matplotlib.figure.Figure, *, alt: str, caption: str = "") -> Figure:
-    """A matplotlib figure as a PNG of 256 colours at most: less than half the bytes."""
+    """A matplotlib figure as a PNG of at most 256 colours, which more than halves its bytes.
+
+    Raises ValueError for an empty alt.
+    """
     check_alt(alt)
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
@@ -69,31 +70,33 @@ def chart(figure: matplotlib.figure.Figure, *, alt: str, caption: str = "") -> F
     return Figure(frame(img(data, alt, width=image.width, smooth=True), caption), data, alt)
 
 
-def check_alt(alt: str) -> str:
-    """`alt`, or a ValueError when it says nothing."""
+def check_alt(alt: str) -> None:
+    """Raise ValueError if the alt text is empty."""
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError(
             f"alt={alt!r}: say in a sentence what the picture shows, for readers who cannot see it"
         )
-    return alt
 
 
-def to_pil(picture: Any) -> Image.Image:
-    """Any image -> 8-bit RGB, clamped to [0, 1] and rounded half up."""
+def to_pil(picture: ImageLike) -> Image.Image:
+    """An image as 8-bit RGB, clamped to [0, 1] and rounded half up."""
     return Image.fromarray(to_8bit(as_image(picture).detach().cpu()).permute(1, 2, 0).numpy())
 
 
 def encode(image: Image.Image, kind: str) -> bytes:
-    """PNG ("png"), or JPEG of quality 90 without chroma subsampling ("jpeg")."""
+    """The bytes of a PNG ("png"), or of a JPEG of quality 90 with all of its colours ("jpeg")."""
     file = io.BytesIO()
     options = {"quality": 90, "subsampling": 0} if kind == "jpeg" else {"optimize": True}
     image.save(file, kind, **options)
     return file.getvalue()
 
 
-def img(data: bytes, alt: str, *, width: int, style: str = "", smooth: bool = False) -> str:
-    """An `<img>` with its data inside, `width` CSS pixels wide where the page has the room."""
-    look = f"{PLAIN};{style or 'max-width:100%;height:auto'}"
+def img(data: bytes, alt: str, *, width: int, css: str = "", smooth: bool = False) -> str:
+    """An `<img>` that contains its data, `width` CSS pixels wide if the page has the room.
+
+    css: its size and position in place of that. smooth: False shows each pixel as a square.
+    """
+    look = f"{PLAIN};{css or 'max-width:100%;height:auto'}"
     if not smooth:
         look += ";image-rendering:pixelated"
     return (
@@ -103,22 +106,22 @@ def img(data: bytes, alt: str, *, width: int, style: str = "", smooth: bool = Fa
 
 
 def data_uri(data: bytes) -> str:
-    """A PNG or JPEG as an address that holds it."""
+    """A PNG or JPEG as a URL that contains its data."""
     return f"data:image/{_kind(data)};base64,{base64.b64encode(data).decode()}"
 
 
 def frame(inner: str, caption: str = "") -> str:
-    """A `<figure>`, with a caption in the colour of the text around it."""
+    """A `<figure>`, with a caption in the colour of the page's text."""
     if caption:
         inner += f'<figcaption style="color:inherit">{escape(caption)}</figcaption>'
     return f'<figure class="srkit-figure" style="margin:0 0 1rem">{inner}</figure>'
 
 
 def panel(rows: list[list[tuple[str, Image.Image]]], kind: str) -> bytes:
-    """Labelled pictures in rows on white, as one file: the still of `compare` and `crops`."""
+    """Labelled pictures in rows on white, as one picture file of a kind that `encode` takes."""
     import matplotlib
 
-    # Pillow's own font lacks the signs of labels such as "16×16" or "σ = 2"
+    # Pillow's own font has no signs for labels such as "16×16" or "σ = 2"
     dejavu = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
     font, gap, line = ImageFont.truetype(dejavu, 12), 8, 18
     lines = max(label.count("\n") + 1 for row in rows for label, _ in row)
@@ -139,7 +142,7 @@ def panel(rows: list[list[tuple[str, Image.Image]]], kind: str) -> bytes:
     return encode(sheet, kind)
 
 
-def _text_width(font: Any, text: str) -> int:
+def _text_width(font: ImageFont.FreeTypeFont, text: str) -> int:
     return max(round(font.getlength(line)) for line in text.split("\n"))
 
 

@@ -1,9 +1,9 @@
-"""Where two pictures differ, and what a loss would change in one: maps, and how to read them."""
+"""Maps of a picture: where another one differs, what a loss would change, how it follows edges."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,24 +11,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srkit.image.colour import to_y
-from srkit.image.io import as_image
+from srkit.image.io import ImageLike, as_image
 from srkit.viz.figure import Figure, chart, check_alt
 from srkit.viz.plots import drawing
 
 
 def difference(
-    a: Any,
-    b: Any,
+    a: ImageLike,
+    b: ImageLike,
     *,
     alt: str,
     vmax: float | None = None,
     signed: bool = False,
     caption: str = "",
 ) -> Figure:
-    """A map of |a - b|, or of a - b where signed, mean over RGB, in levels of 1/255.
+    """A map of |a - b|, or with `signed` of a - b, the mean over RGB, in levels of 1/255.
 
-    vmax: level at the end of the scale; None takes the largest one in the map. Compare two maps
-    at one vmax. The mean above the map is that of the map, whatever vmax.
+    vmax: the level at the end of the colour scale; None takes the largest of the map. Maps can be
+    compared only at the same vmax. Above the map stands its mean.
+
+    Raises ValueError for an empty alt or pictures of two sizes, and what `as_image` raises.
     """
     check_alt(alt)
     a, b = as_image(a), as_image(b)
@@ -54,10 +56,12 @@ def map_grid(
     percentile: float = 99.0,
     caption: str = "",
 ) -> Figure:
-    """Maps (H, W) of any sizes side by side, `columns` a row, each on a scale of its own.
+    """Maps (H, W) of any sizes, `columns` of them in a row, each on its own colour scale.
 
-    Each map is divided by its own `percentile` for display, so that shapes can be compared though
-    magnitudes differ by orders; its raw mean stands above it.
+    A scale ends at the map's own `percentile`, so that maps of very different magnitudes can be
+    compared in shape. Above each map stands its mean.
+
+    Raises ValueError for an empty alt, no maps, or a map that is not (H, W).
     """
     check_alt(alt)
     if not maps:
@@ -78,17 +82,18 @@ def map_grid(
         for axes, (name, values) in zip(grid, maps.items(), strict=False):
             values = values.detach().float().cpu()
             top = float(torch.quantile(values, percentile / 100)) or 1.0
-            shown = axes.imshow((values / top).numpy(), cmap="inferno", vmin=0, vmax=1)
+            axes.imshow((values / top).numpy(), cmap="inferno", vmin=0, vmax=1)
             axes.set_title(f"{name}\nmean {float(values.mean()):.3g}")
-        figure.colorbar(shown, ax=grid, label=f"share of the {percentile:g}th percentile")
+        label = f"share of the {percentile:g}th percentile"
+        figure.colorbar(grid[0].images[0], ax=grid, label=label)
         return chart(figure, alt=alt, caption=caption)
 
 
-def wish(loss: Any, sr: Tensor, hr: Tensor, **inputs: Any) -> Tensor:
-    """What a loss would change: -d loss(sr, hr) / d sr, (3, H, W).
+def wish(loss: Callable[..., Tensor], sr: Tensor, hr: Tensor, **inputs: Any) -> Tensor:
+    """How a loss would change sr: -d loss(sr, hr) / d sr, (3, H, W).
 
-    loss: a term of `srkit.losses` or a sum of them. sr, hr: (3, H, W).
-    inputs: what the loss needs besides, as it takes it: batched, such as negative=bicubic[None].
+    loss: a term of `srkit.losses` or a sum of terms. sr, hr: (3, H, W).
+    inputs: what else the loss needs, with a batch dimension, such as negative=bicubic[None].
     """
     x = sr.detach()[None].clone().requires_grad_()  # (1, 3, H, W)
     (gradient,) = torch.autograd.grad(loss(x, hr[None], **inputs), x)
@@ -105,11 +110,13 @@ def wishes(
     caption: str = "Wishes. Red: brighter, blue: darker, white: as it is.",
     **inputs: Any,
 ) -> Figure:
-    """The `wish` of each loss, mean over RGB, on a scale of its own up to the 99th percentile.
+    """The `wish` of each loss, the mean over RGB, each on its own scale up to the 99th percentile.
 
-    Above it stands its cosine with hr - sr: 1 asks for the truth, 0 has nothing to do with it.
-    inputs: as for `wish`; each loss gets those that it needs. Raises ValueError for one that none
-    needs.
+    Above each stands its cosine with hr - sr: 1 points straight to hr, 0 is unrelated to it.
+    losses: {name: a term of `srkit.losses` or a sum of terms}.
+    inputs: as for `wish`; each loss gets those that it needs.
+
+    Raises ValueError for an empty alt, no losses, or an input that no loss needs.
     """
     check_alt(alt)
     if not losses:
@@ -128,18 +135,21 @@ def wishes(
             cosine = F.cosine_similarity(asked.flatten(), (hr - sr).flatten(), 0)
             levels = asked.mean(0)  # (H, W)
             levels = levels / (levels.abs().quantile(0.99) or 1)
-            levels = (6 * levels).round() / 6  # few colours: a small file
+            levels = (6 * levels).round() / 6  # few colours make a small file
             axes.imshow(levels.numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
             axes.set_title(f"{name}\ntowards HR: {round(float(cosine), 2) + 0.0:.2f}")  # no -0.00
         return chart(figure, alt=alt, caption=caption)
 
 
-def invert(loss: Any, hr: Tensor, *, steps: int = 200, rate: float = 0.05, seed: int = 0) -> Tensor:
-    """A picture (3, H, W) in [0, 1] that a loss takes for `hr`: grey noise, moved down the loss.
+def invert(
+    loss: Callable[..., Tensor], hr: Tensor, *, steps: int = 200, rate: float = 0.05, seed: int = 0
+) -> Tensor:
+    """A picture (3, H, W) in [0, 1] that a loss cannot tell from `hr`.
 
-    What it has of hr is what the loss sees; where it is still noise, the loss does not care.
-    Adam on the pixels, its rate falling from `rate` to 0. For losses of features this is the
-    inversion of Mahendran and Vedaldi (CVPR 2015); add total variation for a calmer picture.
+    It starts as grey noise; Adam changes its pixels to lower the loss, with a learning rate that
+    falls from `rate` to 0. What it shares with hr is what the loss sees; what stays noise is what
+    the loss ignores. For losses of features this is the inversion of Mahendran and Vedaldi (CVPR
+    2015); with total variation added the picture is calmer.
     """
     noise = torch.randn(hr.shape, generator=torch.Generator().manual_seed(seed))
     x = (0.5 + 0.1 * noise)[None].to(hr).requires_grad_()  # (1, 3, H, W)
@@ -152,17 +162,20 @@ def invert(loss: Any, hr: Tensor, *, steps: int = 200, rate: float = 0.05, seed:
     return x.detach()[0]
 
 
-def edge_overlap(values: Tensor, picture: Any) -> float:
+def edge_overlap(values: Tensor, picture: ImageLike) -> float:
     """Pearson's r of a map (H', W') and |grad luma| of the picture, averaged onto the map's grid.
 
-    1: the map is the edges; 0: it has nothing to do with them. A number for the claim of RLFN
-    (Kong et al., CVPRW 2022) that shallow features keep edges.
+    1 means that the map shows the edges, 0 that it is unrelated to them. It tests a claim of RLFN
+    (Kong et al., CVPRW 2022): shallow features keep edges.
+
+    Raises ValueError for a map that is not (H', W'), or a constant map or picture.
     """
     if values.ndim != 2:
         raise ValueError(f"the map has shape {tuple(values.shape)}, expected (H, W)")
     luma = to_y(as_image(picture).detach().cpu())[0]  # (H, W)
     edges = torch.hypot(*torch.gradient(luma))
-    edges = F.adaptive_avg_pool2d(edges[None], values.shape)[0]  # (H, W) -> (H', W')
+    height, width = values.shape
+    edges = F.adaptive_avg_pool2d(edges[None], (height, width))[0]  # (H, W) -> (H', W')
     pair = torch.stack([values.detach().cpu().double().flatten(), edges.double().flatten()])
     for what, flat in zip(("map", "picture"), pair.std(1) == 0, strict=True):
         if flat:

@@ -1,10 +1,10 @@
-"""The look of every figure, and the charts that chapters draw."""
+"""The look of all figures, and the charts that chapters draw."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle, islice, pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-# Okabe and Ito's palette: told apart by colour-blind readers. Its yellow is too light for lines.
+# Okabe and Ito's palette, which colour-blind readers can tell apart, less its yellow (too light).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 LOOK = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
     "figure.figsize": (6.4, 3.6),
-    "figure.facecolor": "white",  # a white card: legible on a dark page too
+    "figure.facecolor": "white",  # legible on a dark page too
     "figure.constrained_layout.use": True,
     "font.size": 11,
     "axes.spines.top": False,
@@ -39,13 +39,13 @@ LOOK = {
 
 
 def style() -> None:
-    """One look for all matplotlib figures; in a notebook, photographs inline as JPEG (quality 85).
+    """Give all matplotlib figures srkit's look; in a notebook, show them as JPEG of quality 85.
 
-    The charts below look like this anyway; `viz.figure.pixels` shows a picture losslessly.
+    srkit's own charts have this look without it. `viz.figure.pixels` shows a picture without loss.
     """
     import matplotlib as mpl
 
-    mpl.rcParams.update(look())
+    mpl.rcParams.update(_look())
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -62,11 +62,13 @@ def curves(
     log_y: bool = False,
     caption: str = "",
 ) -> Figure:
-    """Lines over time, one a name.
+    """A chart with one line for each name.
 
-    histories: name -> [(x, y), ...], or name -> a list of such lists, one a seed, all at the same
-    x: then the mean is drawn, in a band from the lowest to the highest seed.
-    marks: name -> where to draw a dotted line in that name's colour, such as warm restarts.
+    histories: {name: [(x, y), ...]}, or {name: a list of such lists}, one for each seed, all at the
+    same x: then their mean is drawn, in a band from the lowest to the highest.
+    marks: {name: x of dotted vertical lines in its colour}, for example of warm restarts.
+
+    Raises ValueError for an empty alt, values that are no curve, or marks of an unknown name.
     """
     check_alt(alt)
     if unknown := set(marks or {}) - set(histories):
@@ -87,10 +89,12 @@ def curves(
 
 
 def bars(quantities: Mapping[str, Mapping[str, float]], *, alt: str, caption: str = "") -> Figure:
-    """One panel a quantity, one bar a name, its value at the bar.
+    """A panel of horizontal bars for each quantity, with one bar and its value for each name.
 
     quantities: {"parameters (K)": {"rfdn": 433, "rlfn": 317}, "MACs (G)": {...}}, the same names
     in each.
+
+    Raises ValueError for an empty alt, or names that differ.
     """
     check_alt(alt)
     names = list(next(iter(quantities.values()), {}))
@@ -110,32 +114,6 @@ def bars(quantities: Mapping[str, Mapping[str, float]], *, alt: str, caption: st
         return chart(figure, alt=alt, caption=caption)
 
 
-def scatter(
-    points: Mapping[str, tuple[float, float]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    alt: str,
-    log_x: bool = False,
-    caption: str = "",
-) -> Figure:
-    """Named points; from three on, with Pearson's r of what is drawn (log x where log_x)."""
-    check_alt(alt)
-    x, y = np.array(list(points.values()), float).reshape(-1, 2).T
-    with drawing(1, 1, LOOK["figure.figsize"]) as (figure, (axes,)):
-        axes.scatter(x, y)
-        for name, point in points.items():
-            axes.annotate(name, point, xytext=(5, 4), textcoords="offset points", fontsize="small")
-        axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if log_x else "linear")
-        axes.grid()
-        axes.margins(x=0.15, y=0.12)
-        if len(points) > 2:
-            r = np.corrcoef(np.log(x) if log_x else x, y)[0, 1]
-            log = " with log x" if log_x else ""
-            axes.set_title(f"Pearson r = {r:.2f}{log}, n = {len(points)}")
-        return chart(figure, alt=alt, caption=caption)
-
-
 def plane(
     points: Mapping[str, tuple[float, float] | Sequence[tuple[float, float]]],
     *,
@@ -145,14 +123,16 @@ def plane(
     ylabel: str = "LPIPS",
     caption: str = "",
 ) -> Figure:
-    """The plane of perception and distortion: methods by PSNR and LPIPS, both of one test set.
+    """Methods in the plane of distortion (PSNR, across) and perception (LPIPS, up).
 
-    To the right is nearer to HR, downwards looks more like it; no method is at will in the lower
-    right corner (Blau and Michaeli, CVPR 2018).
-    points: name -> (PSNR, LPIPS), or several of them, one a seed: then the mean is drawn, with bars
-    from the lowest to the highest seed.
-    lines: label -> names of points to be joined, in this order. Say the test set in the labels.
-    Raises ValueError for no points, points that are no pairs, and lines through unknown names.
+    Farther right is nearer to HR, farther down looks more like it. No method can be good at both
+    without limit (Blau and Michaeli, CVPR 2018).
+    points: {name: (PSNR, LPIPS)}, or {name: several such pairs}, one for each seed: then their mean
+    is drawn, with bars from the lowest to the highest. All are of one test set; name it in xlabel
+    and ylabel.
+    lines: {label: names of the points to join, in this order}.
+
+    Raises ValueError for an empty alt, no points, points that are no pairs, or unknown names.
     """
     check_alt(alt)
     if not points:
@@ -167,19 +147,20 @@ def plane(
     means = {name: values.mean(0) for name, values in seeds.items()}
     with drawing(1, 1, (6.4, 4.4)) as (figure, (axes,)):
         for label, joined in lines.items():
-            axes.plot(*zip(*(means[name] for name in joined), strict=True), label=label, zorder=1)
+            axes.plot(*np.transpose([means[name] for name in joined]), label=label, zorder=1)
         for name, values in seeds.items():
-            axes.plot(*means[name], "o", color="0.15", markersize=5)
+            x, y = means[name]
+            axes.plot(x, y, "o", color="0.15", markersize=5)
             if len(values) > 1:
-                x, y = np.abs([values.min(0), values.max(0)] - means[name]).T[:, :, None]
-                axes.errorbar(*means[name], y, x, color="0.15", linewidth=1.2, capsize=2)
+                dx, dy = np.abs([values.min(0), values.max(0)] - means[name]).T[:, :, None]
+                axes.errorbar(x, y, dy, dx, color="0.15", linewidth=1.2, capsize=2)
         axes.set(xlabel=f"{xlabel}, nearer to HR \N{RIGHTWARDS ARROW}",
                  ylabel=f"\N{LEFTWARDS ARROW} looks more like HR, {ylabel}")  # fmt: skip
         axes.grid()
         axes.margins(0.12)
         if lines:
             axes.legend()
-        _name(axes, means)
+        _name(figure, axes, means)
         return chart(figure, alt=alt, caption=caption)
 
 
@@ -187,41 +168,43 @@ def plane(
 def drawing(
     rows: int, columns: int, size: tuple[float, float]
 ) -> Iterator[tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]]:
-    """A figure and its axes in the look of this package.
+    """A matplotlib figure and its axes, in the look of this package.
 
-    Outside pyplot, which would show the figure in a notebook a second time.
+    It is not one of pyplot's, which would show it a second time in a notebook.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
-    with mpl.rc_context(look()):
+    with mpl.rc_context(_look()):
         figure = Canvas(figsize=size)
         yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def look() -> dict[str, Any]:
-    """The settings of `style()` as matplotlib knows them."""
+def _look() -> dict[Any, Any]:
+    """The settings of `style()`, by their names in matplotlib."""
     from cycler import cycler
 
     return {**LOOK, "axes.prop_cycle": cycler(color=COLOURS)}
 
 
-def _name(axes: matplotlib.axes.Axes, points: Mapping[str, np.ndarray]) -> None:
-    """Each point's name beside it, where it covers least of names, points, lines and the frame."""
+def _name(
+    figure: matplotlib.figure.Figure, axes: matplotlib.axes.Axes, points: Mapping[str, np.ndarray]
+) -> None:
+    """Write each point's name beside it, at the one of 12 places where it covers least."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 
-    FigureCanvasAgg(axes.figure).draw()  # sizes are known once it is laid out
-    drawn = [line.get_xydata() for line in axes.lines]
+    FigureCanvasAgg(figure).draw()  # this lays it out; sizes are unknown before
+    drawn = [np.asarray(line.get_xydata()) for line in axes.lines]
     drawn = [np.linspace(a, b, 40) for xy in drawn for a, b in pairwise(xy)]
     dots = axes.transData.transform(np.concatenate([*drawn, list(points.values())]))
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in dots]
     names = [legend.get_window_extent()] if (legend := axes.get_legend()) else []
-    for name, point in points.items():
+    for name, (x, y) in points.items():
         places = []
         for dx, dy in product((7, -7, 0), (4, -4, 16, -16)):
             text = axes.annotate(
-                name, point, (dx, dy), textcoords="offset points", fontsize="small",
+                name, (x, y), (dx, dy), textcoords="offset points", fontsize="small",
                 ha={7: "left", -7: "right", 0: "center"}[dx], va="bottom" if dy > 0 else "top",
             )  # fmt: skip
             box = text.get_window_extent()
@@ -235,14 +218,12 @@ def _name(axes: matplotlib.axes.Axes, points: Mapping[str, np.ndarray]) -> None:
 
 
 def _runs(name: str, history: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """[(x, y), ...] or several of them -> x (n), y (seeds, n)."""
-    try:
+    """[(x, y), ...], or several such lists, as x (n) and y (seeds, n)."""
+    with suppress(ValueError):  # of lists whose lengths differ
         runs = np.array(history, float)
-    except ValueError:
-        runs = np.empty(0)
-    runs = runs[None] if runs.ndim == 2 else runs
-    if runs.ndim != 3 or runs.shape[2] != 2 or not (runs[:, :, 0] == runs[0, :, 0]).all():
-        raise ValueError(
-            f"{name!r} is no curve: give [(x, y), ...], or a list of such lists at the same x"
-        )
-    return runs[0, :, 0], runs[:, :, 1]
+        runs = runs[None] if runs.ndim == 2 else runs
+        if runs.ndim == 3 and runs.shape[2] == 2 and (runs[:, :, 0] == runs[0, :, 0]).all():
+            return runs[0, :, 0], runs[:, :, 1]
+    raise ValueError(
+        f"{name!r} is no curve: give [(x, y), ...], or a list of such lists at the same x"
+    )

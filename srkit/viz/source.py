@@ -1,20 +1,19 @@
-"""The package's own source, shown in a chapter: text and code cannot drift apart."""
+"""The package's own source, shown in a chapter, so that text and code always agree."""
 
 from __future__ import annotations
 
 import ast
 import inspect
-import sys
 import textwrap
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from types import FunctionType, MethodType, ModuleType
 
 
 @dataclass(frozen=True, repr=False)
 class Source:
-    """Code and where it stands."""
+    """Code, and the file and line where it begins."""
 
     code: str
     where: str
@@ -28,7 +27,7 @@ class Source:
         from pygments.lexers import PythonLexer
 
         code = highlight(self.code, PythonLexer(), HtmlFormatter(cssclass="highlight"))
-        # The book's theme and JupyterLab both colour this class, in light and dark.
+        # The class "highlight" is coloured by the book's theme and by JupyterLab, light and dark.
         return (
             f'<figure style="margin:0 0 1rem">{code}'
             f'<figcaption style="color:inherit;text-align:left">{escape(self.where)}</figcaption>'
@@ -36,22 +35,27 @@ class Source:
         )
 
 
-def show_source(obj: Any, *, docstring: bool = True) -> Source:
+def show_source(
+    obj: type | FunctionType | MethodType | ModuleType, *, docstring: bool = True
+) -> Source:
     """The source of a class, function, method or module, with its file and line.
 
-    docstring=False leaves out the docstrings, for a chapter that says the same in prose.
+    docstring: False leaves out the docstrings, for a chapter that says the same in prose.
+
+    Raises TypeError for anything that has no Python source, such as a model instead of its class.
     """
     try:
         lines, start = inspect.getsourcelines(obj)
-        file = Path(inspect.getsourcefile(obj))
+        file = Path(inspect.getfile(obj))
     except (TypeError, OSError) as error:
         raise TypeError(
             f"show_source takes a class, function or module written in Python, "
             f"got {type(obj).__name__}: show_source(type(model)) shows a model's class"
         ) from error
     code = textwrap.dedent("".join(lines))
-    package = sys.modules[inspect.getmodule(obj).__name__.partition(".")[0]]
-    root = Path(package.__file__).parent.parent if hasattr(package, "__path__") else file.parent
+    root = file.parent  # the folder that holds the package
+    while (root / "__init__.py").exists():
+        root = root.parent
     where = f"{file.relative_to(root).as_posix()}, line {max(start, 1)}"
     return Source(code if docstring else _without_docstrings(code), where)
 
@@ -61,8 +65,9 @@ def _without_docstrings(code: str) -> str:
     for node in ast.walk(ast.parse(code)):
         kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         if isinstance(node, kinds) and len(node.body) > 1 and ast.get_docstring(node) is not None:
-            first, stop = node.body[0].lineno - 1, node.body[0].end_lineno
-            while not lines[stop].strip():  # the blank lines after it go too
+            text = node.body[0]
+            first, stop = text.lineno - 1, text.end_lineno or text.lineno
+            while not lines[stop].strip():  # the blank lines after it go, too
                 stop += 1
             lines[first:stop] = [""] * (stop - first)
     return "".join(lines)

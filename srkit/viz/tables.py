@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-# Notebooks and the book's theme leave cells without a line or a gap between them.
-_STYLE = (
+# By default notebooks and the book's theme draw cells without lines or gaps.
+_CSS = (
     ".srkit-table {border-collapse: collapse; margin: 0 0 1rem} "
     ".srkit-table caption {caption-side: top; text-align: left; color: inherit} "
     ".srkit-table :is(td, th) {padding: .15em .7em .15em 0; vertical-align: top; "
@@ -14,12 +14,15 @@ _STYLE = (
 )
 
 
-def text(rows: Sequence[Sequence[str]]) -> str:
-    """Columns in line: the first to the left, the others, figures mostly, to the right."""
+def text(rows: Sequence[Sequence[str]], *, left: bool = False) -> str:
+    """The rows as lines of aligned columns.
+
+    The first column is aligned to the left, the others to the right, or with `left` to the left.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
+            cell.rjust(width) if i and not left else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
@@ -27,7 +30,7 @@ def text(rows: Sequence[Sequence[str]]) -> str:
 
 
 def html(rows: Sequence[Sequence[str]], caption: Sequence[str] = ()) -> str:
-    """A <table> with a line of caption for each string."""
+    """The rows as a <table>; each string of `caption` is a line of its caption."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
         return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
@@ -36,6 +39,6 @@ def html(rows: Sequence[Sequence[str]], caption: Sequence[str] = ()) -> str:
     title = f"<caption>{'<br>'.join(map(escape, caption))}</caption>" if caption else ""
     lines = "".join(line("td", cells) for cells in body)
     return (
-        f"<style>{_STYLE}</style><table class='srkit-table'>{title}"
+        f"<style>{_CSS}</style><table class='srkit-table'>{title}"
         f"<thead>{line('th', head)}</thead><tbody>{lines}</tbody></table>"
     )

@@ -6,26 +6,21 @@ any batch and size, and gives `sr`, not clipped.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from copy import deepcopy
 from inspect import signature
 from os import PathLike
-from unittest import mock
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from srkit import __version__, files
-from srkit.image.resize import imresize
+from srkit.models.network import Network, check_network
 
 OLDEST_OPSET = 18  # that PyTorch's exporter writes
 TOLERANCE = 1e-4  # largest difference between onnxruntime and PyTorch, for pictures in [0, 1]
 
 
 def export_onnx(
-    model: nn.Module,
+    model: Network,
     path: str | PathLike,
     *,
     opset: int | None = None,
@@ -35,10 +30,13 @@ def export_onnx(
 
     The file's metadata has name, scale and srkit's version, and what `provenance` adds. `opset`:
     ONNX's version of operators, PyTorch's choice if left out.
-    Raises ValueError for networks with other inputs than the LR picture (TTSR, SFTGAN) and for an
-    opset that cannot be had, RuntimeError where a package is missing or onnxruntime's pictures are
-    not PyTorch's to 1e-4.
+
+    Raises TypeError for what is no `Network` (see `srkit.as_model`); ValueError for networks with
+    other inputs than the LR picture (TTSR, SFTGAN) and for an opset that cannot be had;
+    RuntimeError where a package is missing, where torch.export cannot follow the network, or
+    onnxruntime's pictures are not PyTorch's to 1e-4.
     """
+    check_network(model)
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -46,9 +44,8 @@ def export_onnx(
         raise RuntimeError(
             f"ONNX needs a package that is not here ({error.name}): pip install 'srkit[onnx]'"
         ) from error
-    parameters = signature(model.forward).parameters.values()
-    _, *others = [p.name for p in parameters if "Tensor" in str(p.annotation)]
-    if others:
+    _, *more = signature(model.forward).parameters.values()
+    if others := [p.name for p in more if "Tensor" in str(p.annotation)]:
         raise ValueError(
             f"{model.name} cannot be exported: it reads more than the LR picture "
             f"({', '.join(others)}). srkit exports networks of one input."
@@ -57,20 +54,24 @@ def export_onnx(
         raise ValueError(f"opset {opset}: PyTorch writes {OLDEST_OPSET} and newer")
     model = deepcopy(model).float().cpu().eval()
     example = torch.zeros(2, 3, model.min_size + 8, model.min_size + 11)
-    # imresize makes a matrix for each size, and here sizes are free
-    module = sys.modules[type(model).__module__]
-    resize = mock.patch.object(module, "imresize", enlarger(model.scale), create=True)
-    with resize, torch.no_grad():
-        program = torch.onnx.export(
-            model,
-            (example,),
-            dynamo=True,
-            input_names=["lr"],
-            output_names=["sr"],
-            dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
-            opset_version=opset,
-            verbose=False,
-        )
+    try:
+        with torch.no_grad():
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                input_names=["lr"],
+                output_names=["sr"],
+                dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
+                opset_version=opset,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise RuntimeError(
+            f"{model.name} cannot be exported for pictures of any size: {reason}"
+        ) from error
+    assert program is not None  # as dynamo exports
     if opset not in (None, written := program.model.opset_imports[""]):
         raise ValueError(
             f"opset {opset}: {model.name} can be written with {written}, not with that"
@@ -84,7 +85,7 @@ def export_onnx(
     return error
 
 
-def difference(graph: bytes, model: nn.Module) -> float:
+def difference(graph: bytes, model: Network) -> float:
     """Largest difference between onnxruntime and PyTorch, over random pictures of two odd sizes.
 
     Raises RuntimeError where it is above TOLERANCE (of the largest value, if that is above 1).
@@ -111,27 +112,3 @@ def difference(graph: bytes, model: nn.Module) -> float:
             )
         largest = max(largest, error)
     return largest
-
-
-def enlarger(scale: int) -> Callable[..., Tensor]:
-    """`imresize` for bicubic enlargement of (B, C, h, w) by this whole number, of any size.
-
-    Each pixel becomes scale x scale, and each of these places reads the 5x5 pixels around by fixed
-    weights: a convolution to scale^2 channels and a pixel shuffle.
-    """
-    # where the middle of five pixels goes to, and what is read there: (scale, 5)
-    taps = imresize(torch.eye(5, dtype=torch.float64), size=(5 * scale, 5))[2 * scale : 3 * scale]
-    kernels = torch.einsum("iy,jx->ijyx", taps, taps).reshape(-1, 1, 5, 5)  # (scale^2, 1, 5, 5)
-
-    def enlarge(x: Tensor, _: int, *, border: str = "clamp") -> Tensor:
-        b, c, h, w = x.shape
-        planes = x.reshape(b * c, 1, h, w)
-        for axis, n in ((2, h), (3, w)):
-            at = torch.arange(-2, n + 2)
-            if border == "mirror":  # 1 0 | 0 1 ... n-1 | n-1 n-2
-                at = torch.where(at < 0, -1 - at, torch.where(at < n, at, 2 * n - 1 - at))
-            planes = planes.index_select(axis, at.clamp(0, n - 1))
-        planes = F.pixel_shuffle(F.conv2d(planes, kernels.to(x)), scale)  # (BC, 1, rh, rw)
-        return planes.reshape(b, c, scale * h, scale * w)
-
-    return enlarge

@@ -12,26 +12,32 @@ from os import PathLike
 import torch
 from torch import nn
 
+from srkit.models.network import Network, check_network
 from srkit.weights.load import load_checkpoint
 
 
 def network_interpolation(
-    a: nn.Module | str | PathLike, b: nn.Module | str | PathLike, alpha: float
-) -> nn.Module:
+    a: Network | str | PathLike, b: Network | str | PathLike, alpha: float
+) -> Network:
     """A new network with the weights (1 - alpha) a + alpha b; a and b stay as they are.
 
     a, b: networks of one architecture, or files of their weights (read by `load_checkpoint`).
     alpha: 0 gives a, 1 gives b.
     Batch norm's running statistics are mixed as well, its counters are a's. Two trainings that did
     not start from the same weights share no path: mixtures of such a pair are usually worse than
-    both. Raises ValueError for an alpha outside [0, 1] and for networks that do not match.
+    both.
+
+    Raises TypeError for what is no `Network` (see `srkit.as_model`); ValueError for an alpha
+    outside [0, 1] and for networks that do not match; what `load_checkpoint` raises.
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha {alpha}: choose from 0 (the first network) to 1 (the second)")
-    a, b = (m if isinstance(m, nn.Module) else load_checkpoint(m) for m in (a, b))
+    a, b = (
+        check_network(load_checkpoint(m) if isinstance(m, str | PathLike) else m) for m in (a, b)
+    )
     if difference := _difference(a, b):
         raise ValueError(
-            f"{_name(a)} and {_name(b)} are not of one architecture: {difference}. "
+            f"{a.name} and {b.name} are not of one architecture: {difference}. "
             "Interpolate two trainings of the same network."
         )
     mixed = deepcopy(a)
@@ -41,10 +47,6 @@ def network_interpolation(
             if tensor.is_floating_point():
                 tensor.lerp_(end[name].to(tensor), alpha)
     return mixed
-
-
-def _name(model: nn.Module) -> str:
-    return getattr(model, "name", type(model).__name__)
 
 
 def _difference(a: nn.Module, b: nn.Module) -> str:
@@ -59,9 +61,10 @@ def _difference(a: nn.Module, b: nn.Module) -> str:
 
 
 def _facts(model: nn.Module) -> dict[str, object]:
-    """Shapes of tensors, and settings that no tensor shows (rgb_range, slopes, residual scales)."""
+    """Shapes of tensors, kinds of layers, and settings that neither shows (rgb_range, slopes)."""
     facts: dict[str, object] = {n: tuple(t.shape) for n, t in model.state_dict().items()}
     for path, module in model.named_modules():
+        facts[path] = type(module).__name__
         for key, value in vars(module).items():
             if isinstance(value, (int, float, str)) and key not in ("name", "training"):
                 facts[f"{path}.{key}".lstrip(".")] = value

@@ -1,9 +1,10 @@
-"""From a name or a file to a network with weights, and back.
+"""From a name or a file to a network with weights.
 
-Files of other people are recognised by their tensors (names and shapes), never by their file names,
-and never run: `.pth` is read with PyTorch's restricted unpickler, the files of Caffe, TensorFlow
-and NumPy by `srkit.weights.foreign`, srkit's own are `.safetensors`. Where authors name tensors
-otherwise than srkit, the paper's file has the map: `from_authors` of its network.
+srkit's own files (`srkit.save`) say in their header how the network was made, and it is built from
+that alone. Files of other people are recognised by their tensors (names and shapes), never by their
+file names, and never run: `.pth` is read with PyTorch's restricted unpickler, the files of Caffe,
+TensorFlow and NumPy by `srkit.weights.foreign`. Where authors name tensors otherwise than srkit,
+the paper's file has the map: `from_authors` of its network.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from srkit import __version__, files
+from srkit import files
+from srkit.models.network import Network, Wrapped
 from srkit.models.zoo import ZOO, Entry, model_info
 from srkit.weights import foreign
 
@@ -28,11 +33,13 @@ PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
 def create_model(
     name: str, *, scale: int | None = None, weights: str | PathLike | None = None
-) -> nn.Module:
+) -> Network:
     """The network `name` ("rlfn_x4", or "rlfn" with scale=4), in eval mode, on the CPU.
 
     `weights`: None leaves PyTorch's random ones; "official" takes the authors' file, from
     SRKIT_HOME, the cache, or the network, verified; "srkit" the one trained here; or a path.
+
+    Raises ValueError for a name or weights that are not there and for a file that does not fit.
     """
     entry = model_info(name, scale=scale)
     model = entry.build()
@@ -41,99 +48,49 @@ def create_model(
     return model.eval()
 
 
-def load_checkpoint(path: str | PathLike) -> nn.Module:
+def load_checkpoint(path: str | PathLike) -> Network:
     """The network that a file of weights is for, with these weights, in eval mode, on the CPU.
 
-    Recognises each network of the zoo at each scale, as srkit or its authors save it. Where a file
-    serves several scales (CARN-M, VDSR), the smallest is taken, or the one that the header or the
-    hash tells; `create_model` takes any, by path.
-    Raises ValueError when no network fits, saying what differs from the nearest one.
+    A file of srkit's is built as its header says, with the name and the scale that the network had
+    when it was saved. Any other is taken for the network of the zoo that has its tensors, by the
+    names of srkit or of the authors. Shapes do not show everything (a skip, an activation, the
+    scale in some networks): unless the file is one of the authors' that the zoo knows by its hash,
+    a warning says what was assumed. `create_model(name, weights=path)` takes it for another.
+
+    Raises ValueError for a file that is broken or fits no network, for a header that names
+    something else than a network of srkit or does not fit its tensors, and for weights of a class
+    of your own (`load_weights` reads them).
     """
-    state, metadata = _read(path)
-    fits = _fits(state)
-    if not fits:
-        shapes, values = _shapes(state), sum(tensor.numel() for tensor in state.values())
-        # building all of the zoo to compare would take seconds
-        alike = [e for e in ZOO if 0.1 < e.parameters / max(1, values) < 10] or ZOO
-        nearest = max(alike, key=lambda e: len(shapes.items() & _signature(e).items()))
+    state, header = read(path)
+    if "own_class" in header:
         raise ValueError(
-            f"{path} fits no network of srkit. The nearest is {nearest.name}: "
-            f"{_difference(shapes, _signature(nearest))}"
+            f"{path} holds weights of a class of your own, {header['own_class']}: build your "
+            "network and use srkit.weights.load.load_weights(model, path)."
         )
-    model = _chosen(fits, metadata, path).build()
-    model.load_state_dict(_translated(state, model))
-    return model.eval()
+    ours = "constructor" in header
+    return (_rebuilt(path, state, header) if ours else _recognised(path, state)).eval()
 
 
 def load_weights(model: nn.Module, path: str | PathLike) -> None:
     """Fill `model` from a file, srkit's or the authors'; every tensor must fit.
 
     Values are converted to the model's dtype. Raises ValueError, naming the network that the file
-    is for, where there is one; the model is then left as it was.
+    is for, where it is known; the model is then left as it was.
     """
-    state, _ = _read(path)
-    expected = _shapes(model.state_dict())
-    own = _translated(state, model)
-    if _shapes(own) != expected:
-        name = getattr(model, "name", type(model).__name__)
-        ways = " or ".join(f"create_model({e.family!r}, scale={e.scale})" for e in _fits(state))
-        hint = f"This file is for {ways}." if ways else _difference(_shapes(own), expected)
+    state, header = read(path)
+    model = model.net if isinstance(model, Wrapped) else model
+    expected, own = shapes(model.state_dict()), state
+    if isinstance(model, Network):
+        own = _translated(state, model)
+    if shapes(own) != expected:
+        name = model.name if isinstance(model, Network) else type(model).__name__
+        hint = difference(shapes(own), expected)
+        if "constructor" in header:
+            hint = f"It was saved from {_call(header)}: {hint}"
+        elif ways := [f"create_model({e.family!r}, scale={e.scale})" for e in _fits(state)]:
+            hint = f"This file is for {' or '.join(ways)}."
         raise ValueError(f"{path} does not fit {name}. {hint}")
     model.load_state_dict(own)
-
-
-def save_weights(
-    model: nn.Module,
-    path: str | PathLike,
-    *,
-    provenance: dict | None = None,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write the weights as `.safetensors`, whole or not at all.
-
-    The header says `name` and `scale` and, as JSON, `provenance`: what is to be known of how they
-    came to be. `dtype` (torch.float16, half the size) converts floating-point tensors.
-    """
-    from safetensors.torch import save
-
-    if Path(path).suffix != ".safetensors":
-        raise ValueError(f"{path}: weights are saved as .safetensors, choose such a name.")
-    state = {}
-    for name, tensor in model.state_dict().items():
-        value = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
-        state[name] = value.contiguous()
-        _check_finite(state[name], name, "cannot be saved" + (f" as {dtype}" if dtype else ""))
-    metadata = {"format": "pt", "name": model.name, "scale": str(model.scale)}
-    metadata["provenance"] = json.dumps(provenance or {})
-    with files.write_whole(path) as file:
-        file.write(save(state, metadata))
-
-
-def convert(source: str | PathLike, target: str | PathLike, *, name: str | None = None) -> Path:
-    """Write the weights of a file that `load_checkpoint` reads as srkit's own; return `target`.
-
-    `name` ("idn_x3") says which network, where the file fits several. The header's provenance tells
-    the file they come from (`origin`), the paper, the version of srkit, and what was translated.
-    """
-    model = create_model(name, weights=Path(source)) if name else load_checkpoint(source)
-    state, metadata = _read(source)
-    paper, same = model_info(model.name).paper, state.keys() & model.state_dict().keys()
-    provenance = origin(source) | {
-        "paper": f"{paper.title}, {paper.venue} {paper.year}",
-        "srkit": __version__,
-        "translated": f"{len(same)} of {len(state)} tensors have the same name there and here",
-    }
-    if "provenance" in metadata:
-        provenance["the source's provenance"] = metadata["provenance"]
-    save_weights(model, target, provenance=provenance)
-    return Path(target)
-
-
-def origin(path: str | PathLike) -> dict[str, str]:
-    """What is to be known of a file of weights: name, SHA-256, and licence if the zoo knows it."""
-    seen = files.sha256(path)
-    known = (file.licence for e in ZOO for file in e.weights.values() if file.sha256 == seen)
-    return {"source": Path(path).name, "sha256": seen, "licence": next(known, "not known")}
 
 
 def official(entry: Entry) -> Path:
@@ -143,8 +100,7 @@ def official(entry: Entry) -> Path:
 
 def file_of(entry: Entry, weights: str | PathLike) -> Path:
     """The file that `weights` of `create_model` means: "official", "srkit", or a path."""
-    if weights in entry.weights:
-        file = entry.weights[weights]
+    if file := entry.weights.get(str(weights)):
         if weights == "official":
             return files.fetch([file.url] if file.url else [], file.path, file.sha256)
         return files.data_path(file.path)
@@ -159,62 +115,33 @@ def file_of(entry: Entry, weights: str | PathLike) -> Path:
     )
 
 
-@cache
-def _signature(entry: Entry) -> dict[str, torch.Size]:
-    with torch.random.fork_rng(devices=[]):  # looking takes no random numbers from the caller
-        return _shapes(entry.build().state_dict())
+def build(
+    network: Callable[..., Network], arguments: Any, scale: int, state: dict[str, Tensor]
+) -> Network:
+    """`network(**arguments)`, set to `scale`, with random weights, if it has tensors as in `state`.
 
-
-def _chosen(fits: list[Entry], metadata: dict[str, str], path: str | PathLike) -> Entry:
-    """Of networks that share all names and shapes, the one that the file is for.
-
-    srkit's files say it in the header (those of a training the scale alone), the authors' are
-    known by their hash; else the first is taken with a warning (IDN's weights for x4 would fit its
-    network for x2).
+    Raises ValueError, which says what is in the way: the constructor, or how the tensors differ. A
+    scale that is not the constructor's must be one that the same tensors serve (CARN, MemNet).
     """
-    named = [entry for entry in fits if entry.name == metadata.get("name")]
-    named = named or [entry for entry in fits if str(entry.scale) == metadata.get("scale")]
-    if len(named) == 1 or len(fits) == 1:
-        return (named or fits)[0]
-    seen = files.sha256(path)
-    known = [e for e in fits if "official" in e.weights and e.weights["official"].sha256 == seen]
-    if not known:
-        warnings.warn(
-            f"{path} fits {', '.join(e.name for e in fits)}, and does not say which: taken for "
-            f"{fits[0].name}. create_model(name, weights=path) takes another, as does "
-            "srkit convert --name.",
-            stacklevel=3,
-        )
-    return (known or fits)[0]
+    try:
+        model = network(**arguments)
+        made = [model] if model.scale == scale else [model, network(**arguments | {"scale": scale})]
+    except Exception as error:  # a constructor may fail at a strange value in any way
+        raise ValueError(f"It cannot be built ({type(error).__name__}: {error}).") from error
+    for one in made:
+        if shapes(state) != (expected := shapes(one.state_dict())):
+            raise ValueError(difference(shapes(state), expected))
+    model.scale = scale
+    return model
 
 
-def _translated(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """`state` as it is where it fits, else by the network's names if it knows the authors'."""
-    if _shapes(state) == _shapes(model.state_dict()) or not hasattr(model, "from_authors"):
-        return state
-    return model.from_authors(state, model.scale)
-
-
-def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+def shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    """The shapes of tensors, by their names."""
     return {name: tensor.shape for name, tensor in state.items()}
 
 
-def _fits(state: dict[str, Tensor]) -> list[Entry]:
-    """The lines of the zoo that `state` has the names and shapes of, ours or the authors'."""
-    found = []
-    for entry in ZOO:
-        translate = getattr(entry.network, "from_authors", None)
-        for own in (state, translate(state, entry.scale)) if translate else (state,):
-            # a network is built to compare only where the count fits; buffers add little to it
-            values = sum(tensor.numel() for tensor in own.values())
-            near = entry.parameters <= values <= 1.05 * entry.parameters + 64
-            if near and _shapes(own) == _signature(entry):
-                found.append(entry)
-                break
-    return found
-
-
-def _difference(found: dict[str, torch.Size], expected: dict[str, torch.Size]) -> str:
+def difference(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Size]) -> str:
+    """In words, how the tensors of a file differ from those that a network expects."""
     for name, size in found.items():
         if name in expected and expected[name] != size:
             return f"{name} is {tuple(size)} in the file, {tuple(expected[name])} in the network."
@@ -227,46 +154,166 @@ def _difference(found: dict[str, torch.Size], expected: dict[str, torch.Size]) -
     return " and ".join(parts) + "."
 
 
-def _read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name, wrappers and prefixes taken off, and the header of a .safetensors file."""
+def _rebuilt(path: str | PathLike, state: dict[str, Tensor], header: Mapping[str, str]) -> Network:
+    """The network that the header of srkit's own file describes, with the file's tensors."""
+    try:
+        name, scale = header["name"], int(header["scale"])
+        network, arguments = _network(header["constructor"]), json.loads(header["arguments"])
+    except (KeyError, ValueError) as error:
+        raise _refused(path, header, f"This cannot be read: {error!r}.") from error
+    if network is None:
+        raise _refused(path, header, "srkit has no such network.")
+    try:
+        model = build(network, arguments, scale, state)
+    except ValueError as error:
+        raise _refused(path, header, str(error)) from error
+    model.name = name
+    model.load_state_dict(state)
+    return model
+
+
+def _network(constructor: str) -> Callable[..., Network] | None:
+    """The class that a header names: only networks that srkit defines are found, and imported."""
+    parts = re.fullmatch(r"(srkit\.models\.\w+):(\w+)", constructor)
+    if parts is None:
+        return None
+    try:
+        found = vars(import_module(parts[1])).get(parts[2])
+    except ModuleNotFoundError:
+        return None
+    own = isinstance(found, type) and issubclass(found, Network) and found.__module__ == parts[1]
+    return found if own else None
+
+
+def _refused(path: str | PathLike, header: Mapping[str, str], why: str) -> ValueError:
+    return ValueError(
+        f"{path} is refused: its header says {_call(header)}, scale {header.get('scale')}. {why} "
+        "srkit.weights.load.load_weights(model, path) reads its tensors into a network that you "
+        "build."
+    )
+
+
+def _call(header: Mapping[str, str]) -> str:
+    return f"{header['constructor']}({header.get('arguments', '')})"
+
+
+def _recognised(path: str | PathLike, state: dict[str, Tensor]) -> Network:
+    """The network of the zoo that has the tensors of a file which does not say what it is.
+
+    Where several have them, it is the one whose weights have the file's hash, or else the first.
+    """
+    fits = _fits(state)
+    if not fits:
+        found, values = shapes(state), sum(tensor.numel() for tensor in state.values())
+        # building all of the zoo to compare would take seconds
+        alike = [e for e in ZOO if 0.1 < e.parameters / max(1, values) < 10] or ZOO
+        nearest = max(alike, key=lambda e: len(found.items() & _signature(e).items()))
+        raise ValueError(
+            f"{path} fits no network of srkit. The nearest is {nearest.name}: "
+            f"{difference(found, _signature(nearest))}"
+        )
+    seen = files.sha256(path)
+    known = [e for e in fits if seen in (file.sha256 for file in e.weights.values())]
+    entry = (known or fits)[0]
+    model = entry.build()
+    if not known:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in model.arguments.items())
+        others = f" (as would be {', '.join(e.name for e in fits[1:])})" if fits[1:] else ""
+        warnings.warn(
+            f"{path} does not say how its network was made. By the names and shapes of its tensors "
+            f"it is taken for {entry.name}{others}, {entry.constructor}({arguments}). "
+            "create_model(name, weights=path) takes it for another, as does srkit convert --name.",
+            stacklevel=3,
+        )
+    model.load_state_dict(_translated(state, model))
+    return model
+
+
+@cache
+def _signature(entry: Entry) -> dict[str, torch.Size]:
+    with torch.random.fork_rng(devices=[]):  # looking takes no random numbers from the caller
+        return shapes(entry.build().state_dict())
+
+
+def _fits(state: dict[str, Tensor]) -> list[Entry]:
+    """The lines of the zoo that `state` has the names and shapes of, ours or the authors'."""
+    found = []
+    for entry in ZOO:
+        for own in (state, entry.network.from_authors(state, entry.scale)):
+            # a network is built to compare only where the count fits; buffers add little to it
+            values = sum(tensor.numel() for tensor in own.values())
+            near = entry.parameters <= values <= 1.05 * entry.parameters + 64
+            if near and shapes(own) == _signature(entry):
+                found.append(entry)
+                break
+    return found
+
+
+def _translated(state: dict[str, Tensor], model: Network) -> dict[str, Tensor]:
+    """`state` as it is where it fits, else the authors' tensors by the network's names."""
+    if shapes(state) == shapes(model.state_dict()):
+        return state
+    return model.from_authors(state, model.scale)
+
+
+def read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file by name, what trainers wrap around them taken off, and its header.
+
+    The header is that of a .safetensors file; other files have none.
+
+    Raises FileNotFoundError, and ValueError for a file that is broken, would run code, or holds no
+    tensors or values that are not finite.
+    """
     path = Path(path)
+    content, header = _content(path)
+    while isinstance(content, dict) and (
+        key := next((k for k in WRAPPERS if isinstance(content.get(k), dict)), None)
+    ):
+        content = content[key]
+    state = _tensors(path, content)
+    if header.keys() & {"constructor", "own_class"}:
+        return state, header
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    # batch norms of PyTorch before 0.4.1 do not count their batches; new ones start at 0
+    norms = [name.removesuffix("running_mean") for name in state if name.endswith("running_mean")]
+    return {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms} | state, header
+
+
+def _content(path: Path) -> tuple[object, dict[str, str]]:
+    """What is in a file, read by the reader for its format, and its header, if it has one."""
     if not path.is_file():
         raise FileNotFoundError(
             f"no file {path}. For a network by its name use create_model, "
             "for a list of names list_models."
         )
     if path.suffix == ".safetensors":
-        state, metadata = _read_safetensors(path)
-    elif path.suffix == ".caffemodel":
-        state, metadata = foreign.read_caffemodel(path), {}
-    elif path.suffix == ".npz":
-        state, metadata = foreign.read_npz(path), {}
-    elif path.suffix == ".t7":
+        return _read_safetensors(path)
+    if path.suffix == ".caffemodel":
+        return foreign.read_caffemodel(path), {}
+    if path.suffix == ".npz":
+        return foreign.read_npz(path), {}
+    if path.suffix == ".t7":
         raise ValueError(
             f"{path} is a file of Torch7, which srkit does not read. Open it where Torch7 or a "
             "reader of its files is, and save its tensors by the names and shapes of "
             "create_model(name).state_dict(), with torch.save or as .safetensors."
         )
-    elif foreign.is_tensorflow(path):
-        state, metadata = foreign.read_tensorflow(path), {}
-    else:
-        state, metadata = _read_pickle(path), {}
-    while isinstance(state, dict) and (key := next((k for k in WRAPPERS if k in state), None)):
-        state = state[key]
-    tensors = state.values() if isinstance(state, dict) else ()
-    if not tensors or not all(isinstance(value, Tensor) for value in tensors):
-        found = f"dict with {', '.join(map(str, state))}" if tensors else type(state).__name__
+    return (foreign.read_tensorflow if foreign.is_tensorflow(path) else _read_pickle)(path), {}
+
+
+def _tensors(path: Path, content: object) -> dict[str, Tensor]:
+    """`content`, if it is tensors by name with finite values."""
+    state = content if isinstance(content, dict) else {}
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        found = f"dict with {', '.join(map(str, state))}" if state else type(content).__name__
         raise ValueError(
             f"{path} holds no tensors by name, at its top or under {', '.join(WRAPPERS)}; "
             f"there is a {found}."
         )
-    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in state)), None):
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     for name, tensor in state.items():
-        _check_finite(tensor, name, f"of {path} is damaged")
-    # batch norms of PyTorch before 0.4.1 do not count their batches; new ones start at 0
-    norms = [name.removesuffix("running_mean") for name in state if name.endswith("running_mean")]
-    return {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms} | state, metadata
+        check_finite(tensor, name, f"of {path} is damaged")
+    return state
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -304,6 +351,7 @@ def _unreadable(path: Path) -> ValueError:
     return ValueError(f"{path} is {what}: fetch it again.")
 
 
-def _check_finite(tensor: Tensor, name: str, what: str) -> None:
+def check_finite(tensor: Tensor, name: str, what: str) -> None:
+    """Raises ValueError, "`name` `what`: ...", if a value of `tensor` is NaN or infinite."""
     if not tensor.isfinite().all():
         raise ValueError(f"{name} {what}: it holds NaN or infinite values.")

@@ -7,11 +7,11 @@ import re
 
 import pytest
 import torch
+from page import Page, browser, decode  # noqa: F401, a fixture
 from scipy.stats import binomtest
-from test_viz import Page, browser, decode  # noqa: F401, a fixture
 
+from srkit.chapter import study as module
 from srkit.chapter.study import interval, read_study, study
-from srkit.viz import study as module
 
 METHODS = ("Alpha", "Beta")
 

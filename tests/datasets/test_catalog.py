@@ -13,7 +13,7 @@ from PIL import Image
 
 from srkit import files
 from srkit.datasets import catalog
-from srkit.datasets.catalog import CATALOG, Dataset, Source, pairs, pictures, samples, verify
+from srkit.datasets.catalog import CATALOG, Archive, Dataset, pairs, pictures, samples, verify
 
 SET5 = ("baby", "bird", "butterfly", "head", "woman")
 
@@ -44,11 +44,11 @@ def test_each_line_says_what_it_is_where_it_goes_and_how_to_get_it(data):
     assert data.terms
     assert data.count > 0
     assert re.fullmatch(r"(benchmarks|train|ref_sr)/\w+", data.folder)
-    assert bool(data.sources) != bool(data.how), "an address, or words for where to ask"
-    for source in data.sources:
-        assert all(url.startswith("https://") for url in source.urls)
-        assert source.sha256 is None or re.fullmatch("[0-9a-f]{64}", source.sha256)
-        assert source.md5 is None or re.fullmatch("[0-9a-f]{32}", source.md5)
+    assert bool(data.archives) != bool(data.how), "an address, or words for where to ask"
+    for archive in data.archives:
+        assert all(url.startswith("https://") for url in archive.urls)
+        assert archive.sha256 is None or re.fullmatch("[0-9a-f]{64}", archive.sha256)
+        assert archive.md5 is None or re.fullmatch("[0-9a-f]{32}", archive.md5)
 
 
 def test_what_cannot_be_checked_is_marked_unverified():
@@ -59,7 +59,7 @@ def test_what_cannot_be_checked_is_marked_unverified():
 
 def test_the_classic_sets_have_two_mirrors():
     for name in ("Set5", "Set14", "BSD100", "Urban100", "DIV2K_valid", "DIV2K_train", "BSDS400"):
-        assert len({url for source in CATALOG[name].sources for url in source.urls}) >= 2
+        assert len({url for archive in CATALOG[name].archives for url in archive.urls}) >= 2
 
 
 def test_the_hashes_cover_each_recorded_set_and_no_two_pictures_are_one():
@@ -208,15 +208,15 @@ def archive(path, *names, value=0):
     return path.as_uri()
 
 
-def one_entry(monkeypatch, *sources):
-    data = Dataset("Two", "a test", "none", 2, "benchmarks/Two", sources)
+def one_entry(monkeypatch, *archives):
+    data = Dataset("Two", "a test", 2, "benchmarks/Two", archives)
     monkeypatch.setitem(CATALOG, "Two", data)
 
 
 @pytest.mark.filterwarnings("ignore:.*unverified")
 def test_fetch_installs_a_set_in_srkits_own_layout(tmp_path, monkeypatch):
     url = archive(tmp_path / "a.tgz", "hr/b.png", "hr/a.png", "hr/readme.txt.png", "lr/a.png")
-    one_entry(monkeypatch, Source((url,), "top/hr/?.png"))
+    one_entry(monkeypatch, Archive((url,), "top/hr/?.png"))
     first = pairs("Two", 4, fetch=True)
     assert [pair.name for pair in first] == ["a", "b"]
     assert first[0].hr == tmp_path / "cache/benchmarks/Two/HR/a.png"
@@ -234,18 +234,18 @@ def test_fetch_goes_on_to_the_next_source_when_one_is_broken_or_another_set(tmp_
     right = archive(tmp_path / "right.tgz", "a.png", "b.png", value=2)
     pixels = torch.tensor([2, 4, 0]).view(3, 1, 1).expand(3, 12, 12) / 255
     monkeypatch.setattr(catalog, "pixel_hashes", lambda: {"Two": {"a": catalog.pixel_hash(pixels)}})
-    bad = [Source((url,), "top/*") for url in (gone, page.as_uri(), three, other)]
-    bad.append(Source((right,), "top/*", md5="0" * 32))
+    bad = [Archive((url,), "top/*") for url in (gone, page.as_uri(), three, other)]
+    bad.append(Archive((right,), "top/*", md5="0" * 32))
     one_entry(monkeypatch, *bad)
     with pytest.raises(RuntimeError) as caught:
         pairs("Two", 4, fetch=True)
-    assert not (files.cache() / "benchmarks").exists(), "all or nothing"
+    assert not (files.cache_folder() / "benchmarks").exists(), "all or nothing"
     for words in (
         "gone.tgz", "neither a zip nor a tar", "3 pictures, expected 2",
         "a.png has the pixels of no picture of Two", f"expected {'0' * 32}",
     ):  # fmt: skip
         assert words in str(caught.value)
-    one_entry(monkeypatch, *bad, Source((right,), "top/*"))
+    one_entry(monkeypatch, *bad, Archive((right,), "top/*"))
     assert len(pairs("Two", 4, fetch=True)) == 2
 
 

@@ -67,6 +67,22 @@ def test_each_step_changes_the_picture(picture):
 
 
 @pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: blur(x, gaussian_kernel(1.0)),
+        lambda x: add_noise(x, 5.0),
+        lambda x: jpeg(x, 50),
+        lambda x: make_lr(x, 2),
+    ],
+)
+def test_uint8_is_refused_in_the_words_of_check_image(call, picture):
+    with pytest.raises(
+        TypeError, match=r"image is torch\.uint8, expected floats in \[0, 1\]: use x"
+    ):
+        call((255 * picture).byte())
+
+
+@pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda p: gaussian_kernel(0), "positive width"),

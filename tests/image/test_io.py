@@ -542,10 +542,18 @@ def test_y_has_the_gradient_of_its_weights():
 
 
 def test_y_refuses_what_is_not_rgb_floats():
-    with pytest.raises(ValueError, match=re.escape("(1, 8, 8), expected floats (..., 3, H, W)")):
+    with pytest.raises(
+        ValueError, match=re.escape("shape (1, 8, 8), expected floats (..., 3, H, W)")
+    ):
         to_y(torch.rand(1, 8, 8))
-    with pytest.raises(ValueError, match=r"torch\.uint8.*x\.float\(\) / 255"):
-        to_y(torch.zeros(3, 8, 8, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("take", [as_image, check_image, to_y, round_8bit, to_8bit])
+def test_uint8_is_refused_in_the_same_words_everywhere(take):
+    with pytest.raises(TypeError) as refusal:
+        take(torch.zeros(3, 8, 8, dtype=torch.uint8))
+    words = "image is torch.uint8, expected floats in [0, 1]: use x.float() / 255."
+    assert str(refusal.value) == words
 
 
 def test_round_8bit():

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from srkit import imresize
-from srkit.image.resize import _blocks
+from srkit.image.resize import _blocks, _enlarged
 
 KERNELS = ["box", "linear", "cubic", "lanczos2", "lanczos3"]
 BORDERS = ["clamp", "mirror"]
@@ -213,6 +213,15 @@ def test_antialias_off_reads_only_the_nearest_pixels(rng):
     x = torch.rand(40, 40, generator=rng)
     assert torch.equal(imresize(x, 1 / 5, kernel="box", antialias=False), x[2::5, 2::5])
     assert torch.equal(imresize(x, 2.0, antialias=False), imresize(x, 2.0))
+
+
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
+def test_what_an_export_records_is_the_same_enlargement(scale, border, rng):
+    for size in ((2, 3, 7, 12), (1, 1, 1, 2), (5, 4)):
+        x = torch.rand(size, generator=rng, dtype=torch.float64)
+        expected = imresize(x, scale, border=border)
+        torch.testing.assert_close(_enlarged(x, scale, border), expected, rtol=0, atol=1e-12)
 
 
 # --- as a part of a program ------------------------------------------------------------------

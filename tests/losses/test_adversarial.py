@@ -155,6 +155,11 @@ def test_an_unknown_form_is_named():
         RelativisticAverage("sum")
 
 
+def test_a_relative_objective_asks_for_the_logits_of_hr():
+    with pytest.raises(ValueError, match=r"compares with HR: generator\(fake, real\)"):
+        RelativisticAverage().generator(FAKE)
+
+
 class Linear(nn.Module):
     """C(x) = <w, x>: its slope is w, everywhere."""
 
@@ -443,6 +448,30 @@ def test_a_discriminator_of_another_kind_is_named(rng):
         discriminator.eval()
         with pytest.raises(TypeError, match="ClassAdversarial is for a head of classes, UNet"):
             Adversarial(discriminator, Standard())(sr, hr)
+
+
+def test_a_penalty_of_each_sample_is_refused_where_batch_norm_mixes_them():
+    """The term is refused when it is made; without the penalty, or the batch norm, it is made."""
+    mixing = srresnet.Discriminator(16, channels=4, hidden=8)
+    words = r"^Discriminator has batch norm.*: take a discriminator without batch norm, or penalty="
+    for make in (Adversarial, lambda *a: FeatureAdversarial(*a, random_tanh(8), "conv2")):
+        with pytest.raises(ValueError, match=words):
+            make(mixing, Wasserstein())
+        make(mixing, Wasserstein(penalty=0))
+        make(mixing, Standard())
+        make(ttsr.Discriminator(size=32, width=2), Wasserstein())
+
+
+def test_a_gate_hears_the_verdicts_on_what_the_discriminator_is_shown(rng):
+    """Features for a discriminator of features, without a graph back to the generator."""
+    term, side, _ = case("features")
+    sr, hr = torch.rand(2, 2, 3, side, side, generator=rng)
+    expected = [term.discriminator(term.extractor(x, "conv2")["conv2"]) for x in (sr, hr)]
+    verdicts = term.judge(sr.requires_grad_(), hr)
+    torch.testing.assert_close(verdicts, tuple(expected))
+    sum(verdicts).sum().backward()
+    assert sr.grad is None
+    assert term.discriminator.score[-1].bias.grad is not None
 
 
 def test_the_sum_prints_its_equation():

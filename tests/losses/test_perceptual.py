@@ -334,7 +334,7 @@ def test_lpips_is_the_metric_and_the_packages_also_out_of_range(net, heads_and_t
     sr, hr = photos
     loss = LPIPS(net)
     inside = sr.clamp(0, 1)
-    torch.testing.assert_close(loss(inside, hr), lpips(inside, hr, net).mean())
+    torch.testing.assert_close(loss(inside, hr), lpips(inside, hr, net=net).mean())
 
     theirs = package.LPIPS(net=net, pnet_rand=True, verbose=False)
     with torch.no_grad():

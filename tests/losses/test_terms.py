@@ -1,11 +1,24 @@
 """Sums of terms: read as an equation, called as a loss, each part seen, each trunk asked once."""
 
+import textwrap
+
 import pytest
 import torch
 from torch import nn
 
-from srkit.losses import L1, MSE, Contrastive, FeatureTerm, Sum, Term, content, style
-from srkit.losses.terms import mean
+from srkit.losses import (
+    L1,
+    MSE,
+    Contrastive,
+    FeatureTerm,
+    RunningMean,
+    Sum,
+    Term,
+    content,
+    style,
+    terms,
+)
+from srkit.losses.terms import feature_mean
 
 
 class Counting(nn.Module):
@@ -84,6 +97,18 @@ def test_equal_labels_are_told_apart(pictures):
     torch.testing.assert_close(loss(sr, hr), 5 * L1()(sr, hr))
 
 
+def test_the_docstrings_example_of_a_loss_works(pictures):
+    """At most ten lines, run as they stand there: mean |dx(sr) - dx(hr)| as a tenth of the sum."""
+    lines = textwrap.dedent(terms.__doc__.partition("in a row:\n")[2].partition("\nA `Feature")[0])
+    assert len(lines.split("\n\n")) > 2
+    assert sum(map(bool, lines.splitlines())) <= 10
+    names = vars(terms) | {"L1": L1}
+    exec(lines, names)
+    sr, hr, _ = pictures
+    edges = (sr[..., 1:] - sr[..., :-1] - (hr[..., 1:] - hr[..., :-1])).abs().mean()
+    torch.testing.assert_close(names["loss"](sr, hr), (sr - hr).abs().mean() + 0.1 * edges)
+
+
 # ------------------------------------------------------------------ one look
 
 
@@ -119,12 +144,12 @@ def test_no_graph_where_no_gradient_is_asked_for(pictures):
     assert [with_graph for *_, with_graph in phi.passes] == [False, False]
 
 
-def test_mean_is_the_mean_with_a_gradient_laid_out_like_its_input(rng):
+def test_feature_mean_is_the_mean_with_a_gradient_laid_out_like_its_input(rng):
     x = torch.rand(2, 8, 4, 5, generator=rng).to(memory_format=torch.channels_last)
     x.requires_grad_()
     y = x.abs()
-    torch.testing.assert_close(mean(y), y.mean())
-    (gradient,) = torch.autograd.grad(mean(y * y), x)
+    torch.testing.assert_close(feature_mean(y), y.mean())
+    (gradient,) = torch.autograd.grad(feature_mean(y * y), x)
     assert gradient.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(gradient, 2 * x.detach() / x.numel())
 
@@ -153,7 +178,7 @@ def test_features_and_their_squares_stay_float32_under_autocast(rng):
 
 
 def test_a_balanced_sum_is_not_added_to():
-    balanced = (L1() + MSE()).balanced(lambda parts, weights: sum(parts.values()))
+    balanced = (L1() + MSE()).balanced(RunningMean(["L1"]))
     for add in (lambda: balanced + L1(), lambda: L1() + balanced):
         with pytest.raises(ValueError, match=r"add all terms first, then balance"):
             add()

@@ -9,12 +9,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import srkit
-from srkit import metrics  # MOVE
 from srkit.datasets.catalog import Pair
+from srkit.image.degrade import make_lr
 from srkit.image.io import read_image, write_image
 from srkit.image.tensors import round_8bit
 from srkit.metrics.evaluate import captions, evaluate
 from srkit.metrics.protocols import PROTOCOLS
+from srkit.models.network import Network
 from srkit.models.zoo import ZOO
 
 # Measured with the authors' networks and code on the published LR files, not with srkit.
@@ -45,7 +46,7 @@ BICUBIC = [
 PUBLISHED_SET14 = {2: (30.24, 0.8688), 3: (27.55, 0.7742), 4: (26.00, 0.7027)}
 
 
-class Nearest(nn.Module):
+class Nearest(Network):
     scale, name = 2, "nearest"
 
     def forward(self, x):
@@ -146,6 +147,12 @@ def test_the_table_says_how_its_numbers_were_made(folder):
 @pytest.mark.parametrize(
     ("model", "wrong", "words"),
     [
+        (Nearest(), {"limit": 0}, "limit=0: at least 1 picture; None takes all"),
+        (Nearest(), {"precision": "float16"}, "choose auto, float32 or bfloat16"),
+        (Nearest(), {"device": "gpu"}, "device 'gpu' is not on this machine: choose cpu"),
+        ("bicubic", {"scale": 2, "device": "gpu"}, "device 'gpu' is not on this machine"),
+        (Nearest(), {"lpips": "resnet"}, "net 'resnet' is unknown: one of alex, squeeze, vgg"),
+        ("bicubic", {"scale": 2.5}, r"scale=2\.5: a whole number from 1"),
         (Nearest(), {"protocol": "y"}, "protocol 'y': choose one of classic, "),
         (Nearest(), {"protocol": "yplane"}, "enlarges one plane, nearest takes RGB"),
         (Nearest(), {"scale": 4}, "scale=4, but the network's is 2"),
@@ -157,6 +164,108 @@ def test_the_table_says_how_its_numbers_were_made(folder):
 def test_what_does_not_fit_together_is_refused(folder, model, wrong, words):
     with pytest.raises(ValueError, match=words):
         evaluate(model, folder, **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"protocol": "y"},
+        {"limit": 0},
+        {"scale": 4},
+        {"precision": "float16"},
+        {"device": "gpu"},
+        {"lpips": "resnet"},
+    ],
+)
+def test_settings_are_checked_before_any_work(folder, wrong):
+    class Working(Nearest):
+        def forward(self, x):
+            raise AssertionError("a picture was enlarged")
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        evaluate(Working(), folder, **wrong)
+
+
+def test_a_trunk_that_is_not_at_hand_is_told_before_any_work(folder, monkeypatch):
+    def absent(*_):
+        raise FileNotFoundError("alexnet of torchvision is not at hand")
+
+    monkeypatch.setattr("srkit.metrics.evaluate.lpips_parts", absent)
+    monkeypatch.setattr(Nearest, "forward", None)
+    with pytest.raises(FileNotFoundError, match="alexnet"):
+        evaluate(Nearest(), folder, lpips="alex")
+
+
+def test_lpips_is_by_the_network_that_is_named(folder, assets):
+    assets("backbones/lpips_alex.safetensors")
+    assets("backbones/lpips_squeeze.safetensors")
+    alex, squeeze = (
+        evaluate(Nearest(), folder, limit=1, lpips=net).rows[0] for net in ("alex", "squeeze")
+    )
+    hr = read_image(folder / "chelsea.png")[:, :96, :98]
+    sr = round_8bit(Nearest()(make_lr(hr, 2)[None])[0])
+    assert alex["lpips"] == pytest.approx(srkit.lpips(sr, hr), abs=1e-6)
+    assert squeeze["lpips-squeeze"] == pytest.approx(srkit.lpips(sr, hr, net="squeeze"), abs=1e-6)
+    assert "lpips" not in squeeze
+
+
+def test_network_function_and_lpips_compute_on_the_device(folder, monkeypatch):
+    """Without a GPU here: what is asked of each, in their place."""
+    asked = []
+
+    def lpips_of(sr, hr, *, net):
+        asked.append((sr.device, hr.device, net))
+        return 0.0
+
+    monkeypatch.setattr("srkit.metrics.evaluate.lpips_parts", lambda *wanted: asked.append(wanted))
+    monkeypatch.setattr("srkit.metrics.evaluate.lpips_of", lpips_of)
+    cpu = torch.device("cpu")
+    scores = evaluate(Nearest(), folder, limit=1, lpips="vgg", device="cpu")
+    assert asked == [("vgg", cpu), (cpu, cpu, "vgg")]
+    assert json.loads(scores.to_json())["device"] == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_same_numbers_and_the_network_comes_back(folder):
+    model = srkit.create_model("rlfn_tiny_x4")
+    cpu, gpu = (evaluate(model, folder, device=device) for device in ("cpu", "cuda"))
+    assert gpu.device == "cuda"
+    assert gpu.means["psnr"] == pytest.approx(cpu.means["psnr"], abs=0.01)
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+
+    def method(lr):
+        assert lr.is_cuda
+        return Nearest()(lr[None])[0]
+
+    evaluate(method, folder, scale=2, device="cuda")
+
+
+def test_a_module_that_is_no_network_is_shown_the_way_in(folder):
+    net = nn.Upsample(scale_factor=2, mode="nearest")
+    with pytest.raises(TypeError, match=r"Upsample does not say .*srkit\.as_model\(net, scale=4\)"):
+        evaluate(net, folder)
+    scores = evaluate(srkit.as_model(net, scale=2), folder)
+    assert scores.means["psnr"] == evaluate(Nearest(), folder).means["psnr"]
+    assert str(scores).startswith(f"Upsample on {folder}, x2, float32\n")
+
+
+def test_results_that_are_no_floats_are_refused(folder):
+    with pytest.raises(
+        TypeError, match=r"chelsea: the result of <lambda> is torch\.uint8, expected"
+    ):
+        evaluate(lambda lr: (255 * Nearest()(lr[None])[0]).byte(), folder, scale=2)
+
+
+def test_the_table_names_the_precision_that_was_taken(folder, monkeypatch):
+    monkeypatch.setattr("srkit.inference.has_bfloat16", lambda device: True)
+    for asked, taken in (("auto", "bfloat16"), ("bfloat16", "bfloat16"), ("float32", "float32")):
+        assert evaluate(Nearest(), folder, limit=1, precision=asked).precision == taken
+    assert evaluate("bicubic", folder, scale=2, limit=1, precision="auto").precision == "float32"
+
+
+def test_no_picture_is_no_table():
+    with pytest.raises(ValueError, match="data is an empty list"):
+        evaluate(Nearest(), [])
 
 
 def test_unknown_data_is_refused_with_the_names():
@@ -178,18 +287,19 @@ def test_shipped_weights_reach_the_figure_of_their_line(assets):
 
 
 def test_captions_are_of_the_rounded_result_by_classic(rng, assets):
+    assets("backbones/lpips_alex.safetensors")
     hr = torch.rand(3, 48, 48, generator=rng)
     sr = (hr + 0.05).clamp(0, 1)
     text = captions(hr, {"brighter": sr, "same": hr}, scale=4)
-    value = metrics.psnr(round_8bit(sr), hr, on="y", shave=4)
+    value = srkit.psnr(round_8bit(sr), hr, on="y", shave=4)
     assert text["brighter"].startswith(f"{value:.2f} dB, SSIM 0.9")
-    assert text["brighter"].endswith(f"LPIPS {metrics.lpips(round_8bit(sr), hr):.3f}")
+    assert text["brighter"].endswith(f"LPIPS {srkit.lpips(round_8bit(sr), hr):.3f}")
 
 
 def test_captions_do_without_lpips_where_its_network_is_not_at_hand(rng, monkeypatch):
     def absent(*_):
         raise FileNotFoundError
 
-    monkeypatch.setattr(metrics, "lpips", absent)
+    monkeypatch.setattr("srkit.metrics.evaluate.lpips_of", absent)
     hr = torch.rand(3, 48, 48, generator=rng)
     assert captions(hr, {"a": hr * 0.5}, scale=2)["a"].count(",") == 1

@@ -261,7 +261,7 @@ def test_refusals_teach():
         phi(image, [])
     with pytest.raises(ValueError, match=r"takes float RGB.*got \(1, 8, 8\)"):
         phi(image[:1], "conv1")
-    with pytest.raises(ValueError, match=r"torch\.uint8"):
+    with pytest.raises(TypeError, match=r"image is torch\.uint8, expected floats in \[0, 1\]"):
         phi(image.byte(), "conv1")
 
 

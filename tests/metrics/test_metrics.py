@@ -6,12 +6,14 @@ import torch
 from skimage import data
 from skimage.metrics import structural_similarity
 
-from srkit import metrics  # MOVE
 from srkit.image.io import read_image
 from srkit.image.resize import imresize
 from srkit.image.tensors import round_8bit
+from srkit.metrics.evaluate import captions
 from srkit.metrics.explain import explain_psnr
-from srkit.metrics.lpips import lpips
+from srkit.metrics.features import feature_difference, random_tanh
+from srkit.metrics.lpips import lpips, lpips_parts
+from srkit.metrics.protocols import CHANNELS, PROTOCOLS
 from srkit.metrics.psnr import psnr
 from srkit.metrics.ssim import ssim
 
@@ -60,7 +62,7 @@ def scikit_ssim(sr, hr, on, shave):
 # ------------------------------------------------------------------ PSNR
 
 
-@pytest.mark.parametrize("on", metrics.CHANNELS)
+@pytest.mark.parametrize("on", CHANNELS)
 @pytest.mark.parametrize("shave", [0, 4])
 def test_psnr_is_its_formula(on, shave):
     hr = photo()
@@ -124,7 +126,7 @@ def test_ssim_is_scikit_images(name, on):
 @pytest.mark.parametrize("height", [11, 30, 31, 32, 51])
 def test_ssim_strips_have_no_seams(height, monkeypatch):
     """Strips of 20 rows: one window alone, one strip, one and a row, two and two rows."""
-    monkeypatch.setattr(metrics, "STRIP", 20 * 27)
+    monkeypatch.setattr("srkit.metrics.ssim.STRIP", 20 * 27)
     hr = photo()[:, :height, :37]
     sr = degraded(hr)
     expected = scikit_ssim(sr, hr, "y", shave=0)
@@ -251,6 +253,25 @@ def test_refusals_teach(metric):
         metric(hr, hr, on="y", shave=150)
 
 
+@pytest.mark.parametrize(
+    "compare",
+    [
+        lambda sr, hr: psnr(sr, hr, on="y", shave=4),
+        lambda sr, hr: ssim(sr, hr, on="rgb", shave=4),
+        lpips,
+        lambda sr, hr: explain_psnr(sr, hr, scale=4),
+        lambda sr, hr: feature_difference(random_tanh(4), sr, hr, "conv1"),
+        lambda sr, hr: captions(hr, {"a": sr}, scale=4),
+    ],
+)
+def test_uint8_is_refused_in_the_words_of_check_image(compare):
+    hr = photo()
+    with pytest.raises(
+        TypeError, match=r"is torch\.uint8, expected floats in \[0, 1\]: use x\.float"
+    ):
+        compare((255 * hr).byte(), hr)
+
+
 def test_ssim_refuses_less_than_a_window():
     small = photo()[:, :18, :40]
     with pytest.raises(ValueError, match=r"11x11, but 10x32 pixels are left after shave=4"):
@@ -283,13 +304,13 @@ def test_lpips_is_the_packages(net, trunks):
     import lpips as package
 
     theirs = package.LPIPS(net=net, pnet_rand=True, verbose=False)
-    extractor, _ = metrics._lpips_parts(net, torch.device("cpu"))
+    extractor, _ = lpips_parts(net, torch.device("cpu"))
     with torch.no_grad():
         for mine, other in zip(extractor.body.parameters(), theirs.net.parameters(), strict=True):
             other.copy_(mine)
     hr = photo()[None, :, :120, :150]
     sr = degraded(hr)
-    assert lpips(sr, hr, net).item() == pytest.approx(
+    assert lpips(sr, hr, net=net).item() == pytest.approx(
         theirs(2 * sr - 1, 2 * hr - 1).item(), abs=1e-6
     )
 
@@ -357,8 +378,6 @@ def test_explain_psnr_of_8bit_files_has_equal_columns(tmp_path):
 
 
 def test_explain_psnr_prints_a_table_with_the_protocols():
-    from srkit.metrics.protocols import PROTOCOLS
-
     hr = photo()
     table = explain_psnr(degraded(hr), hr, scale=4)
     named = {r["protocol"]: (r["on"], r["shave"] / 4) for r in table.rows if r["protocol"]}
@@ -375,3 +394,5 @@ def test_explain_psnr_prints_a_table_with_the_protocols():
 def test_explain_psnr_refuses_sizes_that_differ():
     with pytest.raises(ValueError, match=r"modcrop\(hr, scale\)"):
         explain_psnr(photo()[..., :448], photo(), scale=4)
+    with pytest.raises(ValueError, match="scale=0: a whole number from 1"):
+        explain_psnr(photo(), photo(), scale=0)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from srkit.datasets.catalog import pairs
-from srkit.image.colour import to_y
 from srkit.image.resize import imresize
 from srkit.metrics.evaluate import evaluate
 from srkit.models.counting import count
@@ -14,17 +13,6 @@ from srkit.models.lapsrn import LapSRN
 from srkit.models.srcnn import SRCNN
 from srkit.models.vdsr import VDSR
 from srkit.weights.load import create_model, load_checkpoint
-
-
-@pytest.mark.parametrize("name", ["srcnn_x3", "vdsr_x2", "lapsrn_x4"])
-def test_in_colour_the_network_decides_y_alone(name, rng):
-    torch.manual_seed(0)
-    model, lr = create_model(name), torch.rand(1, 3, 8, 9, generator=rng)
-    with torch.no_grad():
-        sr, y = model(lr), model.luma(to_y(lr))
-    assert torch.allclose(to_y(sr), y, atol=1e-4 * y.abs().max().item())
-    added = sr - imresize(lr, model.scale)
-    assert (added - added[:, :1]).abs().max() < 1e-4 * added.abs().max()
 
 
 def test_vdsr_without_its_last_layer_is_bicubic(rng):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from oracle import relative_error
 
-from srkit.image.colour import to_y
 from srkit.image.resize import imresize
 from srkit.models.dbpn import DBPN, Unit
 
@@ -115,18 +114,6 @@ def test_checkpointing_keeps_less_and_learns_the_same(rng):
         gradients.append([p.grad for p in model.parameters()])
     torch.testing.assert_close(gradients[1], gradients[0])
     assert kept[1] < 0.5 * kept[0]
-
-
-@pytest.mark.parametrize("residual", [False, True])
-def test_the_y_network_changes_y_and_leaves_the_colours_to_bicubic(residual, rng):
-    model = small(dense=False, colours=1, residual=residual).double()
-    lr = torch.rand(1, 3, 7, 5, generator=rng, dtype=torch.float64)
-    up = imresize(lr, 2)
-    with torch.no_grad():
-        sr, y = model(lr), model.network(to_y(lr))
-    assert (to_y(sr) - y).abs().max() < 1e-12
-    for a, b in ((0, 1), (1, 2)):  # equal differences of channels are equal Cb and Cr
-        assert ((sr[:, a] - sr[:, b]) - (up[:, a] - up[:, b])).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize(

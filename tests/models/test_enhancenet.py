@@ -53,8 +53,8 @@ def test_authors_weights_need_tensorflows_bicubic(assets, tmp_path):
 
 def test_a_tensorflow_file_is_for_the_authors_network_only(assets):
     path = assets("weights/EnhanceNet/weights")
-    with pytest.raises(ValueError, match=r"does not fit enhancenet_small_x4.*'enhancenet_pat'"):
-        load_weights(create_model("enhancenet_small_x4"), path)
+    with pytest.raises(ValueError, match=r"does not fit enhancenet_x2.*'enhancenet_pat'"):
+        load_weights(create_model("enhancenet_x2"), path)
 
 
 def test_discriminator():

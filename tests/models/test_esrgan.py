@@ -11,6 +11,7 @@ from oracle import fill_network, picture, relative_error
 from torch import Tensor, nn
 
 from srkit.models.esrgan import LAYOUTS, RRDBNet, UNetDiscriminator, VGGDiscriminator, rename_keys
+from srkit.models.layers import RDB, RRDB
 from srkit.weights.load import load_weights
 
 
@@ -106,6 +107,22 @@ def test_every_part_of_the_discriminator_learns():
     assert logits.shape == (2, 1)
     logits.sum().backward()
     assert all(p.grad is not None for p in discriminator.parameters())
+
+
+def test_residuals_are_scaled_at_both_levels(rng):
+    torch.manual_seed(0)
+    x = torch.rand(1, 6, 5, 7, generator=rng)
+    whole, half = RDB(6, 3, scaling=1.0), RDB(6, 3, scaling=0.5)
+    half.load_state_dict(whole.state_dict())
+    with torch.no_grad():
+        assert torch.allclose(half(x), x + 0.5 * (whole(x) - x), atol=1e-6)
+        block = RRDB(6, 3, scaling=0.5)
+        inner = block.RDB3(block.RDB2(block.RDB1(x)))
+        assert torch.equal(block(x), x + 0.5 * inner)
+    for scaling, network in ((0.2, small()), (0.7, RRDBNet(channels=4, blocks=2, scaling=0.7))):
+        blocks = [part for part in network.modules() if isinstance(part, RDB | RRDB)]
+        assert len(blocks) == 8
+        assert {part.scaling for part in blocks} == {scaling}
 
 
 def test_block_weights_start_at_a_tenth_of_he():

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from srkit.image.colour import to_y
 from srkit.image.resize import imresize
 from srkit.metrics.evaluate import evaluate
 from srkit.models.counting import count
 from srkit.models.idn import IDN, DBlock, EnhancementUnit
-from srkit.weights.load import create_model
 
 
 def test_channels_are_kept_from_the_front_and_join_behind_the_input(rng):
@@ -64,15 +62,6 @@ def test_without_the_bicubic_picture_y_is_what_was_added_to_it(scale, rng):
     torch.testing.assert_close(
         alone[..., :first, :], alone[..., first:scale, :].expand(-1, -1, first, -1)
     )
-
-
-def test_in_colour_the_network_decides_y_alone(rng):
-    model, lr = create_model("idn_small_x2"), torch.rand(1, 3, 12, 14, generator=rng)
-    with torch.no_grad():
-        sr, y = model(lr), model.luma(to_y(lr))
-    assert torch.allclose(to_y(sr), y, atol=1e-5)
-    added = sr - imresize(lr, 2)
-    assert torch.allclose(added, added[:, :1].expand_as(added), atol=1e-5)
 
 
 @pytest.mark.parametrize(("scale", "macs"), [(2, 126.96), (3, 56.34), (4, 31.74)])

@@ -8,8 +8,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from oracle import fill_network, relative_error
+from oracle import fill, fill_network, relative_error
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from srkit.models.counting import count
 from srkit.models.sftgan import (
@@ -59,6 +60,59 @@ def test_segmentation_answers_as_the_authors_network(assets):
     with torch.no_grad():
         answer = network.double()(picture)[..., ::2, ::2].numpy()
     assert np.abs(answer - wanted).max() / wanted.max() < 1e-5
+
+
+def authors_segmentation(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The authors' network on a BGR picture without its mean, layer by layer, and no padding but
+    the layers' own. State: by their names."""
+
+    def conv_norm(x: Tensor, name: str, norm: str, **how) -> Tensor:
+        x = F.conv2d(x, state[f"{name}.weight"], **how)
+        parts = (state[f"{norm}.{p}"] for p in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(x, *parts)
+
+    for i, stride in ((0, 2), (3, 1), (6, 1)):
+        how = {"stride": stride, "padding": 1}
+        x = conv_norm(x, f"feature.{i}", f"feature.{i + 1}", **how).relu()
+    x = F.max_pool2d(x, 3, stride=2, ceil_mode=True)
+    for i in range(10, 43):
+        at, stride = f"feature.{i}", 2 if i == 13 else 1
+        dilation = 1 if i < 17 else 2 if i < 40 else 4
+        how = {"stride": stride, "padding": dilation, "dilation": dilation}
+        y = conv_norm(x, f"{at}.res.0", f"{at}.res.1").relu()
+        y = conv_norm(y, f"{at}.res.3", f"{at}.res.4", **how).relu()
+        y = conv_norm(y, f"{at}.res.6", f"{at}.res.7")
+        if f"{at}.proj.0.weight" in state:
+            x = conv_norm(x, f"{at}.proj.0", f"{at}.proj.1", stride=stride)
+        x = (x + y).relu()
+    x = conv_norm(x, "feature.43", "feature.44", padding=1).relu()
+    x = F.conv2d(x, state["feature.47.weight"], state["feature.47.bias"])
+    return F.conv_transpose2d(x, state["deconv.weight"], stride=8, padding=4, groups=8).softmax(1)
+
+
+def test_segmentation_is_the_authors_on_any_size(rng):
+    """Their maps have sides of 8 n: larger than the picture, or 1 or 2 pixels smaller."""
+    network = OutdoorSceneSeg().eval()
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if not name.endswith("batches_tracked"):
+            tensor.copy_(torch.from_numpy(fill(name, tuple(tensor.shape), salt=0, gain=1.0)))
+    mean = torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
+    for h, w in ((32, 24), (27, 44), (33, 18), (3, 9)):
+        picture = torch.rand(1, 3, h, w, generator=rng)
+        with torch.no_grad():
+            theirs = authors_segmentation(state, 255 * picture.flip(1) - mean)[..., :h, :w]
+            ours = network(picture)
+            padded = F.pad(picture, (0, -w % 8, 0, -h % 8), mode="replicate")
+            other = authors_segmentation(state, 255 * padded.flip(1) - mean)[..., :h, :w]
+        rows, columns = theirs.shape[-2:]
+        assert (ours[..., :rows, :columns] - theirs).abs().max() < 1e-5
+        assert ours.shape == (1, 8, h, w)
+        assert torch.equal(
+            ours[..., rows:, :columns], theirs[..., -1:, :].expand(-1, -1, h - rows, -1)
+        )
+        if (h % 8, w % 8) != (0, 0):  # the test can fail: padding to multiples of 8 shows
+            assert (other[..., :rows, :columns] - theirs).abs().max() > 1e-3
 
 
 def test_parts_have_the_published_sizes():
@@ -203,7 +257,7 @@ def test_discriminator_judges_picture_and_class(rng):
 def test_segmentation_takes_any_size(rng):
     network = OutdoorSceneSeg().eval()
     with torch.no_grad():
-        for h, w in ((1, 9), (44, 28)):
+        for h, w in ((1, 9), (2, 2), (44, 28)):
             maps = network(torch.rand(1, 3, h, w, generator=rng))
             assert maps.shape == (1, 8, h, w)
             assert (maps.sum(1) - 1).abs().max() < 1e-5

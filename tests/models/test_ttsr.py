@@ -1,4 +1,4 @@
-"""TTSR: the authors' answers; search and transfer against their definitions; references."""
+"""TTSR: the answers of the authors; attention and transfer by their definitions; references."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from srkit.models.ttsr import (
     VARIANTS,
     Discriminator,
     MainNet,
-    relevance,
-    search,
+    hard_attention,
+    soft_attention,
     stitch,
     transfer,
 )
@@ -74,9 +74,9 @@ def test_search_and_transfer_answer_as_the_authors(assets):
     with np.load(assets("oracles/ttsr_search.npz")) as arrays:
         a = {name: torch.from_numpy(array).double() for name, array in arrays.items()}
     q, k = a["in_lrsr_lv3"], a["in_refsr_lv3"]
-    index = search(q, k)
+    index = hard_attention(q, k)
     assert torch.equal(index.flatten(1), a["out_index"].long())
-    assert error(relevance(q, k, index), a["out_S"].numpy()) < 1e-5
+    assert error(soft_attention(q, k, index), a["out_S"].numpy()) < 1e-5
     for level, s in ((1, 4), (2, 2), (3, 1)):
         texture = transfer(a[f"in_ref_lv{level}"], index, s)
         assert error(texture, a[f"out_T_lv{level}"].numpy()) < 1e-5
@@ -175,9 +175,9 @@ def test_search_in_bands_is_the_dense_search(limit, rng):
     """One row at a time, some, all at once; neither side a multiple of the band."""
     q, k = (torch.rand(2, 5, *size, generator=rng).double() for size in ((7, 6), (11, 9)))
     value, wanted = dense(q, k).max(1)
-    index = search(q, k, limit=limit)
+    index = hard_attention(q, k, limit=limit)
     assert torch.equal(index.flatten(1), wanted)
-    assert (relevance(q, k, index).flatten(1) - value).abs().max() < 1e-12
+    assert (soft_attention(q, k, index).flatten(1) - value).abs().max() < 1e-12
 
 
 def test_search_holds_no_more_than_its_limit(rng):
@@ -192,7 +192,7 @@ def test_search_holds_no_more_than_its_limit(rng):
 
     q, k = torch.rand(1, 2, 30, 40, generator=rng), torch.rand(1, 2, 50, 60, generator=rng)
     with Largest() as largest:
-        search(q, k, limit=100_000)
+        hard_attention(q, k, limit=100_000)
     assert 50_000 < largest.numel <= 100_000  # the dense matrix has 3,600,000
 
 
@@ -200,7 +200,7 @@ def test_relevance_has_the_gradient_of_the_maximum(rng):
     """What autograd makes of the dense maximum, without its matrix."""
     q, k = (torch.randn(1, 4, 5, 6, generator=rng).double().requires_grad_() for _ in "qk")
     wanted = torch.autograd.grad(dense(q, k).max(1).values.square().sum(), (q, k))
-    s = relevance(q, k, search(q, k))
+    s = soft_attention(q, k, hard_attention(q, k))
     for one, other in zip(torch.autograd.grad(s.square().sum(), (q, k)), wanted, strict=True):
         assert (one - other).abs().max() < 1e-12
 
@@ -208,18 +208,18 @@ def test_relevance_has_the_gradient_of_the_maximum(rng):
 def test_bfloat16_features_are_compared_in_float32(rng):
     q = torch.rand(1, 64, 12, 12, generator=rng).bfloat16()
     k = torch.rand(1, 64, 12, 12, generator=rng).bfloat16()
-    wanted = search(q.double(), k.double())
-    assert torch.equal(search(q, k), wanted)
+    wanted = hard_attention(q.double(), k.double())
+    assert torch.equal(hard_attention(q, k), wanted)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(search(q.float(), k.float()), wanted)
+        assert torch.equal(hard_attention(q.float(), k.float()), wanted)
 
 
 def test_a_picture_that_is_its_own_reference_gets_its_own_features(rng):
     """Exactly inside; at borders 6, in corners 4 of the nine patches are there."""
     lv1, lv3 = torch.rand(1, 3, 28, 24, generator=rng), torch.rand(1, 16, 7, 6, generator=rng)
-    index = search(lv3, lv3)
+    index = hard_attention(lv3, lv3)
     assert torch.equal(index.flatten(), torch.arange(42))
-    assert (relevance(lv3, lv3, index) - 1).abs().max() < 1e-6
+    assert (soft_attention(lv3, lv3, index) - 1).abs().max() < 1e-6
     texture = transfer(lv1, index, 4)
     inside = (..., slice(4, -4), slice(4, -4))
     assert (texture[inside] - lv1[inside]).abs().max() < 5e-7
@@ -232,10 +232,10 @@ def test_a_moved_reference_moves_the_matches(rng):
     k = torch.rand(1, 16, 9, 10, generator=rng)
     q = k[:, :, 1:7, 2:8]
     inside = (0, slice(1, -1), slice(1, -1))
-    index = search(q, k)[inside]
+    index = hard_attention(q, k)[inside]
     rows, columns = torch.meshgrid(torch.arange(2, 6), torch.arange(3, 7), indexing="ij")
     assert torch.equal(index, rows * 10 + columns)
-    assert torch.equal(search(q, k.roll((2, 1), (2, 3)))[inside], index + 21)
+    assert torch.equal(hard_attention(q, k.roll((2, 1), (2, 3)))[inside], index + 21)
 
 
 def test_zero_features_match_nothing():
@@ -243,11 +243,11 @@ def test_zero_features_match_nothing():
     q, k = torch.rand(1, 4, 5, 5), torch.zeros(1, 4, 6, 6)
     k[..., 4:, 4:] = 1
     k.requires_grad_()
-    index = search(q, k)
+    index = hard_attention(q, k)
     assert (index != 0).all()
-    assert relevance(q, k * 0, index).abs().max() == 0
-    assert not search(q, k * 0).any()
-    relevance(q, k, index).sum().backward()
+    assert soft_attention(q, k * 0, index).abs().max() == 0
+    assert not hard_attention(q, k * 0).any()
+    soft_attention(q, k, index).sum().backward()
     assert k.grad.isfinite().all()
 
 

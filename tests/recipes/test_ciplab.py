@@ -2,58 +2,52 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from srkit import psnr
-from srkit.models.ciplab import RRDBNetx4x4, UNetDiscriminator
+from srkit.calls import Build, Given
+from srkit.models.ciplab import RRDBNetx4x4
 from srkit.recipes import ciplab, train
+from srkit.recipes.ciplab import RECIPE
+from srkit.training.stage import After
 
-SECOND = [v for v in ciplab.VARIANTS if v != "pretrained"]
+SECOND = [v for v in RECIPE.variants if v != "pretrained"]
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    return {v: train("ciplab", v, budget="smoke", out=out, device="cpu") for v in ciplab.VARIANTS}
+    return {v: train("ciplab", v, budget="smoke", out=out, device="cpu") for v in RECIPE.variants}
 
 
-def asked(variant, trunk):
-    """What the second stage of a variant would be trained with."""
-    noted = {}
-    run = SimpleNamespace(
-        plan=ciplab.BUDGETS["smoke"] | {"trunk": trunk},
-        seed=0,
-        trained=lambda variant, model: model,
-        build=lambda make: make(),
-        crops=lambda scale: None,
-        fit=lambda model, loss, crops, **how: noted.update(how, loss=loss),
-    )
-    ciplab.VARIANTS[variant](run)
-    return noted
+def loss_of(variant, budget):
+    """The loss of a variant's stage, as a run makes it."""
+    (stage,) = RECIPE.stages(variant, budget)
+    return stage.loss.made(Build(seed=0, given={Given.SEED: 0}), lambda loss, count: {})
 
 
 def test_every_variant_runs_from_nothing_but_code(records):
     for variant, record in records.items():
-        assert record["data"]["name"] == "procedural"
-        assert [stage["steps"] for stage in record["stages"]] == [2]
-        assert record.get("builds_on", []) == ([] if variant == "pretrained" else ["pretrained"])
+        assert record.data["name"] == "procedural"
+        assert [stage.steps for stage in record.stages] == [2]
+        assert record.builds_on == (() if variant == "pretrained" else ("pretrained",))
 
 
-def test_both_networks_are_clipped_in_every_stage(records):
-    assert {record["stages"][0]["clip"] for record in records.values()} == {0.1}
+def test_both_networks_are_clipped_in_every_stage():
+    for variant in RECIPE.variants:
+        for budget in RECIPE.budgets:
+            assert [stage.clip for stage in RECIPE.stages(variant, budget)] == [0.1]
 
 
 def test_the_first_stage_is_huber_alone(records):
-    (loss,) = records["pretrained"]["stages"][0]["loss"]
+    (loss,) = records["pretrained"].stages[0].loss
     assert loss.startswith("Huber: ")
     assert "beyond 0.01" in loss
 
 
 def test_variants_differ_in_cutmix_and_matching():
-    losses = {v: asked(v, "random")["loss"] for v in SECOND}
+    losses = {v: loss_of(v, "smoke") for v in SECOND}
     cutmix = {v: loss.terms["adversarial"].cutmix for v, loss in losses.items()}
     kinds = dict.fromkeys(SECOND, "code") | {"cutmix-mask": "mask", "no-cutmix": None}
     assert cutmix == kinds
@@ -63,13 +57,17 @@ def test_variants_differ_in_cutmix_and_matching():
         assert isinstance(loss.terms["adversarial"].rng, torch.Generator)
 
 
+def test_matching_looks_at_the_discriminator_that_learns():
+    loss = loss_of("ciplab", "smoke")
+    assert loss.terms["matching"].extractor.discriminator is loss.terms["adversarial"].discriminator
+
+
 def test_weights_are_the_papers_and_vgg_takes_the_place_of_lpips(assets):
     assets("backbones/lpips_alex.safetensors")
     assets("backbones/vgg19_oxford.npz")
-    own, other = (asked(v, "oxford")["loss"] for v in ("ciplab", "adv-vgg"))
+    own, other = (loss_of(v, "laptop") for v in ("ciplab", "adv-vgg"))
     assert own.weights == {"Huber": 1, "LPIPS": 1e-3, "adversarial": 1e-3, "matching": 1}
     assert other.weights == {"Huber": 1, "content": 5e-3, "adversarial": 1e-3}
-    assert own.terms["matching"].extractor.discriminator is own.terms["adversarial"].discriminator
     assert list(other.terms["content"].units) == ["conv5_4"]
     assert other.terms["content"].units["conv5_4"] > 10  # of Oxford's, not 1
 
@@ -115,15 +113,29 @@ def test_networks_of_all_budgets_are_those_of_the_card():
     def count(model):
         return sum(p.numel() for p in model.parameters())
 
-    with torch.device("meta"):
-        nets = {b: RRDBNetx4x4(**plan["network"]) for b, plan in ciplab.BUDGETS.items()}
-        discriminators = {
-            b: UNetDiscriminator(plan["discriminator"]) for b, plan in ciplab.BUDGETS.items()
-        }
-    assert (count(nets["laptop"]), count(discriminators["laptop"])) == (289_875, 114_194)
-    assert (count(nets["paper"]), count(discriminators["paper"])) == (33_392_451, 6_681_538)
-    for budget, plan in ciplab.BUDGETS.items():
-        assert 16 * plan["patch"] % 2 ** discriminators[budget].levels == 0
-        assert plan.keys() - {"validate_every", "from_scratch"} == ciplab.BUDGETS[
-            "paper"
-        ].keys() - {"validate_every"}
+    sizes = {}
+    for budget in RECIPE.budgets:
+        (stage,) = RECIPE.stages("ciplab", budget)
+        judge = stage.loss.terms[-1][1].arguments["discriminator"]
+        with torch.device("meta"):
+            discriminator = judge()
+            sizes[budget] = count(stage.network()), count(discriminator)
+        assert 16 * stage.patch % 2**discriminator.levels == 0
+    assert sizes["laptop"] == (289_875, 114_194)
+    assert sizes["gpu"] == sizes["paper"] == (33_392_451, 6_681_538)
+
+
+def test_the_papers_stages_are_the_authors():
+    (first,), (second,) = (RECIPE.stages(v, "paper") for v in ("pretrained", "ciplab"))
+    assert (first.steps, first.batch) == (50_000, 3)
+    assert (second.steps, second.batch, second.start) == (60_000, 2, After("pretrained"))
+    for stage in (first, second):
+        assert (stage.data, stage.patch, stage.scale * stage.patch) == ("DIV8K", 24, 384)
+        assert stage.rate(0) == stage.rate(0.999) == 1e-5
+        assert stage.discriminator_rate is None  # the same for both networks
+    terms = {call.function.__name__: (w, call.arguments) for w, call in second.loss.terms}
+    weights = {name: weight for name, (weight, _) in terms.items()}
+    assert weights == {"Huber": 1, "LPIPS": 1e-3, "UNetAdversarial": 1e-3, "Matching": 1}
+    assert terms["Huber"][1] == {"delta": 0.01}
+    assert terms["LPIPS"][1] == {"net": "alex"}
+    assert terms["UNetAdversarial"][1]["cutmix"] == "code"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from srkit import recipes
+from srkit.calls import Build
 from srkit.datasets import procedural
 from srkit.datasets.patches import Patches
+from srkit.datasets.pictures import training_pictures
 from srkit.image.colour import to_y
 from srkit.image.io import write_image
 from srkit.image.tensors import to_8bit
@@ -18,15 +20,16 @@ from srkit.losses import L1, MSE
 from srkit.models.carn import CARN
 from srkit.models.idn import IDN
 from srkit.models.memnet import MemNet
-from srkit.recipes import carn, dbpn, idn, memnet, msrn, rcan, rdn, recipe
-from srkit.training.loop import fit
-from srkit.training.run import data_facts, pictures_hash
-from srkit.training.schedules import Constant
+from srkit.recipes import carn, memnet, recipe
+from srkit.recipes.run import RecipeRun
+from srkit.reports.card import changes
+from srkit.training.loop import enlarge_y, fit
+from srkit.training.record import data_facts, read_record
+from srkit.training.schedules import Constant, Warmup
+from srkit.training.stage import Continued
 
-MODULES = {"memnet": memnet, "dbpn": dbpn, "idn": idn, "rdn": rdn, "rcan": rcan, "msrn": msrn,
-           "carn": carn}  # fmt: skip
-ALL = [(name, variant) for name, module in MODULES.items() for variant in module.VARIANTS]
-SIZES = ("network", "ladder", "stages", "ablation", "two-3x3", "residual", "channels")
+NAMES = ("memnet", "dbpn", "idn", "rdn", "rcan", "msrn", "carn")
+ALL = [(name, variant) for name in NAMES for variant in recipe(name).variants]
 
 
 @pytest.fixture(scope="module")
@@ -38,55 +41,35 @@ def parameters(model):
     return sum(p.numel() for p in model.parameters())
 
 
-class Dry:
-    """Stands in for a `RecipeRun`: builds, but only notes what it was asked to train."""
-
-    def __init__(self, plan):
-        self.plan, self.asked = {**plan, "tests": ()}, []
-
-    def build(self, make):
-        return make()
-
-    def trained(self, variant, model):
-        self.asked.append({"after": variant})
-        return model
-
-    def crops(self, scale):
-        return scale
-
-    def fit(self, model, loss, crops, **how):
-        self.asked.append({"loss": loss, "crops": crops, **how})
-
-    def validate_at(self, model, scales):
-        pass
-
-
-def dry(module, variant, budget):
-    run = Dry(module.BUDGETS[budget])
-    return module.VARIANTS[variant](run), run.asked
+def network(name, variant, budget):
+    """What the variant trains, untrained."""
+    return Build(seed=0)(recipe(name).stages(variant, budget)[0].network)
 
 
 @pytest.mark.parametrize(("name", "variant"), ALL, ids=[f"{n}-{v}" for n, v in ALL])
 def test_a_variant_trains_from_beginning_to_end(name, variant, tmp_path):
     record = recipes.train(name, variant, budget="smoke", out=tmp_path, device="cpu")
-    for stage in record["stages"]:
-        assert stage["steps"] == 2
-        assert all(math.isfinite(row["loss"]) for row in stage["history"])
-    assert record["paper"]["plan"]["steps"] >= 200_000
+    for stage in record.stages:
+        assert stage.steps == 2
+        assert all(math.isfinite(row["loss"]) for row in stage.history)
+    papers = recipe(name).stages(variant, "paper")
+    assert [stage["steps"] for stage in record.paper["stages"]] == [s.steps for s in papers]
+    assert min(stage.steps for stage in papers) >= 20_000
 
 
 @pytest.mark.parametrize("budget", ["gpu", "paper"])
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_awaits_a_gpu_runs_when_it_is_made_small(name, budget, tmp_path, monkeypatch):
-    """The same stages and settings, with smoke's network, crops and steps."""
-    budgets = recipe(name).BUDGETS
-    kept = {"data", "tests", "steps", "batch", "patch", "ablation_steps", "tune_steps",
-            "tune_patch", *SIZES}  # fmt: skip
-    small = {key: value for key, value in budgets["smoke"].items() if key in kept}
-    monkeypatch.setitem(budgets, "small", budgets[budget] | small)
-    record = recipes.train(name, budget="small", out=tmp_path, device="cpu")
-    assert len(record["stages"]) == (4 if (name, budget) == ("memnet", "paper") else 1)
-    assert record.get("builds_on", []) == (["L1"] if name == "idn" else [])
+    """The same stages, rates, starts and optimisers, with smoke's networks, crops and steps."""
+    budgets = recipe(name).budgets
+    schedule = {"rate", "ablation_rate", "mse_rate", "rates", "clip", "clips", "start",
+                "optimizer", "weight", "slow", "validate_every"}  # fmt: skip
+    kept = {field.name: getattr(budgets["smoke"], field.name)
+            for field in fields(budgets["smoke"]) if field.name not in schedule}  # fmt: skip
+    monkeypatch.setitem(budgets, "smoke", replace(budgets[budget], **kept))
+    record = recipes.train(name, budget="smoke", out=tmp_path, device="cpu")
+    assert len(record.stages) == (4 if (name, budget) == ("memnet", "paper") else 1)
+    assert record.builds_on == (("L1",) if name == "idn" else ())
 
 
 @pytest.fixture
@@ -103,10 +86,10 @@ def test_a_recipe_learns_from_a_folder_as_from_the_same_pictures_in_memory(
 ):
     monkeypatch.chdir(tmp_path)
     record = recipes.train("rlfn", "warm-start", budget="smoke", data="mine", device="cpu")
-    assert record["plan"]["data"] == "mine"
-    assert record["data"] == data_facts("mine", pictures)
-    start = json.loads((tmp_path / "runs/rlfn/smoke/one-stage-seed0/run.json").read_text())
-    assert start["data"] == record["data"]  # what it builds on learns from them, too
+    assert [stage["data"] for stage in record.plan["stages"]] == ["mine"]
+    assert record.data == data_facts("mine", pictures)
+    start = read_record(tmp_path / "runs/rlfn/smoke/one-stage-seed0/run.json")
+    assert start.data == record.data  # what it builds on learns from them, too
     with pytest.raises(ValueError, match=r"asked for otherwise \(differs: plan\)"):
         recipes.train("rlfn", "warm-start", budget="smoke", device="cpu")
 
@@ -115,11 +98,11 @@ def test_sets_and_folders_are_joined_by_plus(folder, tmp_path, monkeypatch):
     """In their order; a folder that has a plus in its name is that folder."""
     monkeypatch.chdir(tmp_path)
     a, b = sorted((tmp_path / "mine").rglob("*.png"))
-    assert recipes.training_pictures(f"{b.parent}+{a.parent}") == [b, a]
+    assert training_pictures(f"{b.parent}+{a.parent}") == [b, a]
     with pytest.raises(ValueError, match="unknown data set 'ours'"):
-        recipes.training_pictures("mine+ours")
+        training_pictures("mine+ours")
     (tmp_path / "mine").rename("mine+yours")
-    assert len(recipes.training_pictures("mine+yours")) == 2
+    assert len(training_pictures("mine+yours")) == 2
 
 
 def test_pictures_larger_than_memory_are_laid_out_in_a_file(
@@ -132,7 +115,7 @@ def test_pictures_larger_than_memory_are_laid_out_in_a_file(
     monkeypatch.setattr("srkit.datasets.patches._check_room", no_room)
     how = {"budget": "smoke", "data": folder, "out": tmp_path, "device": "cpu"}
     record = recipes.train("rlfn", "one-stage", **how)
-    assert record["data"]["sha256"] == pictures_hash(pictures)
+    assert record.data["sha256"] == data_facts("mine", pictures)["sha256"]
     (store,) = (tmp_path / "cache").rglob("*.pixels")
     assert store.stat().st_size > sum(image.numel() for image in pictures)
 
@@ -150,16 +133,18 @@ def test_crops_lie_as_near_to_the_network_as_there_is_room(room, folder, tmp_pat
 
     monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LOCAL_RANK", "3")
-    monkeypatch.setattr("srkit.recipes.Patches", patches)
+    monkeypatch.setattr("srkit.datasets.pictures.Patches", patches)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     order = ["cuda:3", "cpu", "file"]
-    run = recipes.RecipeRun("rlfn", None, budget="smoke", data=folder, out=tmp_path)
-    run.crops(4)
+    run = RecipeRun(
+        "rlfn", recipe("rlfn"), "one-stage", budget="smoke", data=str(folder), out=tmp_path
+    )
+    run.crops(run.stages[0])
     assert tried == order[: [place.split(":")[0] for place in order].index(room) + 1]
     tried.clear()
     run.device = "cpu"
     if room != "cuda":
-        run.crops(4)
+        run.crops(run.stages[0])
         assert tried == order[1 : order.index(tried[-1]) + 1]
 
 
@@ -172,8 +157,8 @@ def test_crops_lie_as_near_to_the_network_as_there_is_room(room, folder, tmp_pat
             r"unknown data set 'ImageNet': .* to train, a folder of pictures does",
         ),
         ("rlfn", ".", "no picture under .: of .png"),
-        ("zssr", "Set5", "zssr learns from the picture that it enlarges: it takes no data"),
-        ("sftgan", "Set5", "sftgan learns from textures made with their maps: it takes no data"),
+        ("zssr", "Set5", "ZSSR learns from the picture that it enlarges: it takes no data"),
+        ("sftgan", "Set5", "SFTGAN learns from textures made with their maps: it takes no data"),
     ],
 )
 def test_data_that_does_not_fit_is_told_so(name, data, words, tmp_path, monkeypatch):
@@ -183,61 +168,126 @@ def test_data_that_does_not_fit_is_told_so(name, data, words, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("module", "variant", "laptop", "paper"),
+    ("name", "variant", "laptop", "paper"),
     [
-        (memnet, "memnet", 73_862, 695_497),
-        (memnet, "single", None, 694_851),
-        (dbpn, "dbpn", None, 10_426_358),
-        (dbpn, "S", None, 595_596),
-        (idn, "idn", 112_249, 552_769),
-        (rdn, "rdn", 154_883, 22_123_395),
-        (rdn, "CM+LRL+GFF", None, 5_616_515),
-        (rcan, "rcan", 216_827, 15_444_667),
-        (rcan, "CA+LSC+SSC", 167_747, 15_444_667),
-        (msrn, "msrn", 192_427, 5_930_331),
-        (carn, "carn", 225_483, 1_591_963),
-        (carn, "carn-m", None, 414_811),
-        (carn, "neither", None, 1_443_739),
-        (carn, "x4-alone", 157_779, 1_111_899),
+        ("memnet", "memnet", 73_862, 695_497),
+        ("memnet", "single", None, 694_851),
+        ("dbpn", "dbpn", None, 10_426_358),
+        ("dbpn", "S", None, 595_596),
+        ("dbpn", "M", None, 1_382_488),
+        ("dbpn", "L", None, 2_169_380),
+        ("dbpn", "L-dense", None, 2_198_316),
+        ("idn", "idn", 112_249, 552_769),
+        ("rdn", "rdn", 154_883, 22_123_395),
+        ("rdn", "CM+LRL+GFF", None, 5_616_515),
+        ("rcan", "rcan", 216_827, 15_444_667),
+        ("rcan", "CA+LSC+SSC", 167_747, 15_444_667),
+        ("msrn", "msrn", 192_427, 5_930_331),
+        ("carn", "carn", 225_483, 1_591_963),
+        ("carn", "carn-m", None, 414_811),
+        ("carn", "neither", None, 1_443_739),
+        ("carn", "x4-alone", 157_779, 1_111_899),
     ],
 )
-def test_networks_are_as_large_as_the_papers(module, variant, laptop, paper):
-    assert parameters(dry(module, variant, "paper")[0]) == paper
-    assert laptop in (None, parameters(dry(module, variant, "laptop")[0]))
+def test_networks_are_as_large_as_the_papers(name, variant, laptop, paper):
+    assert parameters(network(name, variant, "paper")) == paper
+    assert laptop in (None, parameters(network(name, variant, "laptop")))
+
+
+# Steps, batch, LR pixels of a crop, loss, and {step: rate} of the paper or the authors' code.
+HALVED = {0: 1e-4, 199_999: 1e-4, 200_000: 5e-5, 400_000: 2.5e-5, 999_999: 6.25e-6}
+TENTH = {0: 1e-4, 499_999: 1e-4, 500_000: 1e-5, 999_999: 1e-5}
+FACTS = [
+    ("dbpn", "dbpn", 1_000_000, 20, 32, "L1()", TENTH),
+    ("dbpn", "L", 1_000_000, 20, 32, "L1()", TENTH),
+    ("idn", "L1", 600_000, 64, 29, "L1()", {249_999: 1e-4, 250_000: 1e-5, 500_000: 1e-6}),
+    ("idn", "idn", 20_000, 64, 39, "MSE()", {}),
+    ("rdn", "rdn", 1_000_000, 16, 32, "L1()", HALVED),
+    ("rcan", "rcan", 1_000_000, 16, 48, "L1()", HALVED),
+    ("msrn", "msrn", 1_000_000, 16, 48, "L1()", HALVED),
+    ("carn", "carn", 600_000, 64, 64, "L1()", {0: 1e-4, 399_999: 1e-4, 400_000: 5e-5}),
+]
+
+
+@pytest.mark.parametrize("facts", FACTS, ids=[f"{name}-{variant}" for name, variant, *_ in FACTS])
+def test_the_papers_stage_has_the_papers_numbers(facts):
+    name, variant, steps, batch, patch, loss, rates = facts
+    (stage,) = recipe(name).stages(variant, "paper")
+    assert (stage.steps, stage.batch, stage.patch) == (steps, batch, patch)
+    assert str(stage.loss) == loss
+    for step, rate in rates.items():
+        assert stage.rate(step / steps) == pytest.approx(rate)
+    if name in ("rdn", "rcan", "msrn"):
+        assert stage.network().rgb_range == 255
+    (group, *_) = stage.optimizer(torch.nn.Linear(1, 1)).param_groups
+    assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.999), 1e-8, 0)
+    assert stage.clip == (10 if name == "carn" else None)
+
+
+@pytest.mark.parametrize("budget", recipes.base.BUDGETS)
+@pytest.mark.parametrize(("name", "corner"), [("rdn", "CM+LRL+GFF"), ("rcan", "CA+LSC+SSC")])
+def test_in_an_ablation_the_rate_falls_when_it_does_in_a_whole_run(name, corner, budget):
+    """After as many steps, whatever the share of the stage; warm-ups are each stage's own."""
+    (whole,), (short,) = (recipe(name).stages(v, budget) for v in (name, corner))
+    rates = [s.rate.then if isinstance(s.rate, Warmup) else s.rate for s in (whole, short)]
+    for step in range(0, short.steps, max(1, short.steps // 100)):
+        assert rates[0](step / whole.steps) == rates[1](step / short.steps)
+
+
+def test_dbpns_ladder_is_compared_with_the_papers_ladder(tmp_path):
+    """Not with D-DBPN, which has 64 channels and RGB."""
+    record = recipes.train("dbpn", "L", budget="smoke", out=tmp_path, device="cpu")
+    found = {str(change) for change in changes(record)}
+    assert {"network's channels 4 for 32", "network's stages 3 for 6"} <= found
+    assert not any("colours" in text or "dense" in text for text in found)
+
+
+def test_msrns_controls_are_compared_with_controls_of_the_papers_size(tmp_path):
+    channels = {"two-3x3": "5 for 86", "residual": "8 for 64"}
+    for variant, text in channels.items():
+        record = recipes.train("msrn", variant, budget="smoke", out=tmp_path, device="cpu")
+        assert f"network's channels {text}" in {str(change) for change in changes(record)}
 
 
 @pytest.mark.parametrize("budget", ["laptop", "gpu", "paper"])
 @pytest.mark.parametrize("control", ["two-3x3", "residual"])
 def test_msrns_controls_are_as_large_as_msrn(control, budget):
-    own, other = (parameters(dry(msrn, v, budget)[0]) for v in ("msrn", control))
+    own, other = (parameters(network("msrn", v, budget)) for v in ("msrn", control))
     assert abs(other / own - 1) < 0.02
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("budget", recipes.base.BUDGETS)
+def test_carn_learns_the_scales_that_it_has_heads_for(budget):
+    for variant in recipe("carn").variants:
+        (stage,) = recipe("carn").stages(variant, budget)
+        assert stage.scale == ((4,) if variant == "x4-alone" else (2, 3, 4))
+        assert set(stage.network().upsample) == {f"up{r}" for r in stage.scale}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_two_variants_are_the_same_experiment(name):
     """They differ in layers, in wiring (same weights, another answer), or in how they train."""
     seen = []
-    for variant in MODULES[name].VARIANTS:
-        model, asked = dry(MODULES[name], variant, "smoke")
+    for variant in recipe(name).variants:
+        model = network(name, variant, "smoke")
         with torch.no_grad():
             for number, p in enumerate(model.parameters()):
                 values = torch.randn(p.shape, generator=torch.Generator().manual_seed(number))
                 p.copy_(values / math.sqrt(max(p[0].numel(), 1)))
         answer = model.eval()(torch.full((1, 3, 9, 9), 0.5).cumsum(-1) / 9)
-        clips = tuple(how.get("clip", "as planned") for how in asked)
-        seen.append((parameters(model), clips, round(answer.sum().item(), 2)))
+        how = [(stage.clip, str(stage.loss)) for stage in recipe(name).stages(variant, "smoke")]
+        seen.append((parameters(model), tuple(how), round(answer.sum().item(), 2)))
     if name in ("rdn", "rcan"):  # their own network, again in the ablation's size or steps
         seen = seen[1:]
     assert len(set(seen)) == len(seen)
 
 
-@pytest.mark.parametrize("module", [idn, dbpn])
 @pytest.mark.parametrize(("loss", "factor"), [(L1(), 255 / 219), (MSE(), (255 / 219) ** 2)])
-def test_networks_of_y_are_judged_by_y_alone(module, loss, factor, rng):
+def test_networks_of_y_are_judged_by_y_alone(loss, factor, rng):
     """An RGB loss of their answer is that of Y, from its definition, times the range's factor."""
     model = IDN(2, channels=8, keep=2, step=2, blocks=1, groups=2)
     lr, hr = torch.rand(2, 3, 8, 8, generator=rng), torch.rand(2, 3, 16, 16, generator=rng)
-    sr, inputs = module.enlarge_y(model, {"lr": lr, "hr": hr})
+    sr, inputs = enlarge_y(model, {"lr": lr, "hr": hr})
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64) / 255
     error = torch.einsum("c,bchw->bhw", weights, model(lr).double() - hr.double())
     wanted = (error.abs() if isinstance(loss, L1) else error**2).mean() * factor
@@ -279,30 +329,45 @@ def test_memnets_batches_hold_all_scales_and_are_shared_like_any_other(pictures)
         crops.batch(6, 6, torch.Generator(), (0, 4))
 
 
-def test_a_plan_says_where_gradients_are_clipped(tmp_path):
-    """The small budgets' alone, a control that takes it back, and CARN's paper, at 10."""
-
-    def clips(name, *variant):
-        record = recipes.train(name, *variant, budget="smoke", out=tmp_path, device="cpu")
-        return record["stages"][0].get("clip", "not a word")
-
-    assert [clips("msrn"), clips("msrn", "residual-unclipped")] == [0.1, None]
-    assert clips("dbpn") == "not a word"
-    (small,), (paper,) = (dry(carn, "carn", budget)[1] for budget in ("laptop", "paper"))
-    assert (small["clip"], paper["clip"]) == (0.1, 10.0)
+@pytest.mark.parametrize("variant", recipe("dbpn").variants)
+def test_of_dbpns_networks_those_of_y_learn_y(variant):
+    (stage,) = recipe("dbpn").stages(variant, "paper")
+    on_y = stage.network().colours == 1
+    assert (stage.forward.function is enlarge_y) == on_y == (variant[0] in "SML")
 
 
-def test_memnets_paper_clips_at_a_hundredth_of_one_over_the_rate():
-    _, stages = dry(memnet, "memnet", "paper")
-    assert [how["clip"] * how["rate"](0) for how in stages] == pytest.approx([0.01] * 4)
-    optimizer = stages[0]["optimizer"]
-    assert all(how["optimizer"] is optimizer for how in stages)  # momentum goes on
+def test_a_plan_says_where_gradients_are_clipped():
+    """In the small budgets alone, but for a control that takes it back; in CARN's paper at 10."""
+
+    def clip(name, variant, budget):
+        plan = recipe(name).plan(variant, budget)
+        return plan["stages"][0]["clip"]
+
+    assert [clip("msrn", v, "smoke") for v in ("msrn", "residual-unclipped")] == [0.1, None]
+    assert clip("dbpn", "dbpn", "laptop") is None
+    assert [clip("carn", "carn", budget) for budget in ("laptop", "paper")] == [0.1, 10.0]
+
+
+def test_memnets_paper_has_four_rates_of_sgd_and_clips_at_a_hundredth_of_one_over_each():
+    stages = recipe("memnet").stages("memnet", "paper")
+    assert [stage.rate(0) for stage in stages] == [0.1, 0.01, 0.001, 0.0001]
+    assert [stage.clip * stage.rate(0) for stage in stages] == pytest.approx([0.01] * 4)
+    assert {(stage.steps, stage.batch, stage.series) for stage in stages} == {
+        (200_000, 64, k) for k in range(4)
+    }
+    assert {stage.start for stage in stages[1:]} == {Continued(optimizer=True)}  # momentum goes on
+    (half,) = {str(stage.loss) for stage in stages}
+    assert half == "480.5 Supervision()"  # half the squared error, summed over 31 x 31 pixels
+    optimizer = stages[0].optimizer(MemNet(channels=4, blocks=2, recursions=1))
     assert [group.get("share", 1) for group in optimizer.param_groups] == [1, 0.1]
+    assert {(g["momentum"], g["weight_decay"]) for g in optimizer.param_groups} == {(0.9, 1e-4)}
 
 
-def test_idns_paper_slows_biases_and_the_transposed_convolution():
-    model = IDN(2)
-    fast, slow = idn.adam(model, 0.1).param_groups
+@pytest.mark.parametrize("variant", ["L1", "idn"])
+def test_idns_paper_slows_biases_and_the_transposed_convolution(variant):
+    (stage,) = recipe("idn").stages(variant, "paper")
+    model = stage.network()
+    fast, slow = stage.optimizer(model).param_groups
     biases = sum(p.numel() for n, p in model.named_parameters() if n.endswith("bias"))
     assert slow["share"] == 0.1
     assert sum(p.numel() for p in slow["params"]) == biases + 64 * 17 * 17

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from pathlib import Path
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors import safe_open
+from torch import nn
 
+from srkit.calls import Build, Call
 from srkit.losses import style
-from srkit.models.layers import RDB
+from srkit.models.esrgan import RRDBNet
 from srkit.models.srresnet import MSRResNet
 from srkit.recipes import collect, enhancenet, esrgan, recipe, recorded, srgan, train
-from srkit.training.run import write_json
-from srkit.weights.load import create_model, save_weights
+from srkit.reports.records import Records
+from srkit.training.record import write_json
+from srkit.training.schedules import Halving, Multistep
+from srkit.training.stage import After, Stage
+from srkit.weights.load import load_checkpoint
 
 NAMES = ("srgan", "enhancenet", "esrgan")
-ALL = [(name, variant) for name in NAMES for variant in recipe(name).VARIANTS]
+ALL = [(name, variant) for name in NAMES for variant in recipe(name).variants]
 START = {"srgan": "mse", "enhancenet": "e", "esrgan": "psnr"}
 
 
@@ -28,54 +33,81 @@ def out(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
-def stages(name, variant, out):
-    return train(name, variant, budget="smoke", out=out)["stages"]
+def stage(name: str, variant: str, budget: str) -> Stage:
+    """The one stage that each variant of these recipes has."""
+    (only,) = recipe(name).stages(variant, budget)
+    assert isinstance(only, Stage)
+    return only
+
+
+def terms(of: Stage) -> dict[str, float]:
+    """The weights of a stage's loss, by the functions that make its terms."""
+    return {call.function.__name__: weight for weight, call in of.loss.terms}
+
+
+def judges(of: Stage) -> nn.Module:
+    """The discriminator of a stage's loss."""
+    calls = [call.arguments["discriminator"] for _, call in of.loss.terms
+             if "discriminator" in call.arguments]  # fmt: skip
+    return Build(seed=0).value(calls[0])
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 @pytest.mark.parametrize(("name", "variant"), ALL)
 def test_every_variant_runs_from_nothing_but_code(name, variant, out):
     """The smoke budget needs no file: pictures made by code, a random trunk, no benchmark."""
     record = train(name, variant, budget="smoke", out=out)
-    assert record["data"]["name"] == "procedural"
-    assert len(record["stages"]) == 1
-    assert (out / name / "smoke" / f"{variant}-seed0" / "model.safetensors").exists()
+    assert record.data["name"] == "procedural"
+    assert len(record.stages) == 1
+    start = stage(name, variant, "smoke").start
+    assert record.builds_on == ((start.variant,) if isinstance(start, After) else ())
+    folder = out / name / "smoke" / f"{variant}-seed0"
+    again = load_checkpoint(folder / "model.safetensors")  # built from what the file says
+    assert (count(again), again.arguments) == (
+        record.parameters, stage(name, variant, "smoke").network().arguments
+    )  # fmt: skip
 
 
+@pytest.mark.parametrize("budget", ["smoke", "laptop", "gpu", "paper"])
 @pytest.mark.parametrize("name", NAMES)
-def test_all_second_stages_go_on_from_one_start_on_the_same_crops(name, out):
-    records = [train(name, v, budget="smoke", out=out) for n, v in ALL if n == name]
-    second = [r for r in records if r.get("builds_on") == [START[name]]]
+def test_all_second_stages_go_on_from_one_start_on_the_same_crops(name, budget):
+    found = [stage(name, variant, budget) for variant in recipe(name).variants]
+    second = [s for s in found if isinstance(s.start, After) and s.start.variant == START[name]]
     assert len(second) >= 4
-    seen = {(r["stages"][0]["batch"], r["stages"][0]["patch"], r["stages"][0]["steps"]) for r in
-            second}  # fmt: skip
-    assert len(seen) == 1  # of one seed and one size, the crops are the same
-    assert not any("adversarial" in r["stages"][0]["loss"][0] for r in records if r not in second
-                   and r["variant"] != "standard-after-bn")  # fmt: skip
+    # of one seed and one size, the crops are the same
+    assert len({(s.batch, s.patch, s.steps, s.series, str(s.rate)) for s in second}) == 1
+    judged = [s for s in found if "Adversarial" in terms(s)]
+    assert judged
+    assert all(isinstance(s.start, After) for s in judged)
 
 
 def test_collect_gathers_records_and_the_weights_that_are_named(out, tmp_path, monkeypatch):
     """What srkit ships of a run: its record beside those from before, its network in float16."""
     first = train("esrgan", "psnr", budget="smoke", out=out)
-    plan = json.loads(json.dumps(esrgan.BUDGETS["laptop"]))
-    other = {"variant": "after", "budget": "laptop", "plan": plan}
-    older = [first | other, first | {"minutes": -1}]
-    write_json(older, tmp_path / "runs/esrgan.json")
-    runs = Path(shutil.copytree(out / "esrgan" / "smoke", tmp_path / "runs-of-mine"))
-    network = create_model("rlfn_tiny_x4")  # smoke's own networks are too small for the zoo
-    save_weights(network, runs / "psnr-seed0/model.safetensors")
+    plan = recipe("esrgan").plan("after", "laptop")
+    older = [
+        replace(first, variant="after", budget="laptop", plan=plan),
+        replace(first, minutes=-1),
+    ]
+    write_json([record.to_json() for record in older], tmp_path / "runs/esrgan.json")
+    runs = shutil.copytree(out / "esrgan" / "smoke", tmp_path / "runs-of-mine")
     written = collect(runs, tmp_path, weights=["psnr"])
     weights = tmp_path / "weights/esrgan-smoke-psnr_x4.safetensors"
     assert written == [tmp_path / "runs/esrgan.json", weights]
-    records = json.loads(written[0].read_text())
-    assert [r for r in records if r["variant"] == "psnr"] == [first]  # the newer one of the two
-    assert {"after", "laptop"} <= {r[key] for r in records for key in ("variant", "budget")}
-    order = list(recipe("esrgan").VARIANTS)
-    places = [order.index(r["variant"]) for r in records]
+    records = Records.read(written[0])
+    assert [*records.variant("psnr")] == [first]  # the newer one of the two
+    assert [*records.budget("laptop")] == older[:1]
+    order = list(recipe("esrgan").variants)
+    places = [order.index(record.variant) for record in records]
     assert places == sorted(places)
 
     monkeypatch.setattr("srkit.recipes.data_path", tmp_path.joinpath)
     shipped = recorded("esrgan", "psnr", budget="smoke").state_dict()
-    for name, tensor in network.state_dict().items():
+    trained = load_checkpoint(runs / "psnr-seed0/model.safetensors").state_dict()
+    for name, tensor in trained.items():
         assert torch.equal(shipped[name], tensor.half().float())
     with safe_open(weights, "pt") as file:
         assert json.loads(file.metadata()["provenance"])["variant"] == "psnr"
@@ -83,19 +115,11 @@ def test_collect_gathers_records_and_the_weights_that_are_named(out, tmp_path, m
         collect(runs, tmp_path, weights=["espcn"])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_plans_of_all_budgets_have_the_same_keys(name):
-    """The recipe reads a plan by key; what a budget may lack has a default."""
-    optional = {"validate_every", "lpips", "from_scratch", "losses", "halved_every"}
-    plans = recipe(name).BUDGETS.values()
-    assert len({frozenset(plan.keys() - optional) for plan in plans}) == 1
-
-
 @pytest.mark.parametrize("network", [esrgan.rrdb, esrgan.srresnet])
 def test_esrgans_first_stage_starts_as_an_enlargement(network):
     """In training mode, too, where batch norm undoes what convolutions scale."""
     torch.manual_seed(0)
-    model = network(SimpleNamespace(plan=esrgan.BUDGETS["laptop"]))
+    model = network(esrgan.BUDGETS["laptop"])()
     lr = torch.rand(2, 3, 12, 12)
     pixels = lr.repeat_interleave(4, 2).repeat_interleave(4, 3)
     before = (model(lr) - pixels).abs().mean()
@@ -103,24 +127,25 @@ def test_esrgans_first_stage_starts_as_an_enlargement(network):
     assert (model(lr) - pixels).abs().mean() < 0.05 < 0.25 < before
 
 
-def test_the_small_networks_have_the_sizes_that_the_text_gives():
-    counted = {}
-    for module, make in ((srgan, srgan.network), (enhancenet, enhancenet.network),
-                         (esrgan, esrgan.rrdb), (esrgan, esrgan.srresnet)):  # fmt: skip
-        for budget in ("laptop", "paper"):
-            model = make(SimpleNamespace(plan=module.BUDGETS[budget]))
-            count = sum(p.numel() for p in model.parameters())
-            counted.setdefault(budget, []).append(count)
-    assert counted["laptop"][:3] == [195_971, 103_491, 190_451]
-    assert counted["paper"][:3] == [1_549_462, 852_867, 16_697_987]
+@pytest.mark.parametrize(
+    ("name", "variant", "laptop", "paper"),
+    [
+        ("srgan", "srgan", 195_971, 1_549_462),
+        ("enhancenet", "pat", 103_491, 852_867),
+        ("esrgan", "esrgan", 190_451, 16_697_987),
+    ],
+)
+def test_the_networks_have_the_sizes_that_the_text_gives(name, variant, laptop, paper):
+    counts = [count(stage(name, variant, budget).network()) for budget in ("laptop", "paper")]
+    assert counts == [laptop, paper]
 
 
 @pytest.mark.parametrize("balance", ["uncertainty", "average", "gradient"])
 def test_the_history_of_adaptive_weights_has_their_factors(balance, out):
-    (stage,) = stages("srgan", f"three-{balance}", out)
-    factors = [{k: v for k, v in row.items() if k.startswith("factor of")} for row in
-               stage["history"]]  # fmt: skip
-    assert len(factors) == stage["steps"]
+    (done,) = train("srgan", f"three-{balance}", budget="smoke", out=out).stages
+    factors = [{k: v for k, v in row.items() if k.startswith("factor of")}
+               for row in done.history]  # fmt: skip
+    assert len(factors) == done.steps
     labels = (
         {"adversarial"} if balance == "gradient" else {"MSE", "content (random)", "adversarial"}
     )
@@ -129,9 +154,19 @@ def test_the_history_of_adaptive_weights_has_their_factors(balance, out):
         assert factors[-1] != dict.fromkeys(factors[-1], 1.0)
 
 
+def test_uncertainty_learns_its_factors_at_50_times_the_networks_rate(out):
+    """Adam's first step is as long as the rate: each s_k has moved by so much at the second."""
+    (done,) = train("srgan", "three-uncertainty", budget="smoke", out=out).stages
+    first, second = done.history
+    assert second["factor of MSE"] != first["factor of MSE"] == 1.0
+    for name in ("MSE", "content (random)", "adversarial"):
+        moved = abs(math.log(second[f"factor of {name}"]))
+        assert moved == pytest.approx(50 * srgan.BUDGETS["smoke"].second_rate(0), rel=1e-3)
+
+
 def test_the_network_for_gradient_balance_is_asked_at_its_last_layer():
     model = MSRResNet(4, channels=8, blocks=1)
-    (last,) = srgan.gradient(SimpleNamespace(plan={}), ["adversarial"], model).last
+    (last,) = srgan.balanced_at_last_layer(["adversarial"], model).last
     assert last is model.conv_last.weight
 
 
@@ -153,20 +188,31 @@ def test_texture_counts_as_much_in_patches_of_any_size():
 def test_features_before_and_after_activation(assets):
     """The two differ in the layer alone, each in units of its own size."""
     assets("backbones/vgg19_oxford.npz")
-    run = SimpleNamespace(plan={"trunk": "oxford"})
-    before, after = (esrgan.perceptual(run, layer) for layer in ("conv5_4", "relu5_4"))
+    before, after = (Build().value(stage("esrgan", variant, "laptop").loss.terms[0][1])
+                     for variant in ("esrgan", "after"))  # fmt: skip
     assert (before.layers, after.layers) == (("conv5_4",), ("relu5_4",))
     assert before.units["conv5_4"] > after.units["relu5_4"] > 1
 
 
-def test_a_rescaled_block_adds_that_much_of_its_residual(rng):
-    """0.2 changes nothing; 1 gives x + 5 (block(x) - x)."""
-    block, x = RDB(8, 4), torch.rand(1, 8, 6, 6, generator=rng)
-    plain = block(x)
-    for scaling in (0.2, 1.0):
-        hook = block.register_forward_hook(lambda *a, s=scaling: esrgan.rescale(s, *a))
-        torch.testing.assert_close(block(x) - x, scaling / 0.2 * (plain - x))
-        hook.remove()
+@pytest.mark.parametrize(("start", "scaling"), [(0.1, 0.2), (0.3, 0.5), (1, 1)])
+def test_a_deep_trunk_begins_and_stays_as_its_name_says(start, scaling, out, tmp_path):
+    """Weights at `start` times He's, residuals times `scaling`, also of a file that is read."""
+    of = stage("esrgan", f"start-{start:g}-scaling-{scaling:g}", "smoke")
+    usual, other = (Build(seed=0)(of.network) for _ in range(2))
+    Build(seed=0)(of.start.by, other)
+    for name, weight in usual.state_dict().items():
+        trunk = name.startswith("RRDB_trunk") and name.endswith("weight")
+        torch.testing.assert_close(
+            other.state_dict()[name], weight * (start / 0.1 if trunk else 1.0)
+        )
+    record = train("esrgan", f"start-{start:g}-scaling-{scaling:g}", budget="smoke", out=out)
+    again = load_checkpoint(out / "esrgan/smoke" / f"{record.variant}-seed0/model.safetensors")
+    assert isinstance(again, RRDBNet)
+    assert again.arguments["scaling"] == scaling
+    block, x = again.RRDB_trunk[0].RDB1, torch.rand(1, 8, 6, 6)
+    added = block(x) - x
+    block.scaling = 2 * scaling
+    torch.testing.assert_close(block(x) - x, 2 * added)
 
 
 def test_a_recorded_network_is_shipped_and_what_is_not_says_how_to_get_it():
@@ -174,3 +220,59 @@ def test_a_recorded_network_is_shipped_and_what_is_not_says_how_to_get_it():
     assert (type(model).__name__, model.scale) == ("RRDBNet", 4)
     with pytest.raises(FileNotFoundError, match="srkit train esrgan --variant start-1-scaling-1"):
         recorded("esrgan", "start-1-scaling-1")
+
+
+def rates(of: Stage, *shares: float) -> list[float]:
+    return [of.rate(share) for share in shares]
+
+
+def test_srgans_paper_budget_is_the_papers():
+    first, second = stage("srgan", "mse", "paper"), stage("srgan", "srgan", "paper")
+    assert (first.steps, first.batch, 4 * first.patch) == (1_000_000, 16, 96)
+    assert rates(first, 0, 0.5, 0.999) == [1e-4] * 3
+    assert (second.steps, second.batch, 4 * second.patch) == (200_000, 16, 96)
+    assert rates(second, 0.499, 0.5) == pytest.approx([1e-4, 1e-5])
+    assert second.start == After("mse")
+    assert terms(second) == {"content": 1, "Adversarial": 1e-3}
+    (_, content), *_ = second.loss.terms
+    assert content.arguments["name"] == "srgan_vgg54"
+    assert content.arguments["unit"] == 12.75
+    assert count(judges(second)) == 23_565_505
+    # squared error of pictures in [-1, 1]; TV of such ones, 2e-8 times its sum over a crop
+    assert terms(stage("srgan", "gan", "paper")) == {"MSE": 2**2, "Adversarial": 1e-3}
+    tv = terms(stage("srgan", "vgg22", "paper"))["TotalVariation"]
+    assert tv == pytest.approx(2e-8 * 3 * 95**2 * 2**2.5, rel=0.05)
+
+
+def test_enhancenets_paper_budget_is_the_papers():
+    """The paper says neither batch nor length."""
+    for variant in recipe("enhancenet").variants:
+        of = stage("enhancenet", variant, "paper")
+        assert (of.patch, 4 * of.patch) == (32, 128)
+        assert rates(of, 0, 0.5, 0.999) == [1e-4] * 3
+    assert terms(stage("enhancenet", "e", "paper")) == {"MSE": 1}
+    assert terms(stage("enhancenet", "p", "paper")) == {"content": 1}
+    assert terms(stage("enhancenet", "pa", "paper")) == {"content": 1, "Adversarial": 1}
+    assert terms(stage("enhancenet", "ea", "paper")) == {"MSE": 1, "Adversarial": 1}
+    pat = stage("enhancenet", "pat", "paper")
+    assert terms(pat) == {"content": 1, "Adversarial": 2, "texture": 1}
+    *_, (_, texture) = pat.loss.terms
+    assert texture.arguments["patch"] == 16
+    assert count(judges(pat)) == 13_102_881
+
+
+def test_esrgans_paper_budget_is_the_papers():
+    first, second = stage("esrgan", "psnr", "paper"), stage("esrgan", "esrgan", "paper")
+    assert (first.steps, first.batch, 4 * first.patch) == (1_000_000, 16, 128)
+    assert first.rate == Halving(2e-4, every=2e5 / 1e6)
+    assert terms(first) == {"L1": 1}
+    assert (second.steps, second.batch, 4 * second.patch) == (400_000, 16, 128)
+    assert second.rate == Multistep(1e-4, at=tuple(k / 400 for k in (50, 100, 200, 300)))
+    assert second.start == After("psnr")
+    assert terms(second) == {"Content": 1, "Adversarial": 5e-3, "L1": 1e-2}
+    (_, content), *_ = second.loss.terms
+    assert content.arguments["weights"] == {"conv5_4": 1}
+    assert content.arguments["criterion"] == "l1"
+    assert content.arguments["unit"] == 1
+    assert content.arguments["extractor"] == Call(esrgan.vgg19, lineage="torchvision")
+    assert count(judges(second)) == 14_499_401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,9 +12,29 @@ import torch
 
 from srkit import imresize
 from srkit.datasets.priors import TEXTURES, Priors, profile, textures
+from srkit.models.sftgan import CLASSES
 from srkit.recipes import sftgan, train
+from srkit.recipes.run import RecipeRun
+from srkit.recipes.sftgan import RECIPE
+from srkit.training.stage import After, Continued
+from srkit.weights.load import load_checkpoint
 
-SMOKE = SimpleNamespace(plan=sftgan.BUDGETS["smoke"])
+SMOKE = RECIPE.budgets["smoke"]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def records(out):
+    return {v: train("sftgan", v, budget="smoke", out=out, device="cpu") for v in RECIPE.variants}
+
+
+def terms(stage) -> dict:
+    """The weight of each term of a stage's loss, by what makes it."""
+    return {call.function.__name__: weight for weight, call in stage.loss.terms}
 
 
 @pytest.mark.parametrize("kind", TEXTURES[1:])
@@ -71,38 +92,27 @@ def test_labels_that_do_not_fit_are_refused():
 def test_what_is_told_goes_into_the_trunk(by):
     """The trunk's answer is hardly changed by what is put in, which then learns faster."""
     torch.manual_seed(0)
-    trunk, model = sftgan.network(SMOKE, "none"), sftgan.network(SMOKE, by)
-    sftgan.insert(model, trunk)
+    stage = RECIPE.stages(by, "smoke")[0]
+    trunk, model = RECIPE.stages("trunk", "smoke")[0].network(), stage.network()
+    stage.start.insert(model, trunk)
     lr, _, prior = sftgan.held_out("told right")
     lr, prior = lr[:2, :, :16, :16], prior[:2, :, :64, :64]
     with torch.no_grad():
         plain, told = trunk(lr, prior), model(lr, prior)
     assert (told - plain).abs().max() < 0.2 * plain.std()
-    shares = [group.get("share", 1) for group in sftgan.optimizer(model).param_groups]
+    shares = [group.get("share", 1) for group in stage.optimizer(model).param_groups]
     assert shares == ([1] if by == "concat" else [1, 5])
 
 
-def test_who_is_not_told_cannot_know(tmp_path):
-    """The same answer with any map, after training too."""
-    run = SimpleNamespace(
-        plan=SMOKE.plan, facts={}, build=lambda make: make(),
-        fit=lambda model, *a, **how: fit_one(model, how["forward"]),
-    )  # fmt: skip
-
-    def fit_one(model, forward):
-        lr, hr, prior = (x[:2, :, :16, :16] if x.shape[-1] == 32 else x[:2, :, :64, :64]
-                         for x in sftgan.held_out("told right"))  # fmt: skip
-        optimizer = torch.optim.Adam(model.parameters(), 0.01)
-        sr, _ = forward(model, {"lr": lr, "prior": prior})
-        (sr - hr).abs().mean().backward()
-        optimizer.step()
-
-    model = sftgan.trunk(run)
+def test_a_network_that_is_not_told_cannot_know(records, out):
+    """After training it gives the same answer with any map; one that is told does not."""
     lr, _, right = sftgan.held_out("told right")
     wrong = sftgan.held_out("told wrong")[2]
     assert not torch.equal(right, wrong)
-    with torch.no_grad():
-        assert torch.equal(model(lr, right), model(lr, wrong))
+    for variant in ("trunk", "none", "none-gan", "sft"):
+        model = load_checkpoint(out / f"sftgan/smoke/{variant}-seed0/model.safetensors")
+        with torch.no_grad():
+            assert torch.equal(model(lr, right), model(lr, wrong)) is (variant != "sft")
 
 
 def test_told_wrong_every_texture_is_another():
@@ -111,44 +121,116 @@ def test_told_wrong_every_texture_is_another():
     assert torch.equal(wrong == 0, right == 0)
 
 
-def test_frozen_steps_leave_the_trunk_alone(tmp_path):
-    """A told network after its frozen stage has the trunk's convolutions, and its own SFT."""
-    seen = []
-
-    class Run(SimpleNamespace):
-        def fit(self, model, *a, **how):
-            seen.append({n: p.requires_grad for n, p in model.named_parameters()})
-
-    run = Run(plan=SMOKE.plan, facts={}, build=lambda make: make(), trained=lambda v, model: model)
-    sftgan.told(run, "sft")
-    frozen, free = seen
-    assert {name for name, trains in frozen.items() if trains} == {
-        name for name in frozen if "SFT_" in name or "CondNet" in name
-    }
-    assert all(free.values())
-
-
-@pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
+def test_frozen_steps_leave_the_trunk_alone():
+    """With a step of the frozen stage the new layers alone change; after it all learn."""
+    torch.manual_seed(0)
+    frozen, all_learn = RECIPE.stages("sft", "smoke")
+    model = frozen.network()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    frozen.freeze(model)
+    optimizer = frozen.optimizer(model)
+    lr, hr, prior = sftgan.held_out("told right")
+    sr, _ = frozen.forward(model, {"lr": lr, "prior": prior})
+    (sr - hr).abs().mean().backward()
+    optimizer.step()
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed
+    assert all("SFT_" in name or "CondNet" in name for name in changed)
+    assert all_learn.start == Continued()
+    all_learn.freeze(model)
+    assert all(p.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize("variant", sftgan.VARIANTS)
-def test_a_variant_trains(variant, out):
-    record = train("sftgan", variant, budget="smoke", out=out, device="cpu")
-    for stage in record["stages"]:
-        assert all(math.isfinite(row["loss"]) for row in stage["history"])
-    told = variant in ("sft", "film")
-    assert [s["steps"] for s in record["stages"]] == (
-        [1, 2] if told else [3] if variant in ("concat", "none") else [4] if variant == "trunk"
-        else [2]
-    )  # fmt: skip
+@pytest.mark.parametrize("variant", RECIPE.variants)
+def test_a_variant_trains(variant, records):
+    record = records[variant]
+    for stage in record.stages:
+        assert all(math.isfinite(row["loss"]) for row in stage.history)
+    steps = {"trunk": [4], "sft": [1, 2], "film": [1, 2], "concat": [3], "none": [3]}
+    assert [s.steps for s in record.stages] == steps.get(variant, [2])
+    before = {"trunk": (), "sftgan": ("sft",)} | {v: ("trunk",) for v in steps if v != "trunk"}
+    assert record.builds_on == before.get(variant, (variant.removesuffix("-gan"),))
 
 
-@pytest.mark.parametrize(("budget", "by", "count"), [
-    ("laptop", "sft", 133_715), ("laptop", "none", 114_179), ("paper", "sft", 1_606_051),
+@pytest.mark.parametrize(("budget", "variant", "count"), [
+    ("laptop", "sft", 133_715), ("laptop", "none", 114_179), ("paper", "sft", 1_612_195),
 ])  # fmt: skip
-def test_networks_have_their_sizes(budget, by, count):
-    """The paper's has 1,612,195 with 8 classes: 2,048 weights of CondNet a class."""
-    model = sftgan.network(SimpleNamespace(plan=sftgan.BUDGETS[budget]), by)
+def test_networks_have_their_sizes(budget, variant, count):
+    model = RECIPE.stages(variant, budget)[0].network()
     assert sum(p.numel() for p in model.parameters()) == count
+
+
+def test_no_other_pictures_are_taken(tmp_path):
+    with pytest.raises(ValueError, match="learns from textures made with their maps"):
+        train("sftgan", budget="smoke", data="procedural", out=tmp_path)
+    with pytest.raises(ValueError, match="'OutdoorScene': that set has no home that stays"):
+        RECIPE.stages("trunk", "paper")[0].crops("OutdoorScene", 4, None)
+
+
+def test_the_papers_stages_are_the_authors():
+    """600,000 steps with all losses; for 20,000 of them the new layers learn alone."""
+    (frozen,) = RECIPE.stages("sft", "paper")
+    (adversarial,) = RECIPE.stages("sftgan", "paper")
+    assert (frozen.steps, adversarial.steps) == (20_000, 580_000)
+    assert (frozen.start.variant, adversarial.start) == ("trunk", After("sft"))
+    assert frozen.freeze.function is sftgan.only_new_learns
+    halved = [50_000, 100_000, 150_000, 200_000]
+    for stage in (frozen, adversarial):
+        assert (stage.data, stage.scale * stage.patch, stage.batch) == ("OutdoorScene", 96, 16)
+        assert terms(stage) == {"content": 1, "ClassAdversarial": 5e-3}
+        assert stage.rate(0) == 1e-4  # of the trunk and the discriminator, whose rate is the same
+        assert stage.optimizer.arguments["new"] * 1e-4 == pytest.approx(5e-4)
+        assert stage.discriminator_rate is None
+        assert stage.network.arguments["classes"] == len(CLASSES)
+    for k, step in enumerate(halved):
+        done = (step - 20_000) / 580_000
+        assert adversarial.rate(done - 1e-6) == pytest.approx(1e-4 / 2**k)
+        assert adversarial.rate(done) == pytest.approx(1e-4 / 2 ** (k + 1))
+    extractor = frozen.loss.terms[0][1].arguments["extractor"]
+    assert extractor.arguments == {"lineage": "torchvision"}
+
+
+def test_new_layers_learn_by_all_losses_where_l1_has_no_steps(tmp_path):
+    """As the authors' do: the stage runs, with content and the discriminator's terms."""
+    sizes = replace(SMOKE, told_steps=0)
+    recipe = replace(RECIPE, budgets={**RECIPE.budgets, "smoke": sizes})
+    run = RecipeRun("sftgan", recipe, "sft", budget="smoke", out=tmp_path, device="cpu")
+    (stage,) = run.go().stages
+    assert stage.steps == SMOKE.frozen_steps
+    assert stage.loss[0] == "content (random) + 0.15 adversarial + L1"
+
+
+def test_with_our_trunk_l1_stands_beside_content():
+    for variant in ("sftgan", "concat-gan", "film-gan", "none-gan"):
+        (stage,) = RECIPE.stages(variant, "laptop")
+        assert terms(stage) == {"content": 1, "ClassAdversarial": 0.15, "L1": 1}
+
+
+def test_without_new_layers_there_is_one_stage_of_as_many_steps():
+    for budget in ("smoke", "laptop", "gpu"):
+        sizes = RECIPE.budgets[budget]
+        for variant in ("concat", "none"):
+            (stage,) = RECIPE.stages(variant, budget)
+            told = RECIPE.stages("sft", budget)
+            assert (
+                stage.steps == sum(s.steps for s in told) == sizes.frozen_steps + sizes.told_steps
+            )
+            assert stage.rate == told[1].rate
+            assert stage.freeze is None
+
+
+def test_pictures_that_are_measured_are_of_other_seeds():
+    learned, _ = sftgan.textured(12, 128, seed=0)
+    _, measured, _ = sftgan.held_out("told right")
+    assert not any(torch.equal(a / 255, b) for a in learned for b in measured)
+
+
+def test_scores_are_means_of_each_way_to_be_told():
+    """Of a network that is told nothing all three are equal; LPIPS is left out unless asked for."""
+    torch.manual_seed(0)
+    run = SimpleNamespace(budget=replace(SMOKE, tests=sftgan.TESTS))
+    model = RECIPE.stages("trunk", "smoke")[0].network()
+    right, wrong, none = (sftgan.measure(run, model, test) for test in sftgan.TESTS)
+    assert right == wrong == none
+    assert set(right) == {"psnr", "ssim"}
+    assert list(sftgan.samples(run, 4)) == ["told-right", "told-wrong", "not-told"]

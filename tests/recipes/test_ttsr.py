@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,13 +11,17 @@ import torch
 from srkit import psnr
 from srkit.image.io import write_image
 from srkit.image.resize import imresize
-from srkit.models.ttsr import LTE, TTSR, Discriminator, enlarged
+from srkit.models.ttsr import LTE, TTSR, enlarged
 from srkit.recipes import train, ttsr
-from srkit.weights.load import load_weights
+from srkit.recipes.run import RecipeRun
+from srkit.recipes.ttsr import RECIPE
+from srkit.training.loop import adam
+from srkit.training.stage import After
+from srkit.weights.load import load_checkpoint
 
-SMOKE = ttsr.BUDGETS["smoke"]
-RUN = SimpleNamespace(plan=SMOKE, seed=0)
-PHASE_TWO = {v for v in ttsr.VARIANTS if v == "ttsr" or v.startswith("no-")}
+SMOKE = RECIPE.budgets["smoke"]
+RUN = SimpleNamespace(budget=SMOKE)
+ALL_LOSSES = ("ttsr", "no-transferal", "no-adversarial")
 
 
 @pytest.fixture(autouse=True)
@@ -32,89 +37,89 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def records(out):
-    return {v: train("ttsr", v, budget="smoke", out=out, device="cpu") for v in ttsr.VARIANTS}
+    return {v: train("ttsr", v, budget="smoke", out=out, device="cpu") for v in RECIPE.variants}
 
 
-def build(variant: str = "full") -> TTSR:
+def build(variant: str = "rec") -> TTSR:
     torch.manual_seed(0)
-    return ttsr.network(RUN, variant)
+    return RECIPE.stages(variant, "smoke")[0].network()
 
 
 def learned(out, variant):
-    model = build("soft")
-    load_weights(model, out / "ttsr" / "smoke" / f"{variant}-seed0" / "model.safetensors")
-    return model.state_dict()
+    file = out / "ttsr" / "smoke" / f"{variant}-seed0" / "model.safetensors"
+    return load_checkpoint(file).state_dict()
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def terms(stage) -> dict:
+    """The weight and the arguments of each term of a stage's loss, by what makes it."""
+    return {call.function.__name__: (w, call.arguments) for w, call in stage.loss.terms}
 
 
 def test_every_variant_runs_from_nothing_but_code(records):
     for variant, record in records.items():
-        assert record["data"]["turned"] is (variant == "turned")
-        assert record["data"]["name"] == "procedural"
-        assert record["data"]["references"] == "L1"
-        assert [stage["steps"] for stage in record["stages"]] == [2]
+        (stage,) = record.plan["stages"]
+        assert stage["crops"]["turned"] is (variant == "turned")
+        assert stage["crops"]["level"] == "L1"
+        assert record.data["name"] == "procedural"
+        assert [stage.steps for stage in record.stages] == [2]
 
 
-def test_the_second_phase_starts_from_rec_and_has_the_terms_that_its_name_says(records):
-    for variant in ttsr.VARIANTS:
-        (stage,) = records[variant]["stages"]
-        assert records[variant].get("builds_on", []) == (["rec"] if variant in PHASE_TWO else [])
-        terms = {line.split()[0] for line in stage["loss"][1:]}
+def test_all_losses_start_from_rec_and_have_the_terms_that_the_variants_name_says(records):
+    for variant, record in records.items():
+        assert record.builds_on == (("rec",) if variant in ALL_LOSSES else ())
+        found = {line.split()[0] for line in record.stages[0].loss[1:]}
         wanted = {"L1"}
-        if variant in PHASE_TWO:
+        if variant in ALL_LOSSES:
             wanted |= {"content", "transferal", "adversarial"} - {variant.removeprefix("no-")}
-        assert terms == wanted
+        assert found == wanted
 
 
 def test_l1_is_that_of_pictures_from_minus_one_to_one(records):
-    assert records["rec"]["stages"][0]["loss"][0] == "2 L1"
+    assert records["rec"].stages[0].loss[0] == "2 L1"
 
 
 def test_the_wide_network_without_integration_has_as_many_parameters(records):
     """So that it is the exchange between the scales that counts; the paper's has 96 channels."""
-    sizes = {}
-    for budget in ("laptop", "paper"):
-        run = SimpleNamespace(plan=ttsr.BUDGETS[budget])
-        for how in (("soft", 1.5), ("full", 1.0)):
-            sizes[budget, *how] = sum(p.numel() for p in ttsr.network(run, *how).parameters())
-    assert sizes["paper", "soft", 1.5] == 9_097_327
-    assert sizes["laptop", "soft", 1.5] == pytest.approx(sizes["laptop", "full", 1.0], rel=0.06)
-    assert records["lte-wide"]["parameters"] > records["lte"]["parameters"]
+    sizes = {
+        (budget, variant): parameters(RECIPE.stages(variant, budget)[0].network())
+        for budget in ("laptop", "paper")
+        for variant in ("lte-wide", "rec")
+    }
+    assert sizes["paper", "lte-wide"] == 9_097_327
+    assert sizes["laptop", "lte-wide"] == pytest.approx(sizes["laptop", "rec"], rel=0.06)
+    assert records["lte-wide"].parameters > records["lte"].parameters
 
 
 def test_the_discriminator_has_wgan_gps_settings():
     """Two steps for one, slopes for pictures that span 2, and the authors' momenta."""
-    asked = {}
-    run = SimpleNamespace(
-        plan=SMOKE,
-        seed=0,
-        facts={},
-        trained=lambda variant, model: model,
-        build=lambda make: make(),
-        fit=lambda model, loss, crops, **how: asked.update(how, loss=loss),
-    )
-    ttsr.with_all_losses(run)
-    term = asked["loss"].terms["adversarial"]
-    assert (term.discriminator_steps, term.objective.span, term.objective.penalty) == (2, 2, 10)
-    assert isinstance(term.rng, torch.Generator)
-    assert asked["discriminator_optimizer"](term.discriminator).defaults["betas"] == (0.0, 0.9)
+    (stage,) = RECIPE.stages("ttsr", "smoke")
+    _, arguments = terms(stage)["Adversarial"]
+    objective = arguments["objective"]
+    assert (objective.discriminator_steps, objective.span, objective.penalty) == (2, 2, 10)
+    assert isinstance(arguments["rng"].but(seed=0)(), torch.Generator)
+    optimizer = stage.discriminator_optimizer(arguments["discriminator"]())
+    assert optimizer.defaults["betas"] == (0.0, 0.9)
 
 
-@pytest.mark.parametrize(("lte", "share"), [("edges", 1.0), ("oxford", 0.1)])
-def test_an_lte_that_knows_something_learns_at_a_tenth(lte, share):
+@pytest.mark.parametrize(("budget", "share"), [("laptop", 1.0), ("gpu", 0.1)])
+def test_an_lte_that_knows_something_learns_at_a_tenth(budget, share):
+    (stage,) = RECIPE.stages("rec", budget)
+    assert stage.start.by.arguments["vgg"] == (None if share == 1 else "oxford")
     model = build()
-    main, slow = ttsr.optimizer(SimpleNamespace(plan={"lte": lte}), model).param_groups
+    main, slow = stage.optimizer(model).param_groups
     assert main.get("share", 1) == 1
     assert slow["share"] == share
-    own = sum(p.numel() for p in model.LTE.parameters())
-    assert sum(p.numel() for p in slow["params"]) == own
-    assert (
-        sum(p.numel() for p in main["params"]) == sum(p.numel() for p in model.parameters()) - own
-    )
+    assert sum(p.numel() for p in slow["params"]) == parameters(model.LTE)
+    assert sum(p.numel() for p in main["params"]) == parameters(model.MainNet)
 
 
 def test_the_lte_is_kept_where_the_ladder_says_so(records, out):
     model = build("soft")
-    ttsr.begin_by_edges(model.LTE)
+    RECIPE.stages("soft", "smoke")[0].start.by(model)
     before = model.state_dict()
     for variant, learns in (("soft", False), ("lte", True)):
         after = learned(out, variant)
@@ -126,7 +131,7 @@ def test_the_lte_is_kept_where_the_ladder_says_so(records, out):
         assert not torch.equal(before["MainNet.conv12.weight"], after["MainNet.conv12.weight"])
 
 
-@pytest.mark.parametrize("variant", ["base", "soft", "full"])
+@pytest.mark.parametrize("variant", ["base", "soft", "rec"])
 def test_it_begins_as_an_enlargement_by_repeated_pixels(variant, rng):
     """Near enough: what is added on the way is small, and gone with its weights."""
     model, lr = build(variant), torch.rand(1, 3, 12, 12, generator=rng)
@@ -159,7 +164,7 @@ def test_an_lte_from_oxfords_vgg_sees_the_same_in_other_units(assets, rng):
 def test_an_lte_that_starts_by_edges_tells_pictures_apart():
     """Features of a crop and of another one: alike where brightness decides, less by edges."""
     rng = torch.Generator().manual_seed(0)
-    batch = ttsr.references("procedural", "L4", turned=False).batch(8, 16, rng)
+    batch = ttsr.references("procedural", 4, None, level="L4", turned=False).batch(8, 16, rng)
     alike = {}
     for start in (None, ttsr.begin_by_edges):
         model = build()
@@ -186,7 +191,7 @@ def test_scores_are_means_over_the_examples_by_the_classic_rule():
     model = build()
     scores = ttsr.measure(RUN, model, "procedural L4")
     one = []
-    for lr, hr, ref in ttsr.examples("procedural L4", SMOKE["patch"]):
+    for lr, hr, ref in ttsr.examples("procedural L4", SMOKE.patch):
         with torch.no_grad():
             sr = (model(lr[None], ref[None])[0] * 255).add(0.5).floor().div(255)
         one.append(psnr(sr, hr, on="y", shave=4))
@@ -196,7 +201,7 @@ def test_scores_are_means_over_the_examples_by_the_classic_rule():
 
 
 def test_only_base_is_blind_to_the_reference():
-    for variant in ("base", "full"):
+    for variant in ("base", "rec"):
         model = build(variant)
         levels = [ttsr.measure(RUN, model, f"procedural {level}") for level in ("L1", "LR")]
         assert (levels[0] == levels[1]) is (variant == "base")
@@ -220,27 +225,65 @@ def test_photographs_come_with_their_own_references(tmp_path, monkeypatch, rng):
     torch.testing.assert_close(own, enlarged(lr[None])[0])
     assert ttsr.examples("Absent 1", 16) == []
     assert ttsr.measure(RUN, build(), "Absent 1") == {}
-    plan = {"tests": ("Pairs/a 2", "Absent 1"), "patch": 16}
-    pictures = ttsr.samples(SimpleNamespace(plan=plan))
+    sizes = SimpleNamespace(tests=("Pairs/a 2", "Absent 1"), patch=16)
+    pictures = ttsr.samples(SimpleNamespace(budget=sizes), 4)
     assert list(pictures) == ["Pairs-a-2"]
     assert pictures["Pairs-a-2"](build()).shape == hr.shape
 
 
 def test_a_data_set_with_references_of_its_own_is_asked_for_by_name():
     with pytest.raises(FileNotFoundError, match="ref_sr/CUFED, with pictures of the same names"):
-        ttsr.references("CUFED", "given", turned=True)
+        ttsr.references("CUFED", 4, None, level="given", turned=True)
 
 
 def test_networks_of_all_budgets_are_those_of_the_card():
-    sizes, discriminators, keys = {}, {}, set()
-    for name, plan in ttsr.BUDGETS.items():
-        model = TTSR(**plan["network"])
-        discriminator = Discriminator(size=4 * plan["gan_patch"], width=plan["discriminator"])
-        sizes[name], discriminators[name] = (
-            sum(p.numel() for p in m.parameters()) for m in (model, discriminator)
-        )
-        keys.add(frozenset(plan.keys() - {"lpips", "validate_every", "from_scratch"}))
-    assert len(keys) == 1
+    sizes, discriminators = {}, {}
+    for budget in ("laptop", "gpu", "paper"):
+        stage = RECIPE.stages("ttsr", budget)[-1]
+        _, arguments = terms(stage)["Adversarial"]
+        judge = arguments["discriminator"]
+        assert judge.arguments["size"] == 4 * stage.patch
+        sizes[budget], discriminators[budget] = parameters(stage.network()), parameters(judge())
     assert sizes["laptop"] == 327_723 + 35_152 + 12
     assert sizes["gpu"] == sizes["paper"] == 6_729_615
     assert discriminators["paper"] == 17_821_473
+
+
+def test_the_papers_stages_are_the_authors():
+    """11,871 pairs, nine a step: 2 epochs of L1 and 50 of all losses; "rec" is 200 of L1."""
+    epoch = 11_871 // 9
+    (rec,) = RECIPE.stages("rec", "paper")
+    warm_up, adversarial = RECIPE.stages("ttsr", "paper")
+    assert [s.steps for s in (rec, warm_up, adversarial)] == [200 * epoch, 2 * epoch, 50 * epoch]
+    for stage in (rec, warm_up, adversarial):
+        assert (stage.data, stage.batch, stage.patch) == ("CUFED", 9, 40)
+        assert stage.crops.arguments == {"level": "given", "turned": True}
+        assert stage.rate(0) == stage.rate(0.999) == 1e-4
+        assert stage.optimizer.arguments == {"lte": 0.1}
+    assert rec.start == warm_up.start
+    assert rec.start.by.arguments == {"enlargement": False, "vgg": "torchvision"}
+    assert terms(rec).keys() == terms(warm_up).keys() == {"L1"}
+    weights = {name: weight for name, (weight, _) in terms(adversarial).items()}
+    assert weights == {"L1": 2, "content": 1e-2, "transferal": 1e-2, "Adversarial": 1e-3}
+    assert terms(adversarial)["content"][1]["extractor"].arguments == {"lineage": "torchvision"}
+    assert adversarial.discriminator_rate(0) == adversarial.discriminator_rate(0.999) == 1e-4
+    assert adversarial.discriminator_optimizer.arguments == {"betas": (0.0, 0.9)}
+    assert adversarial.discriminator_optimizer.function is adam
+
+
+def test_the_authors_order_of_stages_runs(tmp_path):
+    """L1 for a while, then all losses with the same network, on crops that follow."""
+    sizes = replace(SMOKE, warm_up_steps=1)
+    recipe = replace(RECIPE, budgets={**RECIPE.budgets, "smoke": sizes})
+    run = RecipeRun("ttsr", recipe, "ttsr", budget="smoke", out=tmp_path, device="cpu")
+    record = run.go()
+    assert [stage.steps for stage in record.stages] == [1, 2]
+    assert [stage["series"] for stage in record.plan["stages"]] == [0, 1]
+    assert record.builds_on == ()
+
+
+def test_the_other_budgets_start_all_losses_from_rec():
+    for budget in ("smoke", "laptop", "gpu"):
+        for variant in ALL_LOSSES:
+            (stage,) = RECIPE.stages(variant, budget)
+            assert stage.start == After("rec")

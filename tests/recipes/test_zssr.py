@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,15 +11,17 @@ import torch
 
 from srkit import imresize, psnr
 from srkit.datasets import procedural
+from srkit.datasets.catalog import Pair
 from srkit.datasets.internal import Internal, Shrinking
 from srkit.image.degrade import gaussian_kernel, make_lr
-from srkit.image.io import read_image
+from srkit.image.io import read_image, write_image
 from srkit.image.tensors import to_8bit
 from srkit.models.zssr import ZSSR
 from srkit.recipes import train
 from srkit.recipes import zssr as recipe
-from srkit.recipes.zssr import GRADUAL, MOTION, enlarge, learn, level, zssr
-from srkit.training.run import data_facts
+from srkit.recipes.run import RecipeRun
+from srkit.recipes.zssr import GRADUAL, RECIPE, enlarge, learn, level, motion_kernel, zssr
+from srkit.training.record import data_facts
 
 TINY = {"channels": 8, "depth": 3, "crop": 24, "device": "cpu"}
 
@@ -84,7 +87,7 @@ def test_only_kernels_that_look_alike_from_all_sides_let_pictures_be_turned():
     assert Shrinking(gaussian_kernel(1.6)).symmetric()
     assert not Shrinking(gaussian_kernel(2, sigma_y=1)).symmetric()
     assert not Shrinking(gaussian_kernel(2, sigma_y=1, angle=45)).symmetric()
-    assert not Shrinking(MOTION).symmetric()
+    assert not Shrinking(motion_kernel(9)).symmetric()
 
 
 def test_level_is_decided_as_by_numpys_fit():
@@ -181,18 +184,52 @@ def test_refusals_say_what_would_do(picture):
         zssr(picture, 2, factors=(1.5,))
     with pytest.raises(ValueError, match="gradual factors do without"):
         zssr(picture, 2, kernel=kernel, factors=GRADUAL)
+    with pytest.raises(ValueError, match="steps=0: expected a whole number from 1"):
+        zssr(picture, 2, steps=0)
     with pytest.raises(ValueError, match="too small to learn from"):
         zssr(picture[:, :3, :3], 2)
     with pytest.raises(ValueError, match="give 1 or more"):
         Internal([picture], (0.5, 2))
 
 
-@pytest.mark.parametrize("variant", [v for v in recipe.VARIANTS if v != "ideal-gradual"])
+@pytest.mark.parametrize("variant", [v for v in RECIPE.variants if v != "ideal-gradual"])
 def test_a_variant_runs(variant, tmp_path):
     record = train("zssr", variant, budget="smoke", out=tmp_path, device="cpu")
-    assert record["stages"][0]["steps"] == 50
-    assert record["stages"][0]["cpu_minutes"] > 0
-    assert record["baselines"]["procedural"]["bicubic"]["psnr"] > 10
+    (stage,) = record.stages
+    assert (stage.test, stage.image, stage.steps) == ("procedural", "facades", 50)
+    assert stage.cpu_minutes > 0
+    assert [row["step"] for row in stage.history] == [50]
+    assert record.baselines["procedural"]["bicubic"]["psnr"] > 10
+    assert record.builds_on == ()
+
+
+def test_a_variant_is_the_camera_and_what_the_network_is_told_of_it():
+    """A variant "-assumed" has the pictures of its twin, and its network is told nothing."""
+    stages = {v: RECIPE.stages(v, "laptop")[0] for v in RECIPE.variants}
+    for variant in ("mild", "slanted", "motion", "noisy"):
+        told, assumed = stages[variant], stages[f"{variant}-assumed"]
+        assert told.camera == told.told == assumed.camera
+        assert told.camera != assumed.told == recipe.BICUBIC
+    assert stages["zssr"].camera == stages["assumed"].camera == stages["zssr"].told
+    for variant in ("ideal", "ideal-gradual", "ideal-uncorrected"):
+        assert stages[variant].camera == stages[variant].told == recipe.BICUBIC
+    assert stages["ideal-gradual"].factors == GRADUAL
+    assert stages["ideal-uncorrected"].back_projections == 0
+    shown = dict(stages["assumed"].rows())
+    assert shown["camera"] == "Camera(kernel=gaussian_kernel(sigma=1.6), noise=0)"
+    assert shown["told"] == "Camera(kernel=None, noise=0)"
+
+
+def test_the_run_enlarges_as_the_function_does(tmp_path):
+    """The picture in the run's folder is `zssr`'s, told what the variant's network is told."""
+    train("zssr", "zssr", budget="smoke", seed=3, out=tmp_path, device="cpu")
+    folder = tmp_path / "zssr/smoke/zssr-seed3"
+    low = read_image(folder / "lr/procedural/facades.png")
+    hr = read_image(folder / "procedural.png")
+    assert torch.equal(low, make_lr(hr, 2, kernel=gaussian_kernel(1.6)))
+    own = zssr(low, 2, kernel=gaussian_kernel(1.6), steps=50, seed=3, **TINY).picture
+    kept = read_image(folder / "pictures/procedural/facades.png")
+    assert torch.equal(to_8bit(kept), to_8bit(own))
 
 
 def test_the_record_tells_what_was_learned_from(tmp_path):
@@ -201,8 +238,8 @@ def test_the_record_tells_what_was_learned_from(tmp_path):
     for variant in ("ideal", "mild", "mild-assumed"):
         record = train("zssr", variant, budget="smoke", out=tmp_path, device="cpu")
         path = tmp_path / f"zssr/smoke/{variant}-seed0/lr/procedural/facades.png"
-        assert record["data"] == data_facts("procedural", [to_8bit(read_image(path))])
-        seen.add(record["data"]["sha256"])
+        assert record.data == data_facts("procedural", [to_8bit(read_image(path))])
+        seen.add(record.data["sha256"])
     assert len(seen) == 2
 
 
@@ -213,14 +250,59 @@ def test_a_picture_that_is_finished_is_not_done_again(tmp_path):
     path = folder / "pictures/procedural/facades.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"psnr": 99}))
     record = train("zssr", "ideal", budget="smoke", out=tmp_path, device="cpu")
-    assert record["stages"][0]["psnr"] == 99
+    assert record.stages[0].psnr == 99
 
 
-def test_minutes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="not after minutes"):
-        train("zssr", budget="smoke", minutes=1, out=tmp_path, device="cpu")
+def test_the_figures_are_the_means_over_a_tests_pictures(tmp_path, monkeypatch):
+    """Of two drawn pictures in the place of Set5; those of other tests do not count."""
+    files = []
+    for k in range(2):
+        files.append(tmp_path / f"{k}.png")
+        write_image(procedural.facades(32, k), files[-1])
+    monkeypatch.setattr(
+        recipe.catalog, "pairs", lambda name, scale: [Pair(f.stem, f, None) for f in files]
+    )
+    sizes = replace(RECIPE.budgets["smoke"], tests=("Set5", "Set14"), steps=1)
+    budgets = {**RECIPE.budgets, "smoke": sizes}
+    run = RecipeRun(
+        "zssr", replace(RECIPE, budgets=budgets), "ideal", budget="smoke", out=tmp_path / "runs",
+        device="cpu",
+    )  # fmt: skip
+    record = run.go()
+    assert [(s.test, s.image) for s in record.stages] == [
+        (test, image) for test in ("Set5", "Set14") for image in ("0", "1")
+    ]
+    for key in ("psnr", "ssim"):
+        values = [getattr(s, key) for s in record.stages[:2]]
+        assert record.metrics["Set5"][key] == pytest.approx(sum(values) / 2)
 
 
-def test_tensorboard_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="one a picture, in its record: leave out tensorboard"):
-        train("zssr", budget="smoke", tensorboard=True, out=tmp_path, device="cpu")
+@pytest.mark.parametrize(("setting", "message"), [
+    ({"minutes": 1}, "not after minutes"),
+    ({"compiled": True}, "not compiled: give neither"),
+    ({"precision": "bfloat16"}, "trains in float32"),
+    ({"tensorboard": True}, "one a picture, in its record: leave out tensorboard"),
+    ({"data": "procedural"}, "learns from the picture that it enlarges"),
+])  # fmt: skip
+def test_settings_that_it_does_not_take_are_refused_before_any_work(setting, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train("zssr", budget="smoke", out=tmp_path, device="cpu", **setting)
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_processes_are_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="in one process: give no devices"):
+        train("zssr", budget="smoke", out=tmp_path, device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_papers_stage_is_the_authors():
+    """Eight layers of 64 channels, fathers of 128, the end after 3000 iterations at the latest."""
+    for variant in RECIPE.variants:
+        (stage,) = RECIPE.stages(variant, "paper")
+        assert sum(p.numel() for p in stage.network().parameters()) == 224_640
+        assert (stage.network.arguments["depth"], stage.crop, stage.steps) == (8, 128, 3000)
+    assert (recipe.RATE, recipe.LEAST) == (1e-3, 9e-6)
+    assert (recipe.LOOK, recipe.CHECK, recipe.REST, recipe.POINTS) == (50, 60, 256, 5)
+    assert GRADUAL == ((1, 1.5), (1.5, 1), 1.5, (1.5, 2), (2, 1.5), 2)

@@ -13,10 +13,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate import Accelerator
-from test_checkpoints import ended, steps_of
 from torch import nn
 from torch.nn import functional as F
-from toy import Crops, Discriminator, Enlarger, gradients, train
+from toy import Crops, Discriminator, Enlarger, ended, gradients, steps_of, train
 
 from srkit.datasets import procedural
 from srkit.datasets.patches import Patches
@@ -25,6 +24,7 @@ from srkit.losses import L1, MSE
 from srkit.losses.adversarial import Adversarial, DiscriminatorGate
 from srkit.losses.objectives import Standard, Wasserstein
 from srkit.losses.terms import Term
+from srkit.models.network import Network
 from srkit.models.srresnet import MSRResNet
 from srkit.training.adversarial import discriminator_step
 from srkit.training.loop import adam, fit
@@ -32,8 +32,10 @@ from srkit.training.run import find_runs
 from srkit.training.schedules import Constant, Cosine, Halving, Multistep, Warmup
 
 
-class Gain(nn.Module):
+class Gain(Network):
     """sr = nearest-neighbour enlargement times a learned number: one parameter, known optimum."""
+
+    name, scale = "gain", 2
 
     def __init__(self, start: float = 0.0):
         super().__init__()
@@ -526,7 +528,7 @@ def test_srkit_train_is_launched_on_each_of_two_nodes(tmp_path):
     nodes = [subprocess.Popen(command, env=environment) for _ in range(2)]
     assert [ended(node) for node in nodes] == [0, 0]
     (record,) = find_runs(tmp_path)
-    assert record["stages"][0]["processes"] == 2
+    assert record.stages[0].processes == 2
 
 
 def test_processes_stop_together_though_one_alone_is_asked_to(tmp_path):

@@ -1,20 +1,14 @@
 """Figures for notebooks: what they embed, what they refuse, and that they move in a browser."""
 
-import base64
-import json
-import os
+# ruff: noqa: F811, fixtures are both imported and asked for
+
 import re
-import shutil
-from html.parser import HTMLParser
-from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from page import Page, browser, decode, hr, levels  # noqa: F401, fixtures
 
-from srkit.chapter.diagram import flow
-from srkit.chapter.widgets import mixer, stepper
 from srkit.losses import MSE, Contrastive
 from srkit.losses.contrastive import RANDOM_TANH
 from srkit.metrics.features import random_tanh
@@ -25,53 +19,11 @@ from srkit.viz.figure import Figure, pixels
 from srkit.viz.source import show_source
 
 
-class Page(HTMLParser):
-    """The tags of a fragment, and whether every one that must be closed is."""
-
-    VOID = {"img", "input", "br"}
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.tags, self.open = [], []
-        self.feed(html)
-        assert not self.open, f"left open: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
-
-    def pictures(self):
-        return [np.array(decode(attrs["src"].partition(",")[2])) for attrs in self.all("img")]
-
-
-def decode(data):
-    data = base64.b64decode(data) if isinstance(data, str) else data
-    return Image.open(BytesIO(data)).convert("RGB")
-
-
-@pytest.fixture
-def levels(rng):
-    """8-bit noise, (40, 60, 3): the levels that a lossless picture must keep."""
-    return torch.randint(0, 256, (40, 60, 3), generator=rng, dtype=torch.uint8).numpy()
-
-
-@pytest.fixture
-def hr(levels):
-    return torch.from_numpy(levels).permute(2, 0, 1) / 255
-
-
 def figures(hr):
     """One of each, small."""
     other = hr.flip(-1)
     return {
-        "compare": compare(hr, alt="a", crop=(10, 5, 16), bicubic=other, scores={"HR": "∞ dB"}),
+        "compare": compare(hr, alt="a", crop=(10, 5, 16), bicubic=other, captions={"HR": "∞ dB"}),
         "compare whole": compare(hr, alt="a", bicubic=other),
         "crops": crops(hr, (10, 5, 16), alt="a", bicubic=other, difference=True),
         "pixels": pixels(hr, alt="a", zoom=3, caption="<noise>"),
@@ -79,10 +31,8 @@ def figures(hr):
         "map grid": maps.map_grid({"m": hr[0], "n": hr[1, ::2, ::2]}, alt="a"),
         "curves": plots.curves({"l": [(1, 2), (2, 1)]}, xlabel="x", ylabel="y", alt="a"),
         "bars": plots.bars({"MACs (G)": {"rlfn": 19.7, "imdn": 40.9}}, alt="a"),
-        "scatter": plots.scatter({"p": (1, 2), "q": (2, 3)}, xlabel="x", ylabel="y", alt="a"),
         "plane": plots.plane({"p": (28, 0.3), "q": [(27, 0.2), (27.2, 0.1)]}, alt="a"),
         "wishes": maps.wishes({"MSE": MSE()}, other, hr, alt="a"),
-        "mixer of figures": mixer({"n": [1]}, {(1,): pixels(hr, alt="a")}, alt="a"),
     }
 
 
@@ -110,9 +60,6 @@ def test_an_empty_alt_text_is_refused_with_words(hr, alt):
         lambda: maps.map_grid({"m": hr[0]}, alt=alt),
         lambda: plots.curves({}, xlabel="x", ylabel="y", alt=alt),
         lambda: plots.bars({}, alt=alt),
-        lambda: plots.scatter({}, xlabel="x", ylabel="y", alt=alt),
-        lambda: stepper([1], [hr], "s", alt=alt),
-        lambda: mixer({"s": [1]}, {(1,): hr}, alt=alt),
         lambda: plots.plane({"p": (1, 2)}, alt=alt),
         lambda: maps.wishes({"MSE": MSE()}, hr, hr, alt=alt),
     ):
@@ -149,7 +96,7 @@ def test_whole_pictures_are_jpeg_and_close(hr):
 
 
 def test_crops_show_whole_picture_crops_and_differences(hr, levels):
-    figure = crops(hr, (10, 5, 16), alt="a", b=1 - hr, scores={"b": "3.00 dB"}, difference=True)
+    figure = crops(hr, (10, 5, 16), alt="a", b=1 - hr, captions={"b": "3.00 dB"}, difference=True)
     _, b, last, difference = Page(figure.html).pictures()
     cut = levels[5:21, 10:26]
     np.testing.assert_array_equal(b, 255 - cut)
@@ -172,7 +119,7 @@ def test_pictures_may_be_named_freely_and_hr_may_be_missing(hr):
         ({"bicubic": torch.zeros(3, 10, 15)}, r"one size.*bicubic 15 x 10, HR 60 x 40"),
         ({}, r"needs two pictures, got \['HR'\]"),
         ({"HR": torch.zeros(3, 40, 60)}, "give the picture another name"),
-        ({"b": torch.zeros(3, 40, 60), "scores": {"c": "1"}}, r"scores for \['c'\].*'b', 'HR'"),
+        ({"b": torch.zeros(3, 40, 60), "captions": {"c": "1"}}, r"captions for \['c'\].*'b', 'HR'"),
         ({"b": torch.zeros(3, 40, 60), "crop": (50, 0, 16)}, "left 50.*60 x 40"),
         ({"b": torch.zeros(3, 40, 60), "crop": (-1, 0, 16)}, "leaves the picture"),
         ({"b": torch.zeros(3, 40, 60), "crop": (0, 0)}, r"expected \(left, top, side\)"),
@@ -185,23 +132,8 @@ def test_compare_says_what_does_not_fit(hr, arguments, words):
 
 def test_a_misspelt_keyword_is_not_swallowed(hr):
     with pytest.raises(TypeError) as caught:
-        compare(hr, alt="a", b=hr, scorse={"b": "1 dB"})
-    assert "(the picture called 'scorse')" in caught.value.__notes__
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium. Without it these tests skip, and fail where CI=true."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        message = "needs chromium on PATH"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
+        compare(hr, alt="a", b=hr, captoins={"b": "1 dB"})
+    assert "(the picture called 'captoins')" in caught.value.__notes__
 
 
 def test_the_slider_and_the_menus_move_the_cut_in_a_browser(browser, hr):
@@ -288,13 +220,6 @@ def test_curves_draw_the_mean_of_seeds_their_band_and_the_marks(monkeypatch):
         plots.curves({"l": [1, 2, 3]}, xlabel="x", ylabel="y", alt="a")
     with pytest.raises(ValueError, match=r"marks for \['m'\]"):
         plots.curves({"l": [(1, 2)]}, marks={"m": [1]}, xlabel="x", ylabel="y", alt="a")
-
-
-def test_scatter_prints_pearsons_r_of_what_is_drawn(monkeypatch):
-    drawn = draw_nothing(monkeypatch, plots)
-    points = {"a": (1, 1), "b": (10, 2), "c": (100, 3)}
-    plots.scatter(points, xlabel="x", ylabel="y", alt="a", log_x=True)
-    assert drawn[0].axes[0].get_title() == "Pearson r = 1.00 with log x, n = 3"
 
 
 def test_bars_want_the_same_names_in_every_panel():
@@ -407,109 +332,7 @@ def draw_nothing(monkeypatch, module):
     return drawn
 
 
-# ---------------------------------------------------------------------------- slider and source
-
-
-def test_stepper_is_linked_without_a_kernel_and_names_each_value(hr, levels):
-    from ipywidgets.embed import dependency_state
-
-    chart = plots.bars({"q": {"a": 1}}, alt="a chart")
-    box = stepper([0.5, 1.5], [hr, chart], "sigma", alt="blurred noise", zoom=2)
-    slider, stack = box.children
-    assert (slider.min, slider.max, slider.readout) == (0, 1, False)
-
-    stored = dependency_state(box).values()  # what a page keeps
-    (link,) = [widget["state"] for widget in stored if widget["model_name"] == "LinkModel"]
-    assert link["source"] == [f"IPY_MODEL_{slider.model_id}", "value"]
-    assert link["target"] == [f"IPY_MODEL_{stack.model_id}", "selected_index"]
-
-    first, second = (Page(step.value) for step in stack.children)
-    assert "sigma = 0.5" in stack.children[0].value
-    assert "sigma = 1.5" in stack.children[1].value
-    assert first.all("img")[0]["alt"] == "blurred noise; sigma = 0.5"
-    np.testing.assert_array_equal(first.pictures()[0], levels)
-    assert second.all("img")[0]["alt"] == "a chart"
-    with pytest.raises(ValueError, match="2 values for 1 pictures"):
-        stepper([1, 2], [hr], "sigma", alt="a")
-
-
-def test_mixer_has_a_state_for_every_combination_and_says_what_is_missing(hr, levels):
-    axes = {"loss": ["L1", "VGG <54>"], "weight": [0.001, 1]}
-    pictures = {("VGG <54>", 1): hr, ("L1", 0.001): 1 - hr, ("L1", 1): hr.flip(-1)}
-    figure = mixer(axes, pictures, alt="noise", zoom=2, missing="no run")
-    page = Page(figure.html)
-    assert [attrs["alt"] for attrs in page.all("img")] == [
-        "noise; loss = L1, weight = 0.001",
-        "noise; loss = L1, weight = 1",
-        "noise; loss = VGG <54>, weight = 1",
-    ]
-    for shown, expected in zip(
-        page.pictures(), (255 - levels, levels[:, ::-1], levels), strict=True
-    ):
-        np.testing.assert_array_equal(shown, expected)
-    assert "loss = VGG &lt;54&gt;, weight = 0.001: no run" in figure.html
-    (slider,) = page.all("input")
-    assert (slider["max"], slider["value"], slider["aria-valuetext"]) == ("1", "1", "1")
-    assert json.loads(slider["data-values"]) == ["0.001", "1"]
-    assert '<option value="1" selected>VGG &lt;54&gt;</option>' in figure.html
-    shown = [attrs for tag, attrs in page.tags if attrs.get("class") == "shown"]
-    assert len(shown) == 1
-
-
-@pytest.mark.parametrize(
-    ("axes", "keys", "words"),
-    [
-        ({"n": [1, 2]}, [1], r"key 1, expected a tuple \(n\).*such as \(1,\)"),
-        ({"n": [1, 2], "m": ["a"]}, [(1, "b")], r"key \(1, 'b'\), expected a tuple \(n, m\)"),
-        ({"n": [1, 1]}, [(1,)], "axis 'n' has the values .* each value once"),
-        ({"n": []}, [], "axis 'n' has the values"),
-        ({"n": [1]}, [], "mixer got no pictures"),
-    ],
-)
-def test_mixer_says_what_does_not_fit(hr, axes, keys, words):
-    with pytest.raises(ValueError, match=words):
-        mixer(axes, dict.fromkeys(keys, hr), alt="a")
-
-
-def test_a_mixer_follows_keys_and_menu_in_a_browser_and_leaves_its_neighbour(browser, hr):
-    axes = {"strength": [0, 0.5, 1], "kind": ["blur", "noise"], "seed": [7]}
-    pictures = {(0, "blur", 7): hr, (0.5, "blur", 7): 1 - hr, (0.5, "noise", 7): hr.flip(-1)}
-    inner = compare(hr, alt="inside", b=hr)
-    figure = mixer(axes, pictures | {(1, "noise", 7): inner}, alt="a", zoom=3)
-    page = browser.new_page(viewport={"width": 320, "height": 700})
-    errors = []
-    page.on("pageerror", lambda error: errors.append(error))
-    page.set_content(f"<body style='color:rgb(1, 2, 3)'>{figure.html}{figure.html}")
-    first, second = (page.locator(".srkit-mixer").nth(k) for k in (0, 1))
-    seen = "e => [...e.querySelectorAll('.shown img')].map(i => i.alt).join()"
-
-    assert first.evaluate(seen) == "a; strength = 0, kind = blur, seed = 7"
-    size = first.locator(".stage").first.bounding_box()
-    slider = first.locator(".controls input").first
-    slider.focus()
-    page.keyboard.press("ArrowRight")
-    assert first.evaluate(seen) == "a; strength = 0.5, kind = blur, seed = 7"
-    assert first.locator("output").first.inner_text() == "0.5"
-    assert slider.get_attribute("aria-valuetext") == "0.5"
-    first.locator(".controls select").select_option("noise")
-    assert first.evaluate(seen) == "a; strength = 0.5, kind = noise, seed = 7"
-    slider.focus()
-    page.keyboard.press("Home")
-    assert first.evaluate(seen) == ""
-    assert first.locator(".shown").inner_text() == (
-        "strength = 0, kind = noise, seed = 7: not trained"
-    )
-    page.keyboard.press("End")  # the comparison inside has controls of its own
-    first.locator(".shown input[type=range]").focus()
-    page.keyboard.press("ArrowRight")
-    assert first.locator(".shown input[type=range]").input_value() == "51"
-    assert first.locator("output").first.inner_text() == "1"
-    assert first.locator(".stage").first.bounding_box()["height"] == size["height"]  # nothing jumps
-    assert first.locator(".controls input[disabled]").count() == 1  # seed: nothing to choose
-    assert second.evaluate(seen) == "a; strength = 0, kind = blur, seed = 7"
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
-    assert not errors
-    page.close()
+# ---------------------------------------------------------------------------------------- source
 
 
 def test_show_source_shows_the_packages_own_lines():
@@ -539,15 +362,3 @@ def test_show_source_method_is_dedented_and_an_object_is_refused():
     assert show_source(Figure.__repr__).code.startswith("def __repr__(self)")
     with pytest.raises(TypeError, match=r"got Linear: show_source\(type\(model\)\)"):
         show_source(torch.nn.Linear(1, 1))
-
-
-def test_flow_draws_every_box_and_refuses_silence():
-    """A diagram holds what it was given: boxes, sums and branches change the picture."""
-    plain = flow(["3×3", "1×1"], alt="two boxes")
-    skipped = flow(["3×3", "1×1"], skips=[(0, 1)], alt="two boxes and a shortcut")
-    branched = flow(["3×3", "1×1"], branches=[(0, "1×1", 1)], alt="two boxes and a branch")
-    assert len({plain.still, skipped.still, branched.still}) == 3
-    wide = [Image.open(BytesIO(flow(["a"], columns=n, alt="a").still)).width for n in (1, 4)]
-    assert wide[0] < wide[1]
-    with pytest.raises(ValueError, match="say in a sentence"):
-        flow(["3×3"], alt="")

@@ -1,0 +1,109 @@
+"""Recorded runs, and questions to them.
+
+runs = Records.of("rlfn").budget("laptop")
+runs.mean("warm-start", "Set5", "psnr")      # over its seeds
+runs.values("warm-start", "Set5", "psnr")    # {0: 30.62, 1: 30.59, 2: 30.61}, by seed
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import overload
+
+from srkit.files import data_path
+from srkit.training.record import Record
+
+
+class Records(Sequence[Record]):
+    """Some runs' records, in order."""
+
+    def __init__(self, records: Iterable[Record]):
+        self.records = tuple(records)
+
+    @classmethod
+    def of(cls, name: str) -> Records:
+        """Those that srkit ships of a recipe, or of another program: "rlfn", "minutes".
+
+        Raises FileNotFoundError where it ships none.
+        """
+        return cls.read(data_path(f"runs/{name}.json"))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Records:
+        """Those in a file of records.
+
+        Raises ValueError, naming the file, for one that is damaged or of another kind.
+        """
+        found = json.loads(Path(path).read_text())
+        if not isinstance(found, list):
+            raise ValueError(f"{path} holds no list of records")
+        return cls(Record.from_json(each, path) for each in found)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: int | slice) -> Record | Records:
+        found = self.records[index]
+        return Records(found) if isinstance(found, tuple) else found
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def budget(self, name: str) -> Records:
+        """Those of one budget."""
+        return Records(r for r in self if r.budget == name)
+
+    def variant(self, *names: str) -> Records:
+        """Those of some variants, in the order of the names."""
+        return Records(r for name in names for r in self if r.variant == name)
+
+    def seed(self, number: int) -> Records:
+        """Those of one seed."""
+        return Records(r for r in self if r.seed == number)
+
+    def one(self, variant: str, seed: int = 0) -> Record:
+        """The record of one variant and seed.
+
+        Raises ValueError where there is none, or more than one.
+        """
+        found = self.variant(variant).seed(seed)
+        if len(found) != 1:
+            raise ValueError(f"{len(found)} records of {variant}, seed {seed}: expected one")
+        return found[0]
+
+    @property
+    def variants(self) -> list[str]:
+        """Their variants, each once, in order."""
+        return list(dict.fromkeys(r.variant for r in self))
+
+    def groups(self) -> dict[tuple[str, str], Records]:
+        """By variant and budget: the seeds of one and the same run together."""
+        keys = dict.fromkeys((r.variant, r.budget) for r in self)
+        return {key: Records(r for r in self if (r.variant, r.budget) == key) for key in keys}
+
+    def values(self, variant: str, test: str, metric: str) -> dict[int, float]:
+        """A metric of a variant on a test set, by seed; only of those that have it."""
+        scores = {r.seed: r.metrics.get(test, {}) for r in self.variant(variant)}
+        return {seed: found[metric] for seed, found in sorted(scores.items()) if metric in found}
+
+    def mean(self, variant: str, test: str, metric: str) -> float:
+        """The mean of `values`.
+
+        Raises ValueError where there are none.
+        """
+        values = self.values(variant, test, metric).values()
+        if not values:
+            raise ValueError(f"no record of {variant} has {metric} of {test}")
+        return mean(values)
+
+    def spread(self, variant: str, test: str, metric: str) -> float | None:
+        """The sample standard deviation of `values`; None for fewer than two."""
+        values = self.values(variant, test, metric).values()
+        return stdev(values) if len(values) > 1 else None

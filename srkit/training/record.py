@@ -1,0 +1,230 @@
+"""What a training leaves to be read: one typed record for every run.
+
+`run.json` in a run's folder holds one; `data/runs/RECIPE.json` holds those that srkit ships. What
+was asked for is in `plan`, stage by stage, as `srkit.training.stage.Stage` has it; what came out is
+in `stages` and `metrics`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import srkit
+from srkit.files import write_whole
+
+Scores = dict[str, dict[str, float]]  # by test set and metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What one stage came to.
+
+    loss: the equation, a line a term, as the loss prints it. history: a row a validation.
+    test, image, psnr, ssim: for a stage that is a picture's own training (ZSSR).
+    """
+
+    steps: int
+    minutes: float
+    history: list[dict[str, Any]]
+    cpu_minutes: float | None = None  # the earliest records have no processor time
+    loss: tuple[str, ...] = ()
+    precision: str = "float32"
+    compiled: bool = False
+    processes: int = 1
+    steps_per_second: float | None = None
+    test: str | None = None
+    image: str | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One finished run.
+
+    - recipe, variant, budget, seed: which run it is.
+    - plan: {"tests", "lpips", "stages"}, what was asked for, as JSON.
+    - minutes_a_stage: where a budget of minutes took the place of the plan's steps.
+    - paper: {"metrics", "stages"}, the paper's figures of this variant, and its stages.
+    - builds_on: variants whose weights it began with. data: name, number and hash of the pictures.
+    - stages: what each stage came to. metrics: of the finished network, by test set.
+    - scales: {"x2": ...}, where one network serves several. baselines: of other methods, by test.
+    - machine: what it ran on. code: the hash of srkit's source; code_after_stops: that of later
+      parts, if the run was stopped and went on.
+    """
+
+    recipe: str
+    variant: str
+    budget: str
+    seed: int
+    plan: dict[str, Any]
+    paper: dict[str, Any]
+    parameters: int
+    stages: tuple[StageResult, ...]
+    metrics: Scores
+    minutes: float
+    cpu_minutes: float
+    machine: dict[str, Any]
+    code: str
+    protocol: str = "classic"
+    minutes_a_stage: float | None = None
+    precision: str = "auto"
+    compiled: bool = False
+    builds_on: tuple[str, ...] = ()
+    data: dict[str, Any] | None = None
+    scales: Scores = field(default_factory=dict)
+    baselines: dict[str, Scores] = field(default_factory=dict)
+    peak_memory_mib: int | None = None
+    peak_gpu_memory_mib: int | None = None
+    code_after_stops: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For messages: "rlfn/laptop/warm-start, seed 0"."""
+        return f"{self.recipe}/{self.budget}/{self.variant}, seed {self.seed}"
+
+    def curve(self, metric: str = "psnr") -> list[tuple[int, float]]:
+        """(step, value) of each validation, the steps counted through all stages."""
+        points, before = [], 0
+        for stage in self.stages:
+            rows = (row for row in stage.history if metric in row)
+            points += [(before + row["step"], row[metric]) for row in rows]
+            before += stage.steps
+        return points
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON has it; what is empty or as usual is left out."""
+        known = asdict(self)
+        known["stages"] = [_without_defaults(StageResult, s) for s in known["stages"]]
+        return json.loads(json.dumps(_without_defaults(Record, known)))
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any], source: str | Path = "a record") -> Record:
+        """The record of what `to_json` gave.
+
+        Raises ValueError, with `source`, for a field that is missing, unknown or not of its kind.
+        """
+        if not isinstance(found, Mapping) or not isinstance(found.get("stages"), list):
+            raise ValueError(f"{source} is no record of a run: it has no list of stages")
+        stages = tuple(_filled(StageResult, stage, source) for stage in found["stages"])
+        return _filled(cls, {**found, "stages": stages}, source)
+
+
+def _without_defaults(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for f in fields(kind):
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        if values[f.name] != default:
+            kept[f.name] = values[f.name]
+    return kept
+
+
+def _filled(kind: type, values: Mapping[str, Any], source: str | Path) -> Any:
+    known = {f.name: f for f in fields(kind)}
+    if unknown := sorted(values.keys() - known.keys()):
+        raise ValueError(f"{source}: {kind.__name__} has no field {', '.join(unknown)}")
+    lists = {n for n, f in known.items() if str(f.type).startswith("tuple")}
+    own = {n: tuple(v) if n in lists else v for n, v in values.items()}
+    required = {n for n, f in known.items() if f.default is f.default_factory is MISSING}
+    if missing := sorted(required - own.keys()):
+        raise ValueError(f"{source}: {kind.__name__} lacks {', '.join(missing)}")
+    return kind(**own)
+
+
+def read_record(path: Path) -> Record:
+    """The record in a `run.json`.
+
+    Raises ValueError, naming the file, for one that is damaged or of another kind.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): remove it, or run the training again"
+        ) from error
+    return Record.from_json(found, path)
+
+
+def write_json(value: object, path: str | Path) -> None:
+    """Write JSON, indented, whole or not at all."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(path) as file:
+        file.write(json.dumps(value, indent=1).encode() + b"\n")
+
+
+def data_facts(name: str, pictures: Sequence[Tensor]) -> dict[str, Any]:
+    """What was trained on, beyond doubt: the name, how many pictures, the hash of all pixels."""
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(str(tuple(picture.shape)).encode())
+        digest.update(picture.cpu().contiguous().numpy().tobytes())
+    return {"name": name, "pictures": len(pictures), "sha256": digest.hexdigest()}
+
+
+def machine(device: torch.device | None = None) -> dict[str, Any]:
+    """The hardware and software that figures depend on.
+
+    device: where they were made; without one, a GPU if there is any.
+    """
+    on_gpu = torch.cuda.is_available() and (device is None or device.type == "cuda")
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "torch": torch.__version__,
+        "srkit": srkit.__version__,
+    }
+
+
+@cache
+def code_version() -> str:
+    """The first digits of a SHA-256 over srkit's own source: the same digits, the same code."""
+    digest = hashlib.sha256()
+    root = Path(srkit.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def peak_memory() -> int | None:
+    """The most memory, in MiB, that this process held; None where the system does not tell.
+
+    On Linux it is counted from the last `forget_peaks`.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, whose getrusage also counts the process that started this one
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return round(int(line.split()[1]) / 2**10)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if platform.system() == "Darwin" else 2**10  # bytes there, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+
+
+def peak_gpu_memory(device: torch.device) -> int | None:
+    """The most memory, in MiB, that tensors took at once on the GPU; None on a processor."""
+    return round(torch.cuda.max_memory_allocated(device) / 2**20) if device.type == "cuda" else None
+
+
+def forget_peaks() -> None:
+    """Count the peaks of memory from now on, where the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM falls to what is held now
+    if torch.cuda.is_initialized():  # or there is nothing to forget yet, and CUDA says so loudly
+        for k in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(k)

@@ -1,0 +1,53 @@
+"""The reference: every module of srkit stands once, on the page of its room."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PAGES = {page.stem: page.read_text() for page in (ROOT / "book/api").glob("*.md")}
+SHOWN = {
+    name: re.findall(r"^\.\. auto\w+:: (\S+)$", text, re.MULTILINE) for name, text in PAGES.items()
+}
+ROOMS = {path.parent.name for path in (ROOT / "srkit").glob("*/__init__.py")}
+# Loose modules, and the pages that they stand on; the command's page is written by hand.
+LOOSE = {
+    "inference": "inference",
+    "ledger": "ledger",
+    "files": "datasets",
+    "calls": "training",
+    "processes": "training",
+}
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_what_a_page_shows_exists(name):
+    """Sphinx would only warn in a build that is minutes away."""
+    for module in SHOWN[name]:
+        import_module(module)
+
+
+def test_every_module_stands_once_on_the_page_of_its_room():
+    wanted = {f"srkit.{module}": page for module, page in LOOSE.items()}
+    for path in (ROOT / "srkit").glob("*/*.py"):
+        room = path.parent.name
+        if path.stem != "__init__":
+            wanted[f"srkit.{room}.{path.stem}"] = room
+    wanted["srkit.recipes"] = "recipes"  # its __init__ has functions of its own
+    found = [(module, page) for page, modules in SHOWN.items() for module in modules]
+    assert sorted(found) == sorted(wanted.items())
+    assert {"__init__", "__main__", "cli", *LOOSE} == {
+        path.stem for path in (ROOT / "srkit").glob("*.py")
+    }
+
+
+def test_every_page_is_in_the_table_of_contents():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    listed = {page["file"] for part in toc["parts"] for page in part["chapters"]}
+    assert {f"book/api/{name}" for name in PAGES} == {f for f in listed if "/api/" in f}
+    assert PAGES.keys() >= ROOMS | {"inference", "ledger", "cli"}
