@@ -163,13 +163,12 @@ class Tested:
         direction = {1: "higher", -1: "lower", 0: "not lower"}[claim.sign]
         mean, half, count = self.finding.mean, self.finding.half, len(self.finding.seeds)
         ours = "" if mean is None else f"{mean:+.{digits}f}"
-        known = mean is not None and self.theirs is not None
         return Line(
             self.paper,
             f"{claim.says} ({pair}, {UNITS[claim.metric]})",
             direction if self.theirs is None else f"{self.theirs:+.{digits}f}",
             ours if half is None else f"{ours} ± {half:.{digits}f}",
-            f"{mean - self.theirs:+.{digits}f}" if known else "",
+            "" if mean is None or self.theirs is None else f"{mean - self.theirs:+.{digits}f}",
             self.finding.verdict + (f" ({count} seeds)" if count > 1 else ""),
             self.budget,
             where(self.records),

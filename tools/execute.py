@@ -20,6 +20,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 # An absolute path with two parts or more (not an address, a fraction, a closing tag), or C:\...
 MACHINE_PATH = re.compile(r"(?<![\w.:/<+=-])/[\w.-]+/[\w./-]+|\b[A-Z]:\\\w+")
+ADDRESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")  # another one in each run
 DATA_URI = re.compile(r"data:[\w/+.-]+;base64,[\w/+=]*")
 
 
@@ -70,8 +71,9 @@ def output_complaints(output: nbformat.NotebookNode, cell: nbformat.NotebookNode
         found.append('picture without alt text: "mystnb": {"image": {"alt": ...}} in the metadata')
     shown = [output.get("text", ""), data.get("text/plain", ""), DATA_URI.sub("", page)]
     shown += output.get("traceback", [])  # names files: catch the error and print it instead
-    paths = MACHINE_PATH.findall("\n".join(shown))
-    return found + [f"path of one machine: {path}" for path in paths]
+    shown = "\n".join(shown)
+    found += [f"address in memory: {address}" for address in ADDRESS.findall(shown)]
+    return found + [f"path of one machine: {path}" for path in MACHINE_PATH.findall(shown)]
 
 
 def execute(path: Path, timeout: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,6 @@ class RecipeRun(Run):
         return self.measured(model, self.budget.tests[0])
 
 
-def folder_of(out: str | Path, name: str, budget: str, variant: str, seed: int) -> Path:
+def folder_of(out: str | PathLike, name: str, budget: str, variant: str, seed: int) -> Path:
     """Where a run goes."""
     return Path(out) / name / budget / f"{variant}-seed{seed}"

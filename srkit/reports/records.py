@@ -56,6 +56,9 @@ class Records(Sequence[Record]):
     def __iter__(self) -> Iterator[Record]:
         return iter(self.records)
 
+    def __repr__(self) -> str:
+        return f"Records({', '.join(record.name for record in self)})"
+
     def budget(self, name: str) -> Records:
         """Those of one budget."""
         return Records(r for r in self if r.budget == name)

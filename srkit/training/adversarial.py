@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,8 @@ def discriminator_step(
     if term.gate is not None:
         with mixed, torch.no_grad():
             verdicts = term.judge(sr, hr)
-            if not term.gate.opens(*map(accelerator.gather, verdicts)):
+            fake, real = (cast(Tensor, accelerator.gather(each)) for each in verdicts)
+            if not term.gate.opens(fake, real):
                 return term.objective.discriminator(*verdicts)
     for _ in range(term.discriminator_steps):
         with mixed:

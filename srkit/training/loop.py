@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -134,7 +134,7 @@ def fit(
     part = accelerator.process_index, accelerator.num_processes
     where = accelerator.device if several else where
     layout = model.memory_format
-    model.to(where, memory_format=layout)
+    model.to(where).to(memory_format=layout)
     loss = (1.0 * loss).to(where)
     weighing = loss.balance or nn.Module()
     optimizer = optimizer or adam(nn.ModuleList([model, weighing]))
@@ -148,9 +148,8 @@ def fit(
     turns = {
         label: discriminator_optimizer(term.discriminator) for label, term in discriminators.items()
     }
-    network = accelerator.prepare_model(
-        torch.compile(model) if compiled else model, device_placement=False
-    )
+    compilable = cast(nn.Module, torch.compile(model)) if compiled else model
+    network = accelerator.prepare_model(compilable, device_placement=False)
     mixed = torch.autocast(where.type, torch.bfloat16, enabled=half)
     torch.manual_seed(seed + part[0])
     state = State(model, loss, optimizer, turns, seed, ema, folder)

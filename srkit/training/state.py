@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -19,6 +20,7 @@ from srkit.files import write_whole
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.terms import Sum
 from srkit.metrics.features import Extractor
+from srkit.models.network import Network
 from srkit.processes import mean_over_processes, part
 from srkit.training import checkpoints
 
@@ -33,7 +35,7 @@ class State:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Network,
         loss: Sum,
         optimizer: torch.optim.Optimizer,
         turns: Mapping[str, torch.optim.Optimizer],
@@ -62,14 +64,14 @@ class State:
 
     def done(self, accelerator, steps: int | None, minutes: float | None) -> float:
         """The share of the budget that is spent; the first process's clock counts for all."""
-        if steps is not None:
-            return self.step / steps
+        if steps is not None or minutes is None:
+            return self.step / (steps or 1)
         now = self.seconds + time.perf_counter() - self.clock
         spent = torch.tensor(now / 60 / minutes)
         if accelerator.num_processes > 1:
             from accelerate.utils import broadcast
 
-            spent = broadcast(spent.to(accelerator.device))
+            spent = cast(Tensor, broadcast(spent.to(accelerator.device)))
         return spent.item()
 
     def agreed(
@@ -117,7 +119,7 @@ class State:
 
     def look(
         self,
-        validate: Callable[[nn.Module], dict[str, float]] | None,
+        validate: Callable[[Network], dict[str, float]] | None,
         accelerator,
         report: Callable[[list[dict]], None] | None,
     ) -> None:
@@ -127,11 +129,12 @@ class State:
         steps = self.step - self.looked
         spent = {"minutes": self.seconds / 60, "cpu_minutes": self.cpu_seconds / 60}
         row = {"step": self.step, **spent, "rate": self.rate}
-        row |= {name: mean_over_processes(value).item() / steps for name, value in self.sums.items()}
+        sums = self._sums()
+        row |= {name: value.item() / steps for name, value in sums.items()}
         factors = self.loss.balance.weights if self.loss.balance is not None else {}
         row |= {f"factor of {label}": factor for label, factor in factors.items()}
         if validate and accelerator.is_main_process:
-            held = self.model if self.average is None else self.average.module
+            held = self.model if self.average is None else cast(Network, self.average.module)
             row |= validate(held.eval())
             held.train()
         self.history.append(row)
@@ -145,11 +148,15 @@ class State:
         """A checkpoint, if there is a folder for it."""
         self._read()
         self._tick()
-        self.sums = {name: mean_over_processes(value) for name, value in self.sums.items()}  # of all processes
+        self.sums = self._sums()
         if self.folder and accelerator.is_main_process:
             checkpoints.save(self.folder, self.step, self._snapshot())
         self.saved = self.step
         self._start()
+
+    def _sums(self) -> dict[str, Tensor]:
+        """The parts of the loss since the last row, summed over steps, averaged over processes."""
+        return {name: mean_over_processes(value) for name, value in self.sums.items()}
 
     def end(self) -> None:
         """The network as it was validated, ready for use."""
@@ -245,7 +252,8 @@ def stop_requests(active: bool) -> Iterator[list[BaseException]]:
     if not active or threading.current_thread() is not threading.main_thread():
         yield requests
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    asking = (signal.SIGINT, signal.SIGTERM)
+    before = {int(number): signal.getsignal(number) for number in asking}
 
     def ask(number: int, frame: object) -> None:
         requests.append(

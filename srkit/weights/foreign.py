@@ -40,7 +40,7 @@ def read_caffemodel(path: str | PathLike) -> dict[str, Tensor]:
     state = {}
     try:
         for field, layer in _fields(Path(path).read_bytes()):
-            if field != 100:  # NetParameter.layer
+            if field != 100 or not isinstance(layer, bytes):  # NetParameter.layer
                 continue
             parts = _fields_by_number(layer)
             for i, blob in enumerate(parts.get(7, [])):  # LayerParameter.blobs

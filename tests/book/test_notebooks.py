@@ -75,6 +75,7 @@ BAR = nbformat.v4.new_output("stream", name="stderr", text="50%|#####     |")
         (notebook_with(shows("image/png", "AA==")), "picture without alt text"),
         (notebook_with(shows("text/html", "<img src='x'>")), "picture without alt="),
         (notebook_with(shows("text/plain", "'/home/ann/x.png'")), "one machine: /home/ann/x.png"),
+        (notebook_with(shows("text/plain", "<a.B object at 0x7f1c>")), "address in memory: <a.B"),
         (notebook_with(ERROR), "stored error ValueError: no"),
         (notebook_with(BAR), "progress bar: 50%"),
         (notebook_with(shows("text/plain", "x" * 2_500_000)), "the limit is 2,500,000"),

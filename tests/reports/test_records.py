@@ -29,6 +29,7 @@ def test_they_are_chosen_by_variant_budget_and_seed():
     assert RUNS.variants == ["long", "short"]
     assert [r.seed for r in RUNS.variant("short", "long")] == [0, 0, 2, 1]
     assert len(RUNS.budget("gpu")) == 0
+    assert repr(RUNS.variant("short")) == f"Records({RUNS.one('short').name})"
     assert RUNS.one("long", 2).metrics["Set5"]["psnr"] == 30.6
     with pytest.raises(ValueError, match="0 records of long, seed 7: expected one"):
         RUNS.one("long", 7)
