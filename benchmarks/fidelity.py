@@ -108,7 +108,13 @@ def measure(name: str, setup: str, data: str) -> dict[str, float]:
     perceptual = scale == "4" and setup in ("classic", "lanczos")
     with tempfile.TemporaryDirectory() as folder:
         chosen = lanczos_pairs(data, int(scale), Path(folder)) if setup == "lanczos" else data
-        scores = evaluate(method, chosen, protocol=protocol, scale=int(scale), lpips=perceptual)
+        scores = evaluate(
+            method,
+            chosen,
+            protocol=protocol,
+            scale=int(scale),
+            lpips="alex" if perceptual else None,
+        )
     return {what: round(mean, 5) for what, mean in scores.means.items() if what != "seconds"}
 
 
