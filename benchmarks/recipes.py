@@ -63,8 +63,8 @@ def shortened(stage: Any, data: str | None = None) -> Any:
     if isinstance(stage, PictureByPicture):
         return replace(stage, pictures=("Set5",))
     stage = replace(stage, from_scratch=True)
-    if "count" in stage.crops.arguments:  # SFTGAN draws its own
-        return replace(stage, crops=stage.crops.but(count=PICTURES), data="textures")
+    if "side" in stage.crops.arguments:  # SFTGAN draws its own
+        return replace(stage, crops=stage.crops.but(pictures=PICTURES), data="textures")
     return replace(stage, data=data or "BSDS400")
 
 

@@ -13,7 +13,7 @@ that it can be printed, compared and stored before anything is built.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -85,7 +85,10 @@ class Build:
         return call.function(*given, **arguments)
 
     def value(self, value: Any) -> Any:
-        """`value` with all calls in it made and all `Given` arguments put in."""
+        """`value` with all calls in it made and all `Given` arguments put in.
+
+        Raises ValueError for a `Given` argument that is not in `given`.
+        """
         if isinstance(value, Call):
             key = json.dumps(as_json(value))
             if key not in self.made:
@@ -144,24 +147,6 @@ def as_text(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"({', '.join(map(as_text, value))})"
     return value.__qualname__ if callable(value) and not isinstance(value, Call) else str(value)
-
-
-def changed(value: Any) -> list[tuple[str, str]]:
-    """(field, text) of each field of a dataclass that is not as usual, to print."""
-    said = [(f, getattr(value, f.name)) for f in fields(value)]
-    return [(f.name, as_text(v)) for f, v in said if v != f.default]
-
-
-def differences(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(path, value in a, value in b) wherever two JSON values differ; what is absent is None."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        for key in [*a, *(k for k in b if k not in a)]:
-            yield from differences(a.get(key), b.get(key), f"{path}.{key}" if path else key)
-    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        for i, pair in enumerate(zip(a, b, strict=True)):
-            yield from differences(*pair, f"{path}[{i}]")
-    elif a != b:
-        yield path, a, b
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -48,9 +48,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Scale = Annotated[int | None, typer.Option(help="The factor, where the name does not say it.")]
 Weights = Annotated[str, typer.Option(help="official, srkit, or a file.")]
 Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 
-
+# Of a training:
 Recipe = Annotated[str, typer.Argument(help="A recipe: the name of a chapter's paper.")]
 Budget = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper.")]
 Data = Annotated[
@@ -58,10 +59,10 @@ Data = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="The folder of all runs.")]
 Minutes = Annotated[float | None, typer.Option(help="Of each stage, instead of its steps.")]
-TrainingPrecision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; of one process.")]
+TrainingDevice = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; of one process.")]
 Compiled = Annotated[
-    bool, typer.Option("--compiled", help="By torch.compile: a slow start, then faster.")
+    bool,
+    typer.Option("--compiled", help="By torch.compile; measure whether it pays."),
 ]
 Resume = Annotated[str, typer.Option(help="auto, or never: refuse a used folder.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Log for it, too.")]
@@ -102,7 +103,7 @@ def models(
 def info(
     name: Annotated[str | None, typer.Argument(help="A network; without it, this machine.")] = None,
     scale: Scale = None,
-    recipe: Annotated[str | None, typer.Option(help="A recipe: what its stages do.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe: its stages and its claims.")] = None,
     variant: Annotated[
         str | None, typer.Option(help="Of the recipe. Default: the paper's.")
     ] = None,
@@ -111,9 +112,12 @@ def info(
 ) -> None:
     """Tell about a network, a recipe, or this machine: versions, device, folders, data sets."""
     if recipe is not None:
+        from srkit.ledger import findings
         from srkit.recipes import recipe as find
         from srkit.viz import tables
 
+        if name is not None:
+            raise ValueError(f"a network or a recipe: leave out {name}, or --recipe {recipe}")
         own = find(recipe)
         variant = variant or own.first
         if as_json:
@@ -122,7 +126,14 @@ def info(
             return
         typer.echo(f"{own.label}, x{own.scale}. Variants: {', '.join(own.variants)}")
         typer.echo(tables.text(own.described(variant, budget), left=True))
+        for each in findings([recipe]):
+            if variant in (each.claim.of, each.claim.against):
+                seeds = ", ".join(map(str, each.finding.seeds)) or "none"
+                line = each.line
+                typer.echo(f"\n{line.claim}: {line.ours} {line.cause}; seeds {seeds}".rstrip())
         return
+    if variant is not None:
+        raise ValueError(f"--variant {variant} is of a recipe: add --recipe NAME")
     if name is not None:
         from dataclasses import asdict
 
@@ -152,7 +163,7 @@ def _machine() -> dict:
     from srkit.datasets.catalog import CATALOG
     from srkit.inference import has_bfloat16
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(_device(None))
     gpu = torch.cuda.get_device_name() if device.type == "cuda" else None
     return {
         "srkit": srkit.__version__,
@@ -163,6 +174,13 @@ def _machine() -> dict:
         "looked in": [str(folder) for folder in files.home()],
         "data sets": {name: _state(data) for name, data in CATALOG.items()},
     }
+
+
+def _device(asked: str | None) -> str:
+    """The device that is asked for; else the GPU, where there is one."""
+    import torch
+
+    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _state(data) -> str:
@@ -189,7 +207,7 @@ def upscale(
         bool, typer.Option("--self-ensemble", help="Mean over eight flips and turns.")
     ] = False,
     precision: Precision = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
+    device: Device = None,
     suffix: Annotated[str | None, typer.Option(help="For a folder: .png, .jpg ...")] = None,
     overwrite: Overwrite = False,
     check_color: Annotated[
@@ -197,27 +215,18 @@ def upscale(
     ] = False,
 ) -> None:
     """Enlarge a picture, or every picture of a folder."""
-    import torch
-
     from srkit import inference
     from srkit.image import io
 
     settings = {
-        "tile": tile,
-        "overlap": overlap,
-        "self_ensemble": self_ensemble,
-        "precision": precision,
-        "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
-    }
+        "tile": tile, "overlap": overlap, "self_ensemble": self_ensemble, "precision": precision,
+        "device": _device(device),
+    }  # fmt: skip
     if source.is_dir():
         report = inference.upscale_folder(
-            _network(name, scale, weights),
-            source,
-            target,
-            overwrite=overwrite,
-            suffix=suffix,
+            _network(name, scale, weights), source, target, overwrite=overwrite, suffix=suffix,
             **settings,
-        )
+        )  # fmt: skip
         typer.echo(report)
     else:
         _check_free(target, overwrite)
@@ -245,25 +254,17 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
     lpips: Annotated[str | None, typer.Option(help="LPIPS too, by alex, squeeze or vgg.")] = None,
     precision: Precision = "float32",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """PSNR and SSIM over a benchmark, with the protocol they belong to."""
-    import torch
-
     from srkit.metrics import evaluate as evaluation
 
     scores = evaluation.evaluate(
-        name if name == "bicubic" else _network(name, scale, weights),
-        data,
-        protocol=protocol,
-        scale=scale,
-        root=root,
-        limit=limit,
-        lpips=lpips,
-        precision=precision,
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-    )
+        name if name == "bicubic" else _network(name, scale, weights), data, protocol=protocol,
+        scale=scale, root=root, limit=limit, lpips=lpips, precision=precision,
+        device=_device(device),
+    )  # fmt: skip
     typer.echo(scores.to_json() if as_json else scores)
 
 
@@ -353,9 +354,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Decides weights and crops.")] = 0,
     out: Out = Path("runs"),
     minutes: Minutes = None,
-    precision: TrainingPrecision = "auto",
+    precision: Precision = "auto",
     compiled: Compiled = False,
-    device: Device = None,
+    device: TrainingDevice = None,
     resume: Resume = "auto",
     tensorboard: TensorBoard = False,
     devices: Devices = 1,
@@ -397,9 +398,9 @@ def reproduce(
     data: Data = None,
     out: Out = Path("runs"),
     minutes: Minutes = None,
-    precision: TrainingPrecision = "auto",
+    precision: Precision = "auto",
     compiled: Compiled = False,
-    device: Device = None,
+    device: TrainingDevice = None,
     resume: Resume = "auto",
     tensorboard: TensorBoard = False,
     devices: Devices = 1,

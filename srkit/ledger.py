@@ -50,7 +50,7 @@ class Line:
     hardware: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ledger:
     """Lines of one kind. Prints as a table, in a notebook as HTML.
 
@@ -68,6 +68,8 @@ class Ledger:
 
     def __str__(self) -> str:
         return tables.text(self.rows)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return tables.html(self.rows)
@@ -118,7 +120,7 @@ def trained(names: Iterable[str] = RECIPES) -> Ledger:
     lines = []
     for name in names:
         for (variant, budget), group in records(name).groups().items():
-            cause = "; ".join(f"{c.stage}: {c}" for c in changes(group[0]))
+            cause = "; ".join(dict.fromkeys(str(change) for change in changes(group[0])))
             for test, theirs in group[0].paper["metrics"].items():
                 for metric, value in theirs.items():
                     if ours := list(group.values(variant, test, metric).values()):

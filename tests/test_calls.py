@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from srkit.calls import Build, Call, Given, as_json, as_text, differences
+from srkit.calls import Build, Call, Given, as_json, as_text
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,6 @@ def test_as_text_is_what_a_reader_would_write():
         as_text(call) == "pair(first=Rate(start=0.001), second=(1, 2), rate=Rate(start=0.5, end=0))"
     )
     assert as_text({"a": 0.25}) == "{a: 0.25}"
-
-
-def test_differences_name_the_place_and_both_values():
-    a = as_json(Call(pair, first=[Rate(1.0), 2], second=3))
-    b = as_json(Call(pair, first=[Rate(1.5), 2], second=3))
-    assert list(differences(a, b)) == [("first[0].start", 1.0, 1.5)]
-    assert list(differences({"a": 1}, {"b": 2})) == [("a", 1, None), ("b", None, 2)]
 
 
 def test_equal_calls_within_a_build_are_one_object():

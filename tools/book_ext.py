@@ -5,6 +5,8 @@
   usual content delivery networks.
 - Docstrings are plain text: `name: meaning` lines become a list of arguments, and characters that
   reStructuredText would take for markup are escaped.
+- A dataclass's field whose default is made for each object has "..." as its default; Sphinx cannot
+  read its "<factory>", and would print all types of that signature in full.
 - Thebe, which is not used but would be fetched, and scripts that stand twice on a page are dropped.
 """
 
@@ -71,8 +73,14 @@ def from_plain_text(app, what, name, obj, options, lines):
     lines[:] = text
 
 
+def with_readable_defaults(app, what, name, obj, options, signature, returns):
+    return signature and signature.replace("<factory>", "..."), returns
+
+
 def escaped(line):
     """Outside `code`: no emphasis, no |substitutions|, no references_."""
+    if line.startswith((">>> ", "... ")):  # code that is shown as it is
+        return line
     parts = line.split("`")
     parts[::2] = [re.sub(r"([*|]|_(?=\W|$))", r"\\\1", part) for part in parts[::2]]
     return "`".join(parts)
@@ -93,5 +101,6 @@ def setup(app):
     app.connect("config-inited", use_vendored)
     app.connect("env-get-updated", number_by_file_name, priority=900)
     app.connect("autodoc-process-docstring", from_plain_text)
+    app.connect("autodoc-process-signature", with_readable_defaults)
     app.connect("html-page-context", tidy_scripts, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,8 @@
 """Decides whether a number is of Y or of RGB, which border is left out, and how values are rounded.
 
 CHANNELS has what two pictures can be compared on. PROTOCOLS has the rules of the papers' tables;
-`srkit.evaluate` takes one of them, and prints it with every table. Nothing else decides on the
-channel of a number: networks that enlarge Y alone (`srkit.models.layers.LumaNetwork`) give RGB
+`srkit.evaluate` takes one of them, and prints it with every table. Nothing else decides there on
+the channel of a number: networks that enlarge Y alone (`srkit.models.layers.LumaNetwork`) give RGB
 like all others, and are measured like them.
 
 The channel and the border alone move PSNR by tenths of a decibel, so they have no defaults.

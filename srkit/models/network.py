@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def _remembering(init: Callable[..., None]) -> Callable[..., None]:
-    """`init`, which afterwards leaves its arguments in `self.arguments`."""
+    """`init` that also stores its arguments in `self.arguments`."""
 
     @wraps(init)
     def remembering(self: Network, *args: Any, **kwargs: Any) -> None:
@@ -34,7 +34,7 @@ class Network(nn.Module):
       if none do, because the network looks at the whole picture or at a grid.
     - min_size: the smallest side of LR that it takes, in pixels.
     - memory_format: the layout of tensors that it is fastest in.
-    - idle: whether a training step leaves some of its parameters without a gradient.
+    - idle: True if some of its parameters get no gradient in a training step.
     - arguments: what its constructor was called with, defaults too; set by itself. `srkit.save`
       writes them down, and `srkit.load_checkpoint` builds the network from them.
     """

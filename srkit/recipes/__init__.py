@@ -37,8 +37,7 @@ DEFAULT_BUDGET = "laptop"
 def budget() -> str:
     """The budget that the environment variable SRKIT_BUDGET names: smoke (default), laptop or gpu.
 
-    smoke takes seconds on any machine, laptop 1 to 15 minutes of a processor, gpu minutes to an
-    hour of one GPU. Chapters ask here, so that one switch decides for all of them.
+    Chapters ask here, so that one switch decides for all of them. Raises ValueError for any other.
     """
     chosen = os.environ.get("SRKIT_BUDGET", "smoke")
     if chosen not in ("smoke", "laptop", "gpu"):

@@ -1,6 +1,6 @@
 """What a recipe is: a paper's training, written down as values.
 
-    RECIPE = Recipe("RLFN", budgets={"laptop": Budget(...), ...}, variants={"rlfn": rlfn, ...})
+    RECIPE = Recipe(label="RLFN", scale=4, budgets={...}, variants={"rlfn": rlfn, ...})
     RECIPE.stages("warm-start", "laptop")        # what would be trained; nothing is built
     RECIPE.stages("warm-start", "paper")         # and what the authors did
 
@@ -9,21 +9,26 @@ A variant is a function of a budget that gives its stages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from torch import Tensor
 
-from srkit.calls import as_json
+from srkit.calls import Call, as_json, as_text
 from srkit.datasets import catalog
 from srkit.inference import upscale
 from srkit.metrics.evaluate import evaluate, load_pair
+from srkit.metrics.lpips import lpips
+from srkit.metrics.protocols import PROTOCOLS
+from srkit.metrics.psnr import psnr
+from srkit.metrics.ssim import ssim
 from srkit.models.network import Network
 from srkit.reports.claims import Claim
 from srkit.training.record import Scores
-from srkit.training.stage import After, Start
+from srkit.training.schedules import Schedule
+from srkit.training.stage import After, Loss, Random, Stage, Start
 
 if TYPE_CHECKING:
     from srkit.recipes.run import RecipeRun
@@ -42,8 +47,51 @@ class Budget:
     """
 
     data: str
-    tests: tuple[str, ...]
+    tests: tuple[str, ...] = ("Set5", "Set14", "BSD100")
     lpips: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopBudget(Budget):
+    """Sizes of a stage of the training loop, by their names in `srkit.training.stage.Stage`."""
+
+    steps: int
+    batch: int
+    patch: int
+    rate: Schedule
+    start: Start = Random()
+    clip: float | None = None
+    validate_every: int = 250
+
+    def stage(self, name: str, network: Call, loss: Loss, *, scale: int | tuple[int, ...]) -> Stage:
+        """The stage of these sizes. Other stages are made from it by `dataclasses.replace`."""
+        return Stage(
+            name=name, network=network, loss=loss, data=self.data, scale=scale, steps=self.steps,
+            batch=self.batch, patch=self.patch, rate=self.rate, start=self.start, clip=self.clip,
+            validate_every=self.validate_every,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStageBudget(LoopBudget):
+    """Sizes of a stage, and of a second one that goes on from its weights.
+
+    The second one learns by features or a discriminator. It has steps and crops of its own, because
+    VGG-19 costs many times a small network.
+    """
+
+    second_steps: int
+    second_patch: int
+    second_rate: Schedule
+    from_scratch: bool = False
+
+    def second(self, name: str, network: Call, loss: Loss, *, scale: int, after: str) -> Stage:
+        """The second stage, from the weights of the variant `after`; validated five times."""
+        return replace(
+            self.stage(name, network, loss, scale=scale), start=After(after),
+            steps=self.second_steps, patch=self.second_patch, rate=self.second_rate,
+            from_scratch=self.from_scratch, validate_every=self.second_steps // 5 or 1,
+        )  # fmt: skip
 
 
 class Step(Protocol):
@@ -57,21 +105,33 @@ class Step(Protocol):
     def scale(self) -> int | tuple[int, ...]: ...
     @property
     def start(self) -> Start: ...
+    @property
+    def steps(self) -> int: ...
     def train(self, run: RecipeRun, before: Network | None) -> Network: ...
-    def rows(self) -> list[tuple[str, str]]: ...
-
-
-def check_settings(
-    *, minutes: float | None, precision: str, compiled: bool, tensorboard: bool
-) -> None:
-    """Refuse settings that no stage of the recipe can train with; the training loop takes all."""
 
 
 def measure(run: RecipeRun, model: Network, test: str) -> dict[str, float]:
     """PSNR and SSIM of one test set by the protocol "classic", and LPIPS if the budget asks."""
-    lpips = "alex" if run.budget.lpips else None
-    means = evaluate(model, test, protocol=PROTOCOL, lpips=lpips).means
+    net = "alex" if run.budget.lpips else None
+    means = evaluate(model, test, protocol=PROTOCOL, lpips=net).means
     return {key: value for key, value in means.items() if key != "seconds"}
+
+
+def mean_scores(
+    answers: Iterable[tuple[Tensor, Tensor]], scale: int, *, nets: Mapping[str, str]
+) -> dict[str, float]:
+    """The means of PSNR, SSIM and LPIPS over pairs (sr, hr), by the protocol "classic".
+
+    nets: the trunks that LPIPS looks through, by the names of the metrics. Without pairs: {}.
+    """
+    rule = PROTOCOLS[PROTOCOL]
+    on, shave = rule.on, rule.shave * scale
+    rows = []
+    for sr, hr in answers:
+        row = {"psnr": psnr(sr, hr, on=on, shave=shave), "ssim": ssim(sr, hr, on=on, shave=shave)}
+        rows.append(row | {name: lpips(sr, hr, net=net) for name, net in nets.items()})
+    names = rows[0] if rows else ()
+    return {name: sum(float(row[name]) for row in rows) / len(rows) for name in names}
 
 
 def samples(run: RecipeRun, scale: int) -> dict[str, Callable[[Network], Tensor]]:
@@ -93,7 +153,8 @@ class Recipe:
     - claims: what the paper says of its parts, as comparisons of variants.
     - baselines: other methods that the records tell of, and claims may compare with.
     - learns_from: where it can be given no other pictures, what it learns from instead.
-    - check_settings(minutes, precision, compiled, tensorboard): refuses what it cannot train with.
+    - check_settings(minutes, precision, compiled, tensorboard): refuses what it cannot train with;
+      None takes all that the training loop takes.
     - measure(run, network, test), samples(run, scale): what the finished network is put to.
     """
 
@@ -105,7 +166,7 @@ class Recipe:
     claims: tuple[Claim, ...] = ()
     baselines: tuple[str, ...] = ()
     learns_from: str | None = None
-    check_settings: Callable[..., None] = check_settings
+    check_settings: Callable[..., None] | None = None
     measure: Callable[[RecipeRun, Network, str], dict[str, float]] = measure
     samples: Callable[[RecipeRun, int], dict[str, Callable[[Network], Tensor]]] = samples
 
@@ -162,17 +223,24 @@ class Recipe:
     def described(self, variant: str, budget: str) -> list[list[str]]:
         """Rows to print: what the stages of a variant do, ours beside the paper's.
 
-        First come the stages of the variants that it builds on. A field that neither side sets is
-        left out.
+        First come the stages of the variants that it builds on. A stage that only one side has is
+        told as none of the other's; a field that is its default on both sides is left out.
         """
         rows = [["variant", "stage", "", budget, "paper"]]
         for each in self.chain(variant, budget):
-            theirs = {stage.name: dict(stage.rows()) for stage in self.stages(each, "paper")}
-            for stage in self.stages(each, budget):
-                ours, paper = dict(stage.rows()), theirs.get(stage.name, {})
-                for name in [*ours, *(n for n in paper if n not in ours)][1:]:
-                    values = ours.get(name, "as usual"), paper.get(name, "as usual")
-                    rows.append([each, stage.name, name, *values])
+            sides = [{s.name: s for s in self.stages(each, b)} for b in (budget, "paper")]
+            for name in dict.fromkeys([*sides[0], *sides[1]]):
+                found = [side[name] for side in sides if name in side]
+                if len(found) == 1:
+                    had = [
+                        f"{side[name].steps:,} steps" if name in side else "none" for side in sides
+                    ]
+                    rows.append([each, name, "the stage", *had])
+                    continue
+                for f in fields(cast(Any, found[0]))[1:]:  # behind the name
+                    values = [getattr(stage, f.name) for stage in found]
+                    if any(value != f.default for value in values):
+                        rows.append([each, name, f.name, *map(as_text, values)])
         return rows
 
     def chain(self, variant: str, budget: str) -> list[str]:

@@ -3,8 +3,8 @@
 The paper (Ahn et al., ECCV 2018, and the authors' README): DIV2K, flipped and turned; each step
 draws x2, x3 or x4 and trains the trunk and that scale's head on LR crops of 64 pixels, batch 64;
 Adam at 1e-4, halved after 400,000 of 600,000 steps; L1; gradients clipped to a norm of 10.
-In the small budgets the network starts as an enlargement, see `srkit.training.starts`; gradients
-are clipped to 0.1, and the rate warms up, and is halved after each fifth of the steps.
+In the small budgets the network starts as an enlargement, see `srkit.training.enlargement`;
+gradients are clipped to 0.1, and the rate warms up, and is halved after each fifth of the steps.
 
     srkit train carn                          three heads
     srkit train carn --variant x4-alone       one head
@@ -14,7 +14,6 @@ are clipped to 0.1, and the rate warms up, and is halved after each fifth of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -22,34 +21,26 @@ from torch import Tensor, nn
 from srkit.calls import Call
 from srkit.losses import L1
 from srkit.models.carn import CARN, Residual
-from srkit.recipes import base
-from srkit.recipes.base import Recipe
+from srkit.recipes.base import LoopBudget, Recipe
 from srkit.reports.claims import Claim
+from srkit.training.enlargement import carry, hand_through, with_factors
 from srkit.training.loop import Batch
-from srkit.training.schedules import Halving, Multistep, Schedule, Warmup
-from srkit.training.stage import Prepared, Random, Stage, Start, loss_of
-from srkit.training.starts import carry, hand_through, with_factors
+from srkit.training.schedules import Halving, Multistep, Warmup
+from srkit.training.stage import Prepared, Stage, loss_of
 
 SCALES = (2, 3, 4)
 SCALE = SCALES[-1]  # what is validated
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
-    """Sizes of CARN's stage."""
+class Budget(LoopBudget):
+    """Sizes of CARN and of its stage."""
 
     channels: int
-    steps: int
-    batch: int
-    patch: int
-    rate: Schedule
-    clip: float
-    start: Start
-    validate_every: int = 250
 
 
 def begin_as_enlargement(model: CARN) -> None:
-    """Let the first input of each fuse carry the picture: see `srkit.training.starts`.
+    """Let the first input of each fuse carry the picture: see `srkit.training.enlargement`.
 
     The other weights are drawn anew, as large as He's: with PyTorch's own, what the blocks find
     fades from fuse to fuse.
@@ -71,7 +62,6 @@ def at_scale(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor
 
 
 ENLARGEMENT = Prepared(Call(begin_as_enlargement))
-TESTS = ("Set5", "Set14", "BSD100")
 
 BUDGETS = {
     "smoke": Budget(
@@ -79,32 +69,18 @@ BUDGETS = {
         rate=Warmup(Halving(1e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
     ),
     "laptop": Budget(
-        data="BSDS400", tests=TESTS, steps=1500, batch=8, patch=24, channels=24,
+        data="BSDS400", steps=1500, batch=8, patch=24, channels=24,
         rate=Warmup(Halving(2e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
     ),
     "gpu": Budget(
-        data="DIV2K_train", tests=TESTS, steps=50_000, batch=64, patch=64, channels=64,
-        rate=Multistep(2e-4, at=(2 / 3,)), clip=10.0, start=Random(), validate_every=2000,
+        data="DIV2K_train", steps=50_000, batch=64, patch=64, channels=64,
+        rate=Multistep(2e-4, at=(2 / 3,)), clip=10.0, validate_every=2000,
     ),
     "paper": Budget(
-        data="DIV2K_train", tests=TESTS, steps=600_000, batch=64, patch=64, channels=64,
-        rate=Multistep(1e-4, at=(2 / 3,)), clip=10.0, start=Random(), validate_every=10_000,
+        data="DIV2K_train", steps=600_000, batch=64, patch=64, channels=64,
+        rate=Multistep(1e-4, at=(2 / 3,)), clip=10.0, validate_every=10_000,
     ),
 }  # fmt: skip
-
-# Ahn et al., x4.
-PUBLISHED = {
-    "carn": {
-        "Set5": {"psnr": 32.13, "ssim": 0.8937},
-        "Set14": {"psnr": 28.60, "ssim": 0.7806},
-        "BSD100": {"psnr": 27.58, "ssim": 0.7349},
-    },
-    "carn-m": {
-        "Set5": {"psnr": 31.92, "ssim": 0.8903},
-        "Set14": {"psnr": 28.42, "ssim": 0.7762},
-        "BSD100": {"psnr": 27.44, "ssim": 0.7304},
-    },
-}
 
 
 def carn(b: Budget) -> Call:
@@ -117,36 +93,44 @@ def mobile(b: Budget, groups: int) -> Call:
 
 def pixel(b: Budget, network: Call) -> Stage:
     """L1, a scale a step. x4 is validated while it trains, the other heads at the end."""
-    return Stage(
-        name="pixel", network=network, loss=loss_of(L1), data=b.data, scale=SCALES,
-        forward=Call(at_scale), steps=b.steps, batch=b.batch, patch=b.patch, rate=b.rate,
-        clip=b.clip, start=b.start, validate_every=b.validate_every,
-    )  # fmt: skip
+    stage = b.stage("pixel", network, loss_of(L1), scale=SCALES)
+    return replace(stage, forward=Call(at_scale))
 
-
-VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
-    "carn": lambda b: [pixel(b, carn(b))],
-    "x4-alone": lambda b: [replace(pixel(b, carn(b).but(heads=(4,))), scale=(4,))],
-    "no-local": lambda b: [pixel(b, carn(b).but(local=False))],
-    "no-global": lambda b: [pixel(b, carn(b).but(across=False))],
-    "neither": lambda b: [pixel(b, carn(b).but(local=False, across=False))],
-    "carn-m": lambda b: [pixel(b, mobile(b, groups=4))],
-    "carn-m-groups-1": lambda b: [pixel(b, mobile(b, groups=1))],
-    "carn-m-groups-2": lambda b: [pixel(b, mobile(b, groups=2))],
-    "carn-m-groups-8": lambda b: [pixel(b, mobile(b, groups=8))],
-}
-
-# Cascades are tested on Set14, as far as remembered the paper's set for them.
-CLAIMS = (
-    Claim("cascades on both levels beat none", "carn", "neither", test="Set14"),
-    Claim("the cascade inside the blocks helps", "carn", "no-local", test="Set14"),
-    Claim("the cascade of the blocks helps", "carn", "no-global", test="Set14"),
-    Claim("sharing and groups cost PSNR", "carn-m", "carn", sign=-1),
-    Claim("four groups cost PSNR", "carn-m", "carn-m-groups-1", sign=-1),
-    Claim("eight groups cost PSNR", "carn-m-groups-8", "carn-m-groups-1", sign=-1),
-)
 
 RECIPE = Recipe(
-    label="CARN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS,
-)  # fmt: skip
+    label="CARN",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "carn": lambda b: [pixel(b, carn(b))],
+        "x4-alone": lambda b: [replace(pixel(b, carn(b).but(heads=(4,))), scale=(4,))],
+        "no-local": lambda b: [pixel(b, carn(b).but(local=False))],
+        "no-global": lambda b: [pixel(b, carn(b).but(across=False))],
+        "neither": lambda b: [pixel(b, carn(b).but(local=False, across=False))],
+        "carn-m": lambda b: [pixel(b, mobile(b, groups=4))],
+        "carn-m-groups-1": lambda b: [pixel(b, mobile(b, groups=1))],
+        "carn-m-groups-2": lambda b: [pixel(b, mobile(b, groups=2))],
+        "carn-m-groups-8": lambda b: [pixel(b, mobile(b, groups=8))],
+    },
+    published={  # Ahn et al., x4
+        "carn": {
+            "Set5": {"psnr": 32.13, "ssim": 0.8937},
+            "Set14": {"psnr": 28.60, "ssim": 0.7806},
+            "BSD100": {"psnr": 27.58, "ssim": 0.7349},
+        },
+        "carn-m": {
+            "Set5": {"psnr": 31.92, "ssim": 0.8903},
+            "Set14": {"psnr": 28.42, "ssim": 0.7762},
+            "BSD100": {"psnr": 27.44, "ssim": 0.7304},
+        },
+    },
+    # Cascades are tested on Set14, as far as remembered the paper's set for them.
+    claims=(
+        Claim("cascades on both levels beat none", "carn", "neither", test="Set14"),
+        Claim("the cascade inside the blocks helps", "carn", "no-local", test="Set14"),
+        Claim("the cascade of the blocks helps", "carn", "no-global", test="Set14"),
+        Claim("sharing and groups cost PSNR", "carn-m", "carn", sign=-1),
+        Claim("four groups cost PSNR", "carn-m", "carn-m-groups-1", sign=-1),
+        Claim("eight groups cost PSNR", "carn-m-groups-8", "carn-m-groups-1", sign=-1),
+    ),
+)

@@ -32,35 +32,21 @@ from srkit.inference import upscale
 from srkit.losses import LPIPS, Huber, Matching, UNetAdversarial, content
 from srkit.metrics.evaluate import load_pair
 from srkit.metrics.features import vgg19
-from srkit.metrics.lpips import lpips
-from srkit.metrics.protocols import PROTOCOLS
-from srkit.metrics.psnr import psnr
-from srkit.metrics.ssim import ssim
 from srkit.models.ciplab import RRDBNetx4x4, UNetDiscriminator
 from srkit.models.network import Network
-from srkit.recipes import base
-from srkit.recipes.base import PROTOCOL, Recipe
+from srkit.recipes.base import LoopBudget, Recipe, mean_scores
 from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
+from srkit.training.enlargement import hand_through
 from srkit.training.schedules import Constant, Halving, Schedule, Warmup
-from srkit.training.stage import (
-    After,
-    Loss,
-    Prepared,
-    Random,
-    Stage,
-    Start,
-    loss_of,
-    random_numbers,
-)  # fmt: skip
-from srkit.training.starts import hand_through
+from srkit.training.stage import After, Loss, Prepared, Stage, loss_of, random_numbers
 
 SCALE = 16
 TESTS = ("Set14", "BSD100")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
+class Budget(LoopBudget):
     """Sizes of CIPLab's stages.
 
     The stage with all losses has a length and a batch of its own. channels, blocks, growth: of
@@ -68,12 +54,7 @@ class Budget(base.Budget):
     needs neither trunk.
     """
 
-    steps: int
-    batch: int
-    patch: int
-    rate: Schedule
-    start: Start
-    validate_every: int
+    clip: float | None = 0.1
     adversarial_steps: int
     adversarial_batch: int
     adversarial_rate: Schedule
@@ -87,7 +68,7 @@ class Budget(base.Budget):
 
 
 def begin_as_enlargement(network: RRDBNetx4x4) -> None:
-    """Let channels 0, 1, 2 carry the picture through both stages: see `srkit.training.starts`."""
+    """Let channels 0, 1, 2 carry the picture through both: see `srkit.training.enlargement`."""
     first = (network.upconv1, network.upconv2, network.HRconv)
     second = (network.upconv3, network.upconv4, network.HRconv2, network.conv_last)
     tail = [(layer, 1) for layer in (*first, *second)]
@@ -106,7 +87,7 @@ BUDGETS = {
     "smoke": Budget(
         data="procedural", tests=(), channels=4, blocks=1, growth=2, discriminator=(4, 8),
         alexnet=NO_TRUNK, vgg=NO_TRUNK, start=ENLARGEMENT,
-        steps=2, batch=2, patch=4, rate=Warmup(Halving(1e-3, every=0.2), 0.03), validate_every=250,
+        steps=2, batch=2, patch=4, rate=Warmup(Halving(1e-3, every=0.2), 0.03),
         adversarial_steps=2, adversarial_batch=2, adversarial_rate=Constant(1e-4),
         from_scratch=True,
     ),
@@ -118,18 +99,16 @@ BUDGETS = {
         adversarial_steps=600, adversarial_batch=2, adversarial_rate=Constant(1e-4),
     ),
     "gpu": Budget(
-        data="DIV2K_train", tests=TESTS, lpips=True, vgg=seen_by_vgg("oxford"), start=Random(),
+        data="DIV2K_train", tests=TESTS, lpips=True, vgg=seen_by_vgg("oxford"),
         steps=15_000, batch=3, patch=24, rate=Halving(1e-4, every=0.2), validate_every=2500,
         adversarial_steps=8000, adversarial_batch=2, adversarial_rate=Constant(5e-5),
     ),
     "paper": Budget(
-        data="DIV8K", tests=TESTS, lpips=True, vgg=seen_by_vgg("torchvision"), start=Random(),
+        data="DIV8K", tests=TESTS, lpips=True, vgg=seen_by_vgg("torchvision"),
         steps=50_000, batch=3, patch=24, rate=Constant(1e-5), validate_every=1000,
         adversarial_steps=60_000, adversarial_batch=2, adversarial_rate=Constant(1e-5),
     ),
 }  # fmt: skip
-
-PUBLISHED = {}  # the paper's tables are not at hand
 
 
 def by_lpips(b: Budget) -> tuple[float, Call]:
@@ -144,15 +123,8 @@ def by_vgg(b: Budget) -> tuple[float, Call]:
 
 def pretrained(b: Budget) -> list[Stage]:
     """Huber alone."""
-    stage = Stage(
-        name="pretraining",
-        network=Call(
-            RRDBNetx4x4, scale=SCALE, channels=b.channels, blocks=b.blocks, growth=b.growth
-        ),
-        loss=loss_of(Huber, delta=0.01), data=b.data, scale=SCALE, steps=b.steps, batch=b.batch,
-        patch=b.patch, rate=b.rate, start=b.start, clip=0.1, validate_every=b.validate_every,
-    )  # fmt: skip
-    return [stage]
+    network = Call(RRDBNetx4x4, scale=SCALE, channels=b.channels, blocks=b.blocks, growth=b.growth)
+    return [b.stage("pretraining", network, loss_of(Huber, delta=0.01), scale=SCALE)]
 
 
 def fine_tuned(
@@ -181,49 +153,38 @@ def fine_tuned(
 
 def measure(run: RecipeRun, network: Network, test: str) -> dict[str, float]:
     """The means of PSNR, SSIM, LPIPS of AlexNet, and that of SqueezeNet."""
-    rule = PROTOCOLS[PROTOCOL]
-    rows = []
-    for pair in catalog.pairs(test, SCALE):
-        lr, hr = load_pair(pair, SCALE)
-        sr = round_8bit(upscale(network, lr))
-        rows.append(
-            {
-                "psnr": float(psnr(sr, hr, on=rule.on, shave=rule.shave * SCALE)),
-                "ssim": float(ssim(sr, hr, on=rule.on, shave=rule.shave * SCALE)),
-                "lpips": float(lpips(sr, hr)),
-                "lpips-squeeze": float(lpips(sr, hr, net="squeeze")),
-            }
-        )
-    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    pairs = (load_pair(pair, SCALE) for pair in catalog.pairs(test, SCALE))
+    answers = ((round_8bit(upscale(network, lr)), hr) for lr, hr in pairs)
+    return mean_scores(answers, SCALE, nets={"lpips": "alex", "lpips-squeeze": "squeeze"})
 
 
-VARIANTS = {
-    "ciplab": fine_tuned,
-    "pretrained": pretrained,
-    "adv-vgg": partial(fine_tuned, perceptual=by_vgg, matching=False),
-    "no-matching": partial(fine_tuned, matching=False),
-    "cutmix-mask": partial(fine_tuned, cutmix="mask"),
-    "no-cutmix": partial(fine_tuned, cutmix=None),
-}
-
-SEEN, UNSEEN, TEST = "lpips", "lpips-squeeze", "BSD100"
-CLAIMS = (
-    Claim("all losses cost PSNR", "ciplab", "pretrained", "psnr", -1, TEST),
-    Claim("all losses look better to their own trunk", "ciplab", "pretrained", SEEN, -1, TEST),
-    Claim("all losses look better to another trunk", "ciplab", "pretrained", UNSEEN, -1, TEST),
-    Claim(
-        "VGG-19 and a discriminator look better than Huber",
-        "adv-vgg", "pretrained", UNSEEN, -1, TEST,
-    ),
-    Claim("LPIPS and matching look better than VGG-19", "ciplab", "adv-vgg", UNSEEN, -1, TEST),
-    Claim("LPIPS alone looks better than VGG-19", "no-matching", "adv-vgg", UNSEEN, -1, TEST),
-    Claim(
-        "matching the discriminator's maps looks better",
-        "ciplab", "no-matching", UNSEEN, -1, TEST,
-    ),
-)  # fmt: skip
+COSTS = ("psnr", -1, "BSD100")
+SEEN = ("lpips", -1, "BSD100")  # it looks better to the trunk that "ciplab" learns from
+UNSEEN = ("lpips-squeeze", -1, "BSD100")  # it looks better to a trunk that no variant learns from
 
 RECIPE = Recipe(
-    label="CIPLab", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS, measure=measure,
-)  # fmt: skip
+    label="CIPLab",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "ciplab": fine_tuned,
+        "pretrained": pretrained,
+        "adv-vgg": partial(fine_tuned, perceptual=by_vgg, matching=False),
+        "no-matching": partial(fine_tuned, matching=False),
+        "cutmix-mask": partial(fine_tuned, cutmix="mask"),
+        "no-cutmix": partial(fine_tuned, cutmix=None),
+    },
+    published={},  # the paper's tables are not at hand
+    claims=(
+        Claim("all losses cost PSNR", "ciplab", "pretrained", *COSTS),
+        Claim("all losses look better to their own trunk", "ciplab", "pretrained", *SEEN),
+        Claim("all losses look better to another trunk", "ciplab", "pretrained", *UNSEEN),
+        Claim(
+            "VGG-19 and a discriminator look better than Huber", "adv-vgg", "pretrained", *UNSEEN
+        ),
+        Claim("LPIPS and matching look better than VGG-19", "ciplab", "adv-vgg", *UNSEEN),
+        Claim("LPIPS alone looks better than VGG-19", "no-matching", "adv-vgg", *UNSEEN),
+        Claim("matching the discriminator's maps looks better", "ciplab", "no-matching", *UNSEEN),
+    ),
+    measure=measure,
+)

@@ -5,8 +5,8 @@ crops of 32 pixels, batch 20; Adam at 1e-4, a tenth after half of 1e6 steps; L1.
 and L, of 2, 4 and 6 plain stages of 32 channels, on Y; then D-DBPN, 7 dense stages of 64 on RGB.
 Differs: DIV2K alone. The weight decay of 1e-4 in their Caffe files stands beside a loss that is
 summed over all pixels; beside a mean it would be 2e-10, so it is left out, as in their PyTorch
-code. In the small budgets the network starts as an enlargement, see `srkit.training.starts`; the
-rate warms up, and is halved after each fifth of the steps.
+code. In the small budgets the network starts as an enlargement, see `srkit.training.enlargement`;
+the rate warms up, and is halved after each fifth of the steps.
 
     srkit train dbpn                          dense, RGB
     srkit train dbpn --variant no-feedback    the same layers, the error not subtracted
@@ -16,7 +16,6 @@ rate warms up, and is halved after each fifth of the steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -24,35 +23,28 @@ from torch import nn
 from srkit.calls import Call
 from srkit.losses import L1
 from srkit.models.dbpn import DBPN, Unit
-from srkit.recipes import base
-from srkit.recipes.base import Recipe
+from srkit.recipes.base import LoopBudget, Recipe
 from srkit.reports.claims import Claim
+from srkit.training.enlargement import carry, hush
 from srkit.training.loop import enlarge_y
-from srkit.training.schedules import Halving, Multistep, Schedule, Warmup
-from srkit.training.stage import Prepared, Random, Stage, Start, loss_of
-from srkit.training.starts import carry, hush
+from srkit.training.schedules import Halving, Multistep, Warmup
+from srkit.training.stage import Prepared, Stage, loss_of
 
 SCALE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
+class Budget(LoopBudget):
     """Sizes of DBPN's stage. network: D-DBPN. S, M, L: the networks of the ablation."""
 
     network: Call
     S: Call
     M: Call
     L: Call
-    steps: int
-    batch: int
-    patch: int
-    rate: Schedule
-    start: Start
-    validate_every: int = 250
 
 
 def begin_as_enlargement(model: DBPN) -> None:
-    """Let the first channels carry the picture through all units: see `srkit.training.starts`.
+    """Let the first channels carry the picture through all units: see `srkit.training.enlargement`.
 
     Each unit's way back carries it too, so that the error which is fed back begins as one (the
     picture's detail, or nothing), not as noise as large as the picture.
@@ -83,7 +75,6 @@ def plain(channels: int, features: int, stages: int) -> Call:
 
 
 ENLARGEMENT = Prepared(Call(begin_as_enlargement))
-TESTS = ("Set5", "Set14", "BSD100")
 D_DBPN = Call(DBPN, scale=SCALE, channels=64, features=256, stages=7)
 
 BUDGETS = {
@@ -94,40 +85,27 @@ BUDGETS = {
         rate=Warmup(Halving(5e-4, every=0.2), 0.03), start=ENLARGEMENT,
     ),
     "laptop": Budget(
-        data="BSDS400", tests=TESTS, steps=1200, batch=8, patch=16,
+        data="BSDS400", steps=1200, batch=8, patch=16,
         network=Call(DBPN, scale=SCALE, channels=18, features=64, stages=3),
         S=plain(18, 64, 1), M=plain(18, 64, 2), L=plain(18, 64, 3),
         rate=Warmup(Halving(1e-3, every=0.2), 0.03), start=ENLARGEMENT,
     ),
     "gpu": Budget(
-        data="DIV2K_train", tests=TESTS, steps=30_000, batch=20, patch=32, network=D_DBPN,
+        data="DIV2K_train", steps=30_000, batch=20, patch=32, network=D_DBPN,
         S=plain(32, 128, 2), M=plain(32, 128, 4), L=plain(32, 128, 6),
-        rate=Multistep(1e-4, at=(0.5,), factor=0.1), start=Random(), validate_every=2000,
+        rate=Multistep(1e-4, at=(0.5,), factor=0.1), validate_every=2000,
     ),
     "paper": Budget(
-        data="DIV2K_train", tests=TESTS, steps=1_000_000, batch=20, patch=32, network=D_DBPN,
+        data="DIV2K_train", steps=1_000_000, batch=20, patch=32, network=D_DBPN,
         S=plain(32, 128, 2), M=plain(32, 128, 4), L=plain(32, 128, 6),
-        rate=Multistep(1e-4, at=(0.5,), factor=0.1), start=Random(), validate_every=10_000,
+        rate=Multistep(1e-4, at=(0.5,), factor=0.1), validate_every=10_000,
     ),
 }  # fmt: skip
-
-# Haris et al.; L as a review of the paper quotes it.
-PUBLISHED = {
-    "dbpn": {
-        "Set5": {"psnr": 32.47, "ssim": 0.898},
-        "Set14": {"psnr": 28.82, "ssim": 0.786},
-        "BSD100": {"psnr": 27.72, "ssim": 0.740},
-    },
-    "L": {"Set5": {"psnr": 31.86}},
-}
 
 
 def on_rgb(b: Budget, network: Call) -> Stage:
     """L1 of a network of RGB."""
-    return Stage(
-        name="pixel", network=network, loss=loss_of(L1), data=b.data, scale=SCALE, steps=b.steps,
-        batch=b.batch, patch=b.patch, rate=b.rate, start=b.start, validate_every=b.validate_every,
-    )  # fmt: skip
+    return b.stage("pixel", network, loss_of(L1), scale=SCALE)
 
 
 def on_y(b: Budget, network: Call) -> Stage:
@@ -135,27 +113,34 @@ def on_y(b: Budget, network: Call) -> Stage:
     return replace(on_rgb(b, network), forward=Call(enlarge_y))
 
 
-VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
-    "dbpn": lambda b: [on_rgb(b, b.network)],
-    "no-feedback": lambda b: [on_rgb(b, b.network.but(feedback=False))],
-    "last-only": lambda b: [on_rgb(b, b.network.but(last_only=True))],
-    "S": lambda b: [on_y(b, b.S)],
-    "M": lambda b: [on_y(b, b.M)],
-    "L": lambda b: [on_y(b, b.L)],
-    "L-no-feedback": lambda b: [on_y(b, b.L.but(feedback=False))],
-    "L-dense": lambda b: [on_y(b, b.L.but(dense=True))],
-}
-
-CLAIMS = (
-    Claim("error feedback helps", "dbpn", "no-feedback"),
-    Claim("error feedback helps without dense units, too", "L", "L-no-feedback"),
-    Claim("M's stages beat S's", "M", "S"),
-    Claim("L's stages beat M's", "L", "M"),
-    Claim("dense units beat plain ones", "L-dense", "L", paper=0.13),
-    Claim("reading all maps beats reading only the last", "dbpn", "last-only"),
-)
-
 RECIPE = Recipe(
-    label="DBPN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS,
-)  # fmt: skip
+    label="DBPN",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "dbpn": lambda b: [on_rgb(b, b.network)],
+        "no-feedback": lambda b: [on_rgb(b, b.network.but(feedback=False))],
+        "last-only": lambda b: [on_rgb(b, b.network.but(last_only=True))],
+        "S": lambda b: [on_y(b, b.S)],
+        "M": lambda b: [on_y(b, b.M)],
+        "L": lambda b: [on_y(b, b.L)],
+        "L-no-feedback": lambda b: [on_y(b, b.L.but(feedback=False))],
+        "L-dense": lambda b: [on_y(b, b.L.but(dense=True))],
+    },
+    published={  # Haris et al.; L as a review of the paper quotes it
+        "dbpn": {
+            "Set5": {"psnr": 32.47, "ssim": 0.898},
+            "Set14": {"psnr": 28.82, "ssim": 0.786},
+            "BSD100": {"psnr": 27.72, "ssim": 0.740},
+        },
+        "L": {"Set5": {"psnr": 31.86}},
+    },
+    claims=(
+        Claim("error feedback helps", "dbpn", "no-feedback"),
+        Claim("error feedback helps without dense units, too", "L", "L-no-feedback"),
+        Claim("M's stages beat S's", "M", "S"),
+        Claim("L's stages beat M's", "L", "M"),
+        Claim("dense units beat plain ones", "L-dense", "L", paper=0.13),
+        Claim("reading all maps beats reading only the last", "dbpn", "last-only"),
+    ),
+)

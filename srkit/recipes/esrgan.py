@@ -31,23 +31,20 @@ from srkit.losses.objectives import Objective, RelativisticAverage, Standard
 from srkit.metrics.features import random_tanh, vgg19
 from srkit.models.esrgan import RRDBNet, VGGDiscriminator
 from srkit.models.srresnet import SRResNet
-from srkit.recipes import base
-from srkit.recipes.base import Recipe
+from srkit.recipes.base import Recipe, TwoStageBudget
 from srkit.reports.claims import Claim
+from srkit.training.enlargement import hand_through, hush, with_factors
 from srkit.training.schedules import Constant, Halving, Multistep, Schedule, Warmup
-from srkit.training.stage import After, Loss, Prepared, Random, Stage, Start, loss_of
-from srkit.training.starts import hand_through, hush, with_factors
+from srkit.training.stage import Loss, Prepared, Stage, loss_of
 
 SCALE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
+class Budget(TwoStageBudget):
     """Sizes of ESRGAN's stages.
 
     - channels, blocks, growth: RRDBNet's. discriminator: the channels of the discriminator.
-    - steps, batch, patch, rate, start: of the first stage. The adversarial one has steps and crops
-      of its own, because VGG-19 costs ten times the small network.
     - extractor, unit: what content looks through, and what its features are divided by.
     - before, after: the layer that content compares, before its activation and after it.
     - adversarial, l1: weights beside content of weight 1, lambda and eta of the paper.
@@ -58,14 +55,6 @@ class Budget(base.Budget):
     blocks: int
     growth: int
     discriminator: int
-    steps: int
-    batch: int
-    patch: int
-    rate: Schedule
-    start: Start
-    adversarial_steps: int
-    adversarial_patch: int
-    adversarial_rate: Schedule
     extractor: Call
     unit: float | str
     before: str
@@ -75,13 +64,11 @@ class Budget(base.Budget):
     start_steps: int
     start_blocks: int
     start_rate: Schedule
-    validate_every: int = 250
-    from_scratch: bool = False
 
 
 @torch.no_grad()
 def begin_as_enlargement(model: RRDBNet | SRResNet) -> None:
-    """Let the network start as an enlargement by repeated pixels: see `srkit.training.starts`."""
+    """Let the network start as an enlargement: see `srkit.training.enlargement`."""
     if isinstance(model, RRDBNet):
         tail = (model.upconv1, model.upconv2, model.HRconv, model.conv_last)
         hand_through(model.conv_first, [model.trunk_conv], [(layer, 1) for layer in tail])
@@ -95,7 +82,6 @@ def begin_as_enlargement(model: RRDBNet | SRResNet) -> None:
 
 
 ENLARGEMENT = Prepared(Call(begin_as_enlargement))
-TESTS = ("Set5", "Set14", "BSD100")
 HALVED_AT = (0.125, 0.25, 0.5, 0.75)  # the paper's 50k, 100k, 200k and 300k of 400k
 
 # After ENLARGEMENT the first steps at so high a rate would throw it away: hence the warm-up.
@@ -106,7 +92,7 @@ BUDGETS = {
     "smoke": Budget(
         data="procedural", tests=(), channels=8, blocks=1, growth=4, discriminator=4,
         steps=4, batch=2, patch=16, rate=Warmup(Halving(2e-3, every=0.2), 0.03), start=ENLARGEMENT,
-        adversarial_steps=2, adversarial_patch=16, adversarial_rate=Multistep(2e-4, at=HALVED_AT),
+        second_steps=2, second_patch=16, second_rate=Multistep(2e-4, at=HALVED_AT),
         extractor=Call(random_tanh), unit="rms", before="conv2", after="conv2",
         adversarial=5e-3, l1=10.0, start_steps=2, start_blocks=1, start_rate=Constant(2e-3),
         from_scratch=True,
@@ -116,34 +102,28 @@ BUDGETS = {
         channels=16, blocks=4, growth=8, discriminator=16,
         steps=3000, batch=8, patch=24, rate=Warmup(Halving(2e-3, every=0.2), 0.03),
         start=ENLARGEMENT,
-        adversarial_steps=600, adversarial_patch=16, adversarial_rate=Multistep(2e-4, at=HALVED_AT),
+        second_steps=600, second_patch=16, second_rate=Multistep(2e-4, at=HALVED_AT),
         extractor=Call(vgg19, lineage="oxford"), unit="rms", before="conv5_4", after="relu5_4",
         adversarial=5e-3, l1=10.0, start_steps=300, start_blocks=8, start_rate=Constant(2e-3),
     ),
     "gpu": Budget(
-        data="DIV2K_train", tests=TESTS, lpips=True, validate_every=5000,
+        data="DIV2K_train", lpips=True, validate_every=5000,
         channels=64, blocks=23, growth=32, discriminator=64,
-        steps=30_000, batch=16, patch=32, rate=Halving(2e-4, every=0.2), start=Random(),
-        adversarial_steps=15_000, adversarial_patch=32,
-        adversarial_rate=Multistep(1e-4, at=HALVED_AT),
+        steps=30_000, batch=16, patch=32, rate=Halving(2e-4, every=0.2),
+        second_steps=15_000, second_patch=32, second_rate=Multistep(1e-4, at=HALVED_AT),
         extractor=Call(vgg19, lineage="oxford"), unit="rms", before="conv5_4", after="relu5_4",
         adversarial=5e-3, l1=10.0, start_steps=2000, start_blocks=23, start_rate=Constant(2e-4),
     ),
     "paper": Budget(
-        data="DIV2K_train", tests=TESTS, lpips=True, validate_every=5000,
+        data="DIV2K_train", lpips=True, validate_every=5000,
         channels=64, blocks=23, growth=32, discriminator=64,
-        steps=1_000_000, batch=16, patch=32, rate=Halving(2e-4, every=0.2), start=Random(),
-        adversarial_steps=400_000, adversarial_patch=32,
-        adversarial_rate=Multistep(1e-4, at=HALVED_AT),
+        steps=1_000_000, batch=16, patch=32, rate=Halving(2e-4, every=0.2),
+        second_steps=400_000, second_patch=32, second_rate=Multistep(1e-4, at=HALVED_AT),
         extractor=Call(vgg19, lineage="torchvision"), unit=1.0, before="conv5_4", after="relu5_4",
-        adversarial=5e-3, l1=1e-2, start_steps=1_000_000, start_blocks=23,
-        start_rate=Constant(2e-4),
+        adversarial=5e-3, l1=1e-2,
+        start_steps=1_000_000, start_blocks=23, start_rate=Constant(2e-4),
     ),
 }  # fmt: skip
-
-# The README of xinntao/ESRGAN, of the network trained for PSNR. Of the other the paper has PI,
-# which is not measured here.
-PUBLISHED = {"psnr": {"Set5": {"psnr": 32.73}, "Set14": {"psnr": 28.99}, "BSD100": {"psnr": 27.85}}}
 
 
 def rrdb(b: Budget) -> Call:
@@ -157,13 +137,7 @@ def srresnet(b: Budget) -> Call:
 
 def psnr(b: Budget, network) -> list[Stage]:
     """The first stage: L1, from the budget's start."""
-    return [
-        Stage(
-            name="pixel", network=network(b), loss=loss_of(L1), data=b.data, scale=SCALE,
-            steps=b.steps, batch=b.batch, patch=b.patch, rate=b.rate, start=b.start,
-            validate_every=b.validate_every,
-        )
-    ]  # fmt: skip
+    return [b.stage("pixel", network(b), loss_of(L1), scale=SCALE)]
 
 
 def against_discriminator(
@@ -179,18 +153,12 @@ def against_discriminator(
         Content, extractor=b.extractor, weights={b.after if activated else b.before: 1.0},
         criterion="l1", unit=b.unit,
     )  # fmt: skip
-    size = SCALE * b.adversarial_patch
+    size = SCALE * b.second_patch
     discriminator = Call(VGGDiscriminator, size=size, channels=b.discriminator)
     adversarial = Call(Adversarial, discriminator=discriminator, objective=objective)
-    return [
-        Stage(
-            name="adversarial", network=network(b),
-            loss=Loss(((1.0, content), (times * b.adversarial, adversarial), (b.l1, Call(L1)))),
-            data=b.data, scale=SCALE, steps=b.adversarial_steps, batch=b.batch,
-            patch=b.adversarial_patch, rate=b.adversarial_rate, start=After(start),
-            from_scratch=b.from_scratch, validate_every=b.adversarial_steps // 8 or 1,
-        )
-    ]  # fmt: skip
+    loss = Loss(((1.0, content), (times * b.adversarial, adversarial), (b.l1, Call(L1))))
+    stage = b.second("adversarial", network(b), loss, scale=SCALE, after=start)
+    return [replace(stage, validate_every=b.second_steps // 8 or 1)]
 
 
 def beginning(b: Budget, start: float, scaling: float) -> list[Stage]:
@@ -219,32 +187,38 @@ def start_trunk_at(model: RRDBNet, *, start: float) -> None:
 standard = partial(against_discriminator, objective=Standard(), times=2)
 relativistic = partial(against_discriminator, objective=RelativisticAverage(), times=1)
 
-VARIANTS = {
-    "esrgan": partial(relativistic, network=rrdb, start="psnr", activated=False),
-    "psnr": partial(psnr, network=rrdb),
-    "psnr-bn": partial(psnr, network=srresnet),
-    # the paper's ladder (its Fig. 8) down to SRGAN: one more change is taken back in each
-    "standard": partial(standard, network=rrdb, start="psnr", activated=False),
-    "standard-after": partial(standard, network=rrdb, start="psnr", activated=True),
-    "standard-after-bn": partial(standard, network=srresnet, start="psnr-bn", activated=True),
-    # features alone
-    "after": partial(relativistic, network=rrdb, start="psnr", activated=True),
-    **{
-        f"start-{start:g}-scaling-{scaling:g}": partial(beginning, start=start, scaling=scaling)
-        for start in (0.1, 0.3, 1)
-        for scaling in (0.2, 0.5, 1)
-    },
-}
-
-CLAIMS = (
-    Claim("RRDBs without batch norm beat residual blocks with it", "psnr", "psnr-bn"),
-    Claim("the adversarial stage costs PSNR", "esrgan", "psnr", sign=-1),
-    Claim("the adversarial stage looks better", "esrgan", "psnr", "lpips", -1, "Set14"),
-    Claim("a relativistic discriminator looks better", "esrgan", "standard", "lpips", -1, "Set14"),
-    Claim("features before activation look better", "esrgan", "after", "lpips", -1, "Set14"),
-)
+LOOKS = ("lpips", -1, "Set14")  # it looks better: a lower LPIPS of Set14
 
 RECIPE = Recipe(
-    label="ESRGAN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS,
-)  # fmt: skip
+    label="ESRGAN",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "esrgan": partial(relativistic, network=rrdb, start="psnr", activated=False),
+        "psnr": partial(psnr, network=rrdb),
+        "psnr-bn": partial(psnr, network=srresnet),
+        # the paper's ladder (its Fig. 8) down to SRGAN: one more change is taken back in each
+        "standard": partial(standard, network=rrdb, start="psnr", activated=False),
+        "standard-after": partial(standard, network=rrdb, start="psnr", activated=True),
+        "standard-after-bn": partial(standard, network=srresnet, start="psnr-bn", activated=True),
+        # features alone
+        "after": partial(relativistic, network=rrdb, start="psnr", activated=True),
+        **{
+            f"start-{start:g}-scaling-{scaling:g}": partial(beginning, start=start, scaling=scaling)
+            for start in (0.1, 0.3, 1)
+            for scaling in (0.2, 0.5, 1)
+        },
+    },
+    # The README of xinntao/ESRGAN, of the network trained for PSNR. Of the other the paper has PI,
+    # which is not measured here.
+    published={
+        "psnr": {"Set5": {"psnr": 32.73}, "Set14": {"psnr": 28.99}, "BSD100": {"psnr": 27.85}}
+    },
+    claims=(
+        Claim("RRDBs without batch norm beat residual blocks with it", "psnr", "psnr-bn"),
+        Claim("the adversarial stage costs PSNR", "esrgan", "psnr", sign=-1),
+        Claim("the adversarial stage looks better", "esrgan", "psnr", *LOOKS),
+        Claim("a relativistic discriminator looks better", "esrgan", "standard", *LOOKS),
+        Claim("features before activation look better", "esrgan", "after", *LOOKS),
+    ),
+)

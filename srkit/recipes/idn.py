@@ -8,7 +8,7 @@ Differs: Berkeley's pictures alone and not scaled, LR in 8 bits. The rate of the
 known: here it is a tenth of the first. The weight decay of 1e-4 in their Caffe files stands beside
 a loss that is summed over the patch; beside a mean it would be 3e-8, so it is left out. In all
 budgets but "paper" all parameters learn at one rate. In the small ones the network starts as an
-enlargement, see `srkit.training.starts`; gradients are clipped, and the rate warms up, and is
+enlargement, see `srkit.training.enlargement`; gradients are clipped, and the rate warms up, and is
 halved after each fifth of the steps.
 
     srkit train idn                           L1, then MSE
@@ -17,7 +17,6 @@ halved after each fifth of the steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,36 +25,28 @@ from torch import nn
 from srkit.calls import Call
 from srkit.losses import L1, MSE
 from srkit.models.idn import IDN, DBlock
-from srkit.recipes import base
-from srkit.recipes.base import Recipe
+from srkit.recipes.base import LoopBudget, Recipe
 from srkit.reports.claims import Claim
+from srkit.training.enlargement import carry, hush
 from srkit.training.loop import enlarge_y
 from srkit.training.schedules import Constant, Halving, Multistep, Schedule, Warmup
-from srkit.training.stage import After, Prepared, Random, Stage, Start, loss_of
-from srkit.training.starts import carry, hush
+from srkit.training.stage import After, Prepared, Stage, loss_of
 
 SCALE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
+class Budget(LoopBudget):
     """Sizes of IDN's stages; those of the second one begin with `mse_`.
 
     slow: the share of the rate that biases and the transposed convolution learn at.
     """
 
     network: Call
-    steps: int
-    batch: int
-    patch: int
-    rate: Schedule
     mse_steps: int
     mse_patch: int
     mse_rate: Schedule
-    start: Start
     slow: float = 1.0
-    clip: float | None = None
-    validate_every: int = 250
 
 
 @torch.no_grad()
@@ -83,7 +74,6 @@ def adam(model: nn.Module, slow: float) -> torch.optim.Adam:
 
 
 ENLARGEMENT = Prepared(Call(begin_as_enlargement))
-TESTS = ("Set5", "Set14", "BSD100")
 FULL_SIZE = Call(IDN, scale=SCALE, channels=64, keep=16, step=16, blocks=4)
 
 BUDGETS = {
@@ -94,41 +84,28 @@ BUDGETS = {
         start=ENLARGEMENT,
     ),
     "laptop": Budget(
-        data="BSDS400", tests=TESTS, steps=2000, batch=8, patch=29, mse_steps=300, mse_patch=39,
+        data="BSDS400", steps=2000, batch=8, patch=29, mse_steps=300, mse_patch=39,
         network=Call(IDN, scale=SCALE, channels=32, keep=8, step=8, blocks=3),
         rate=Warmup(Halving(1e-3, every=0.2), 0.03), mse_rate=Constant(1e-4), clip=0.1,
         start=ENLARGEMENT,
     ),
     "gpu": Budget(
-        data="BSDS400", tests=TESTS, steps=60_000, batch=64, patch=29, mse_steps=3000,
-        mse_patch=39, network=FULL_SIZE, rate=Multistep(5e-4, at=(5 / 12, 10 / 12), factor=0.1),
-        mse_rate=Constant(5e-5), start=Random(), validate_every=2000,
+        data="BSDS400", steps=60_000, batch=64, patch=29, mse_steps=3000, mse_patch=39,
+        network=FULL_SIZE, rate=Multistep(5e-4, at=(5 / 12, 10 / 12), factor=0.1),
+        mse_rate=Constant(5e-5), validate_every=2000,
     ),
     "paper": Budget(
-        data="BSDS400", tests=TESTS, steps=600_000, batch=64, patch=29, mse_steps=20_000,
-        mse_patch=39, network=FULL_SIZE, rate=Multistep(1e-4, at=(5 / 12, 10 / 12), factor=0.1),
-        mse_rate=Constant(1e-5), slow=0.1, start=Random(), validate_every=5000,
+        data="BSDS400", steps=600_000, batch=64, patch=29, mse_steps=20_000, mse_patch=39,
+        network=FULL_SIZE, rate=Multistep(1e-4, at=(5 / 12, 10 / 12), factor=0.1),
+        mse_rate=Constant(1e-5), slow=0.1, validate_every=5000,
     ),
 }  # fmt: skip
-
-# Hui et al., x2.
-PUBLISHED = {
-    "idn": {
-        "Set5": {"psnr": 37.83, "ssim": 0.9600},
-        "Set14": {"psnr": 33.30, "ssim": 0.9148},
-        "BSD100": {"psnr": 32.08, "ssim": 0.8985},
-    }
-}
 
 
 def l1(b: Budget, network: Call) -> Stage:
     """The first stage: L1, from the budget's start."""
-    return Stage(
-        name="L1", network=network, loss=loss_of(L1), data=b.data, scale=SCALE, steps=b.steps,
-        batch=b.batch, patch=b.patch, rate=b.rate, forward=Call(enlarge_y),
-        optimizer=Call(adam, slow=b.slow), clip=b.clip, start=b.start,
-        validate_every=b.validate_every,
-    )  # fmt: skip
+    stage = b.stage("L1", network, loss_of(L1), scale=SCALE)
+    return replace(stage, forward=Call(enlarge_y), optimizer=Call(adam, slow=b.slow))
 
 
 def mse(b: Budget, network: Call) -> Stage:
@@ -139,22 +116,28 @@ def mse(b: Budget, network: Call) -> Stage:
     )  # fmt: skip
 
 
-VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
-    "idn": lambda b: [mse(b, b.network)],
-    "L1": lambda b: [l1(b, b.network)],
-    "plain": lambda b: [l1(b, b.network.but(keep=0))],
-    "groups-1": lambda b: [l1(b, b.network.but(groups=1))],
-    "no-bicubic": lambda b: [l1(b, b.network.but(bicubic=False))],
-}
-
-CLAIMS = (
-    Claim("setting channels aside beats a plain residual block", "L1", "plain"),
-    Claim("convolutions in four groups are no worse than whole ones", "L1", "groups-1", sign=0),
-    Claim("adding to the bicubic picture beats making all of it", "L1", "no-bicubic"),
-    Claim("a last stage of MSE on larger crops helps", "idn", "L1"),
-)
-
 RECIPE = Recipe(
-    label="IDN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS,
-)  # fmt: skip
+    label="IDN",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "idn": lambda b: [mse(b, b.network)],
+        "L1": lambda b: [l1(b, b.network)],
+        "plain": lambda b: [l1(b, b.network.but(keep=0))],
+        "groups-1": lambda b: [l1(b, b.network.but(groups=1))],
+        "no-bicubic": lambda b: [l1(b, b.network.but(bicubic=False))],
+    },
+    published={  # Hui et al., x2
+        "idn": {
+            "Set5": {"psnr": 37.83, "ssim": 0.9600},
+            "Set14": {"psnr": 33.30, "ssim": 0.9148},
+            "BSD100": {"psnr": 32.08, "ssim": 0.8985},
+        }
+    },
+    claims=(
+        Claim("setting channels aside beats a plain residual block", "L1", "plain"),
+        Claim("convolutions in four groups are no worse than whole ones", "L1", "groups-1", sign=0),
+        Claim("adding to the bicubic picture beats making all of it", "L1", "no-bicubic"),
+        Claim("a last stage of MSE on larger crops helps", "idn", "L1"),
+    ),
+)

@@ -17,7 +17,7 @@ near the bicubic picture, and warm up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,36 +30,29 @@ from srkit.image.colour import to_y
 from srkit.image.resize import imresize
 from srkit.losses import Term
 from srkit.models.memnet import MemNet
-from srkit.recipes import base
-from srkit.recipes.base import Recipe
+from srkit.recipes.base import LoopBudget, Recipe
 from srkit.reports.claims import Claim
+from srkit.training.enlargement import hush
 from srkit.training.loop import Batch, adam
-from srkit.training.schedules import Constant, Halving, Schedule, Warmup
-from srkit.training.stage import Continued, Prepared, Random, Stage, Start, loss_of
-from srkit.training.starts import hush
+from srkit.training.schedules import Constant, Halving, Warmup
+from srkit.training.stage import Continued, Prepared, Stage, loss_of
 
 SCALES = (2, 3, 4)
 SCALE = SCALES[-1]  # what is validated
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
-    """Sizes of MemNet's stages, which are as many as there are `rates`.
+class Budget(LoopBudget):
+    """Sizes of MemNet's stages.
 
-    steps: at each rate. clips: the largest norm of the gradient at each rate. patch: side of a crop
-    at x4, in LR pixels. weight: what the loss is multiplied by.
+    steps: of each stage. patch: side of a crop at x4, in LR pixels. weight: what the loss is
+    multiplied by. later_rates: the rates of the stages after the first one.
     """
 
     network: Call
-    steps: int
-    batch: int
-    patch: int
-    rates: tuple[Schedule, ...]
-    clips: tuple[float, ...]
-    start: Start
     optimizer: Call = Call(adam)
     weight: float = 1.0
-    validate_every: int = 250
+    later_rates: tuple[float, ...] = ()
 
 
 class Supervision(Term):
@@ -136,82 +129,74 @@ def sgd(model: nn.Module) -> torch.optim.SGD:
 
 
 BICUBIC = Prepared(Call(begin_as_bicubic))
-TESTS = ("Set5", "Set14", "BSD100")
 M6R6 = Call(MemNet, scale=SCALE, channels=64, blocks=6, recursions=6)
-RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 BUDGETS = {
     "smoke": Budget(
         data="procedural", tests=(), steps=2, batch=2, patch=9,
         network=Call(MemNet, scale=SCALE, channels=4, blocks=2, recursions=2),
-        rates=(Warmup(Halving(1e-3, every=0.2), 0.03),), clips=(1.0,), start=BICUBIC,
+        rate=Warmup(Halving(1e-3, every=0.2), 0.03), clip=1.0, start=BICUBIC,
     ),
     "laptop": Budget(
         data="BSDS400", tests=("Set5", "Set14"), steps=800, batch=8, patch=9,
         network=Call(MemNet, scale=SCALE, channels=32, blocks=3, recursions=3),
-        rates=(Warmup(Halving(4e-3, every=0.2), 0.03),), clips=(1.0,), start=BICUBIC,
-        validate_every=400,
+        rate=Warmup(Halving(4e-3, every=0.2), 0.03), clip=1.0, start=BICUBIC, validate_every=400,
     ),
     "gpu": Budget(
-        data="BSDS400", tests=TESTS, steps=30_000, batch=64, patch=9, network=M6R6,
-        rates=(Halving(1e-3, every=0.2),), clips=(1.0,), start=Random(), validate_every=2000,
+        data="BSDS400", steps=30_000, batch=64, patch=9, network=M6R6,
+        rate=Halving(1e-3, every=0.2), clip=1.0, validate_every=2000,
     ),
     "paper": Budget(
-        data="BSDS400", tests=TESTS, steps=200_000, batch=64, patch=9, network=M6R6,
-        rates=tuple(map(Constant, RATES)), clips=tuple(0.01 / rate for rate in RATES),
-        start=Random(), optimizer=Call(sgd), weight=31**2 / 2, validate_every=5000,
+        data="BSDS400", steps=200_000, batch=64, patch=9, network=M6R6,
+        rate=Constant(0.1), clip=0.01 / 0.1, later_rates=(1e-2, 1e-3, 1e-4),
+        optimizer=Call(sgd), weight=31**2 / 2, validate_every=5000,
     ),
 }  # fmt: skip
-
-# Tai et al., x4, as quoted by RDN's table.
-PUBLISHED = {
-    "memnet": {
-        "Set5": {"psnr": 31.74, "ssim": 0.8893},
-        "Set14": {"psnr": 28.26, "ssim": 0.7723},
-        "BSD100": {"psnr": 27.40, "ssim": 0.7281},
-    }
-}
 
 
 def supervised(b: Budget, network: Call) -> list[Stage]:
     """One network for all scales, a stage for each rate; the optimiser keeps its moments."""
-    first = Stage(
-        name="pixel", network=network, loss=loss_of(Supervision, b.weight), data=b.data,
-        scale=SCALES, crops=Call(mixed), forward=Call(every_picture), steps=b.steps,
-        batch=b.batch, patch=b.patch, rate=b.rates[0], clip=b.clips[0], optimizer=b.optimizer,
-        start=b.start, validate_every=b.validate_every,
+    first = replace(
+        b.stage("pixel", network, loss_of(Supervision, b.weight), scale=SCALES),
+        crops=Call(mixed), forward=Call(every_picture), optimizer=b.optimizer,
     )  # fmt: skip
     later = [
         replace(
             first, name=f"pixel, rate {k + 1}", start=Continued(optimizer=True), series=k,
-            rate=b.rates[k], clip=b.clips[k],
+            rate=Constant(rate), clip=0.01 / rate,
         )
-        for k in range(1, len(b.rates))
+        for k, rate in enumerate(b.later_rates, 1)
     ]  # fmt: skip
     return [first, *later]
 
 
-VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
-    "memnet": lambda b: supervised(b, b.network),
-    "single": lambda b: supervised(b, b.network.but(supervised=False)),
-    # the paper's MemNet-NL and MemNet-NS
-    "no-long-term": lambda b: supervised(b, b.network.but(long_term=False)),
-    "no-short-term": lambda b: supervised(b, b.network.but(short_term=False)),
-    # each recursion with convolutions of its own
-    "unshared": lambda b: supervised(b, b.network.but(shared=False)),
-    # one memory block, so one picture
-    "blocks-1": lambda b: supervised(b, b.network.but(blocks=1, supervised=False)),
-}
-
-CLAIMS = (
-    Claim("long-term links help", "memnet", "no-long-term"),
-    Claim("short-term links help", "memnet", "no-short-term"),
-    Claim("long-term links are worth more", "no-short-term", "no-long-term"),
-    Claim("supervising every memory beats the last alone", "memnet", "single"),
-    Claim("more memories are better", "memnet", "blocks-1"),
-)
-
 RECIPE = Recipe(
-    label="MemNet", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS,
-)  # fmt: skip
+    label="MemNet",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "memnet": lambda b: supervised(b, b.network),
+        "single": lambda b: supervised(b, b.network.but(supervised=False)),
+        # the paper's MemNet-NL and MemNet-NS
+        "no-long-term": lambda b: supervised(b, b.network.but(long_term=False)),
+        "no-short-term": lambda b: supervised(b, b.network.but(short_term=False)),
+        # each recursion with convolutions of its own
+        "unshared": lambda b: supervised(b, b.network.but(shared=False)),
+        # one memory block, so one picture
+        "blocks-1": lambda b: supervised(b, b.network.but(blocks=1, supervised=False)),
+    },
+    published={  # Tai et al., x4, as quoted by RDN's table
+        "memnet": {
+            "Set5": {"psnr": 31.74, "ssim": 0.8893},
+            "Set14": {"psnr": 28.26, "ssim": 0.7723},
+            "BSD100": {"psnr": 27.40, "ssim": 0.7281},
+        }
+    },
+    claims=(
+        Claim("long-term links help", "memnet", "no-long-term"),
+        Claim("short-term links help", "memnet", "no-short-term"),
+        Claim("long-term links are worth more", "no-short-term", "no-long-term"),
+        Claim("supervising every memory beats the last alone", "memnet", "single"),
+        Claim("more memories are better", "memnet", "blocks-1"),
+    ),
+)

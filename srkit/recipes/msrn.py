@@ -3,8 +3,8 @@
 The authors' re-training of 2019 (Li et al., ECCV 2018, and their repository), x2: DIV2K, flipped
 and turned; RGB; LR crops of 48 pixels, batch 16; Adam at 1e-4, halved every 2e5 of 1e6 steps; L1 on
 0..255. The paper of 2018 learned Y, from HR crops of 64 and their copies at 0.7 and 0.5.
-In the small budgets the network starts as an enlargement, see `srkit.training.starts`, the rate
-warms up, and gradients are clipped: at so high a rate one bad step can cost a run a decibel.
+In the small budgets the network starts as an enlargement, see `srkit.training.enlargement`, the
+rate warms up, and gradients are clipped: at so high a rate one bad step can cost a run a decibel.
 
     srkit train msrn
     srkit train msrn --variant two-3x3        both paths 3x3, wider: as many parameters
@@ -14,47 +14,38 @@ warms up, and gradients are clipped: at so high a rate one bad step can cost a r
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from srkit.calls import Call
 from srkit.losses import L1
 from srkit.models.edsr import EDSR
 from srkit.models.msrn import MSRB, MSRN
-from srkit.recipes import base
-from srkit.recipes.base import Recipe
+from srkit.recipes.base import LoopBudget, Recipe
 from srkit.reports.claims import Claim
-from srkit.training.schedules import Halving, Schedule, Warmup
-from srkit.training.stage import Prepared, Random, Stage, Start, loss_of
-from srkit.training.starts import hand_through, with_factors
+from srkit.training.enlargement import hand_through, with_factors
+from srkit.training.schedules import Halving, Warmup
+from srkit.training.stage import Prepared, Stage, loss_of
 
 SCALE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
-    """Sizes of MSRN's stage.
+class Budget(LoopBudget):
+    """Sizes of the networks and of their stage.
 
     channels, blocks: MSRN's. channels_3x3: of MSRN with 3x3 kernels alone. edsr_channels,
     edsr_blocks: EDSR's. Both are controls with as many parameters as MSRN has, to 2 %.
     """
 
-    steps: int
-    batch: int
-    patch: int
     channels: int
     blocks: int
     channels_3x3: int
     edsr_channels: int
     edsr_blocks: int
-    rate: Schedule
-    start: Start
-    clip: float | None = None
-    validate_every: int = 250
 
 
 def begin_as_enlargement(model: MSRN | EDSR) -> None:
-    """Let either network start as an enlargement: see `srkit.training.starts`."""
+    """Let either network start as an enlargement: see `srkit.training.enlargement`."""
     if isinstance(model, MSRN):
         added = [block.confusion for block in model.modules() if isinstance(block, MSRB)]
     else:
@@ -63,7 +54,6 @@ def begin_as_enlargement(model: MSRN | EDSR) -> None:
 
 
 ENLARGEMENT = Prepared(Call(begin_as_enlargement))
-TESTS = ("Set5", "Set14", "BSD100")
 
 BUDGETS = {
     "smoke": Budget(
@@ -72,30 +62,21 @@ BUDGETS = {
         rate=Warmup(Halving(1e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
     ),
     "laptop": Budget(
-        data="BSDS400", tests=TESTS, steps=2000, batch=16, patch=24, channels=16, blocks=4,
+        data="BSDS400", steps=2000, batch=16, patch=24, channels=16, blocks=4,
         channels_3x3=21, edsr_channels=32, edsr_blocks=8,
         rate=Warmup(Halving(2e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
     ),
     "gpu": Budget(
-        data="DIV2K_train", tests=TESTS, steps=60_000, batch=16, patch=48, channels=64, blocks=8,
-        channels_3x3=86, edsr_channels=64, edsr_blocks=78, rate=Halving(1e-4, every=0.2),
-        start=Random(), validate_every=2000,
+        data="DIV2K_train", steps=60_000, batch=16, patch=48, channels=64, blocks=8,
+        channels_3x3=86, edsr_channels=64, edsr_blocks=78,
+        rate=Halving(1e-4, every=0.2), validate_every=2000,
     ),
     "paper": Budget(
-        data="DIV2K_train", tests=TESTS, steps=1_000_000, batch=16, patch=48, channels=64,
-        blocks=8, channels_3x3=86, edsr_channels=64, edsr_blocks=78,
-        rate=Halving(1e-4, every=0.2), start=Random(), validate_every=10_000,
+        data="DIV2K_train", steps=1_000_000, batch=16, patch=48, channels=64, blocks=8,
+        channels_3x3=86, edsr_channels=64, edsr_blocks=78,
+        rate=Halving(1e-4, every=0.2), validate_every=10_000,
     ),
 }  # fmt: skip
-
-# The authors' repository, of the re-training.
-PUBLISHED = {
-    "msrn": {
-        "Set5": {"psnr": 38.07, "ssim": 0.9608},
-        "Set14": {"psnr": 33.68, "ssim": 0.9184},
-        "BSD100": {"psnr": 32.22, "ssim": 0.9002},
-    }
-}
 
 
 def msrn(b: Budget) -> Call:
@@ -108,30 +89,32 @@ def edsr(b: Budget) -> Call:
 
 def pixel(b: Budget, network: Call) -> Stage:
     """L1, from the budget's start."""
-    return Stage(
-        name="pixel", network=network, loss=loss_of(L1), data=b.data, scale=SCALE, steps=b.steps,
-        batch=b.batch, patch=b.patch, rate=b.rate, clip=b.clip, start=b.start,
-        validate_every=b.validate_every,
-    )  # fmt: skip
+    return b.stage("pixel", network, loss_of(L1), scale=SCALE)
 
-
-VARIANTS: dict[str, Callable[[Budget], list[Stage]]] = {
-    "msrn": lambda b: [pixel(b, msrn(b))],
-    "two-3x3": lambda b: [pixel(b, msrn(b).but(channels=b.channels_3x3, wide=3))],
-    "residual": lambda b: [pixel(b, edsr(b))],
-    "no-fusion": lambda b: [pixel(b, msrn(b).but(fusion=False))],
-    "half": lambda b: [pixel(b, msrn(b).but(blocks=b.blocks // 2))],
-    "residual-unclipped": lambda b: [replace(pixel(b, edsr(b)), clip=None)],
-}
-
-CLAIMS = (
-    Claim("two kernel sizes beat one, parameters being equal", "msrn", "two-3x3"),
-    Claim("the block beats EDSR's, parameters being equal", "msrn", "residual"),
-    Claim("joining all blocks' outputs helps", "msrn", "no-fusion"),
-    Claim("more blocks are better", "msrn", "half"),
-)
 
 RECIPE = Recipe(
-    label="MSRN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS,
-)  # fmt: skip
+    label="MSRN",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "msrn": lambda b: [pixel(b, msrn(b))],
+        "two-3x3": lambda b: [pixel(b, msrn(b).but(channels=b.channels_3x3, wide=3))],
+        "residual": lambda b: [pixel(b, edsr(b))],
+        "no-fusion": lambda b: [pixel(b, msrn(b).but(fusion=False))],
+        "half": lambda b: [pixel(b, msrn(b).but(blocks=b.blocks // 2))],
+        "residual-unclipped": lambda b: [replace(pixel(b, edsr(b)), clip=None)],
+    },
+    published={  # the authors' repository, of the re-training
+        "msrn": {
+            "Set5": {"psnr": 38.07, "ssim": 0.9608},
+            "Set14": {"psnr": 33.68, "ssim": 0.9184},
+            "BSD100": {"psnr": 32.22, "ssim": 0.9002},
+        }
+    },
+    claims=(
+        Claim("two kernel sizes beat one, parameters being equal", "msrn", "two-3x3"),
+        Claim("the block beats EDSR's, parameters being equal", "msrn", "residual"),
+        Claim("joining all blocks' outputs helps", "msrn", "no-fusion"),
+        Claim("more blocks are better", "msrn", "half"),
+    ),
+)

@@ -28,43 +28,26 @@ from srkit.metrics.features import random_tanh, vgg19
 from srkit.models.edsr import EDSR
 from srkit.models.rfdn import RFDN
 from srkit.models.rlfn import RLFN
-from srkit.recipes import base
-from srkit.recipes.base import Recipe
+from srkit.recipes.base import LoopBudget, Recipe
 from srkit.reports.claims import Claim
+from srkit.training.enlargement import hand_through, with_factors
 from srkit.training.loop import Batch
 from srkit.training.schedules import Cosine, Halving, Schedule, Warmup
-from srkit.training.stage import (
-    After,
-    Continued,
-    Loss,
-    Prepared,
-    Random,
-    Share,
-    Stage,
-    Start,
-    loss_of,
-)  # fmt: skip
-from srkit.training.starts import hand_through, with_factors
+from srkit.training.stage import After, Continued, Loss, Prepared, Share, Stage, loss_of
 
 SCALE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
+class Budget(LoopBudget):
     """Sizes of RLFN's stages.
 
-    network: RLFN's. ladder: the two widths of its blocks. edsr: that network's. A stage with the
-    contrastive loss has steps of its own, because VGG-19 costs a hundred times the network.
+    channels, blocks, esa: RLFN's; ladder: the two widths of its blocks. The last stage has steps of
+    its own, because VGG-19, for a contrastive loss, costs a hundred times the network.
     """
 
-    steps: int
     last_steps: int
-    batch: int
-    patch: int
-    rate: Schedule
     last_rate: Schedule
-    start: Start
-    validate_every: int = 250
     # about half the widths and two thirds of the depth (87,816 parameters); an EDSR of that class
     channels: int = 24
     blocks: int = 4
@@ -75,7 +58,7 @@ class Budget(base.Budget):
 
 
 def begin_as_enlargement(model: RLFN | RFDN | EDSR) -> None:
-    """Let the network start as an enlargement by repeated pixels: see `srkit.training.starts`."""
+    """Let the network start as an enlargement: see `srkit.training.enlargement`."""
     if isinstance(model, EDSR):
         hand_through(model.head[0], [model.body[-1]], with_factors(model.tail))
     elif isinstance(model, RFDN):
@@ -85,7 +68,6 @@ def begin_as_enlargement(model: RLFN | RFDN | EDSR) -> None:
 
 
 ENLARGEMENT = Prepared(Call(begin_as_enlargement))
-TESTS = ("Set5", "Set14", "BSD100")
 
 # After ENLARGEMENT the first steps at so high a rate would throw it away: hence the warm-up.
 BUDGETS = {
@@ -94,25 +76,20 @@ BUDGETS = {
         rate=Warmup(Cosine(2e-3), 0.03), last_rate=Warmup(Cosine(5e-4), 0.03), start=ENLARGEMENT,
     ),
     "laptop": Budget(
-        data="BSDS400", tests=TESTS, steps=1000, last_steps=200, batch=16, patch=24,
+        data="BSDS400", steps=1000, last_steps=200, batch=16, patch=24,
         rate=Warmup(Cosine(2e-3), 0.03), last_rate=Warmup(Cosine(5e-4), 0.03), start=ENLARGEMENT,
     ),
     "gpu": Budget(
-        data="DIV2K_train", tests=TESTS, steps=50_000, last_steps=5000, batch=64, patch=64,
-        rate=Halving(5e-4, every=0.2), last_rate=Halving(1.25e-4, every=0.2), start=Random(),
-        validate_every=2000, channels=52, blocks=6, esa=16, ladder=(48, 52),
-        edsr_channels=64, edsr_blocks=16,
+        data="DIV2K_train", steps=50_000, last_steps=5000, batch=64, patch=64,
+        rate=Halving(5e-4, every=0.2), last_rate=Halving(1.25e-4, every=0.2), validate_every=2000,
+        channels=52, blocks=6, esa=16, ladder=(48, 52), edsr_channels=64, edsr_blocks=16,
     ),
     "paper": Budget(
-        data="DIV2K_train", tests=TESTS, steps=1_000_000, last_steps=1_000_000, batch=64, patch=64,
-        rate=Halving(5e-4, every=0.2), last_rate=Halving(5e-4, every=0.2), start=Random(),
-        validate_every=10_000, channels=52, blocks=6, esa=16, ladder=(48, 52),
-        edsr_channels=64, edsr_blocks=16,
+        data="DIV2K_train", steps=1_000_000, last_steps=1_000_000, batch=64, patch=64,
+        rate=Halving(5e-4, every=0.2), last_rate=Halving(5e-4, every=0.2), validate_every=10_000,
+        channels=52, blocks=6, esa=16, ladder=(48, 52), edsr_channels=64, edsr_blocks=16,
     ),
 }  # fmt: skip
-
-# Kong et al., Table 1 (quoted second-hand), of the full network after its three stages.
-PUBLISHED = {"rlfn": {"Set5": {"psnr": 32.24}, "Set14": {"psnr": 28.62}, "BSD100": {"psnr": 27.60}}}
 
 # Which features each contrastive loss compares, and the weights of their layers.
 RANDOM = {"extractor": Call(random_tanh), "weights": RANDOM_TANH}
@@ -139,10 +116,7 @@ def rung(b: Budget, block: str, *, wide: bool) -> Call:
 
 def pixel(b: Budget, network: Call) -> Stage:
     """L1, from the budget's start."""
-    return Stage(
-        name="pixel", network=network, loss=loss_of(L1), data=b.data, scale=SCALE, steps=b.steps,
-        batch=b.batch, patch=b.patch, rate=b.rate, start=b.start, validate_every=b.validate_every,
-    )  # fmt: skip
+    return b.stage("pixel", network, loss_of(L1), scale=SCALE)
 
 
 def one_stage(b: Budget, network) -> list[Stage]:
@@ -187,40 +161,45 @@ def with_negative(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, T
     return network(batch["lr"]), {"negative": imresize(batch["lr"], SCALE).clamp(0, 1)}
 
 
-# The paper's ladder (its Table 3): RFDB and RFDBR of 48 channels, RFDBR and RLFB of 52. The names
-# are those of the small budgets' widths.
-VARIANTS = {
-    "rlfn": partial(last, network=rlfn, after="warm-start", contrast=RANDOM),
-    "block-RFDB24": partial(one_stage, network=partial(rung, block="RFDB", wide=False)),
-    "block-RFDBR24": partial(one_stage, network=partial(rung, block="RFDBR", wide=False)),
-    "block-RFDBR28": partial(one_stage, network=partial(rung, block="RFDBR", wide=True)),
-    "block-RLFB28": partial(one_stage, network=partial(rung, block="RLFB", wide=True)),
-    "one-stage": partial(one_stage, network=rlfn),
-    "long": partial(long, network=rlfn),
-    "cyclic": partial(cyclic, network=rlfn),
-    "warm-start": partial(warm_start, network=rlfn, after="one-stage"),
-    "last-L1": partial(last, network=rlfn, after="warm-start", contrast=None),
-    "last-vgg-deep": partial(last, network=rlfn, after="warm-start", contrast=DEEP),
-    "last-vgg-shallow": partial(last, network=rlfn, after="warm-start", contrast=SHALLOW),
-    "edsr-one-stage": partial(one_stage, network=edsr),
-    "edsr-long": partial(long, network=edsr),
-    "edsr-warm-start": partial(warm_start, network=edsr, after="edsr-one-stage"),
-    "edsr-last-L1": partial(last, network=edsr, after="edsr-warm-start", contrast=None),
-    "edsr-last-random-tanh": partial(last, network=edsr, after="edsr-warm-start", contrast=RANDOM),
-}
-
-CLAIMS = (
-    Claim("warm start beats one long run", "warm-start", "long"),
-    Claim("warm start beats a schedule run twice", "warm-start", "cyclic"),
-    Claim("a contrastive last stage beats one of L1 alone", "rlfn", "last-L1"),
-    Claim("random tanh features beat VGG-19's deep ones", "rlfn", "last-vgg-deep"),
-    Claim("shallow features of VGG-19 beat deep ones", "last-vgg-shallow", "last-vgg-deep"),
-    Claim("RFDB without its branches is no worse", "block-RFDBR24", "block-RFDB24", sign=0),
-    Claim("RLFB is no worse than RFDBR at one width", "block-RLFB28", "block-RFDBR28", sign=0),
-    Claim("warm start helps EDSR too", "edsr-warm-start", "edsr-long"),
-)
-
 RECIPE = Recipe(
-    label="RLFN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS,
-)  # fmt: skip
+    label="RLFN",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "rlfn": partial(last, network=rlfn, after="warm-start", contrast=RANDOM),
+        # The paper's ladder (its Table 3): RFDB and RFDBR of 48 channels, RFDBR and RLFB of 52. The
+        # names are those of the small budgets' widths.
+        "block-RFDB24": partial(one_stage, network=partial(rung, block="RFDB", wide=False)),
+        "block-RFDBR24": partial(one_stage, network=partial(rung, block="RFDBR", wide=False)),
+        "block-RFDBR28": partial(one_stage, network=partial(rung, block="RFDBR", wide=True)),
+        "block-RLFB28": partial(one_stage, network=partial(rung, block="RLFB", wide=True)),
+        "one-stage": partial(one_stage, network=rlfn),
+        "long": partial(long, network=rlfn),
+        "cyclic": partial(cyclic, network=rlfn),
+        "warm-start": partial(warm_start, network=rlfn, after="one-stage"),
+        "last-L1": partial(last, network=rlfn, after="warm-start", contrast=None),
+        "last-vgg-deep": partial(last, network=rlfn, after="warm-start", contrast=DEEP),
+        "last-vgg-shallow": partial(last, network=rlfn, after="warm-start", contrast=SHALLOW),
+        "edsr-one-stage": partial(one_stage, network=edsr),
+        "edsr-long": partial(long, network=edsr),
+        "edsr-warm-start": partial(warm_start, network=edsr, after="edsr-one-stage"),
+        "edsr-last-L1": partial(last, network=edsr, after="edsr-warm-start", contrast=None),
+        "edsr-last-random-tanh": partial(
+            last, network=edsr, after="edsr-warm-start", contrast=RANDOM
+        ),
+    },
+    # Kong et al., Table 1 (quoted second-hand), of the full network after its three stages.
+    published={
+        "rlfn": {"Set5": {"psnr": 32.24}, "Set14": {"psnr": 28.62}, "BSD100": {"psnr": 27.60}}
+    },
+    claims=(
+        Claim("warm start beats one long run", "warm-start", "long"),
+        Claim("warm start beats a schedule run twice", "warm-start", "cyclic"),
+        Claim("a contrastive last stage beats one of L1 alone", "rlfn", "last-L1"),
+        Claim("random tanh features beat VGG-19's deep ones", "rlfn", "last-vgg-deep"),
+        Claim("shallow features of VGG-19 beat deep ones", "last-vgg-shallow", "last-vgg-deep"),
+        Claim("RFDB without its branches is no worse", "block-RFDBR24", "block-RFDB24", sign=0),
+        Claim("RLFB is no worse than RFDBR at one width", "block-RLFB28", "block-RFDBR28", sign=0),
+        Claim("warm start helps EDSR too", "edsr-warm-start", "edsr-long"),
+    ),
+)

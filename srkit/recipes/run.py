@@ -36,9 +36,10 @@ class RecipeRun(Run):
         tensorboard: bool = False,
     ):
         finite(minutes=minutes)
-        recipe.check_settings(
-            minutes=minutes, precision=precision, compiled=compiled, tensorboard=tensorboard
-        )
+        if recipe.check_settings is not None:
+            recipe.check_settings(
+                minutes=minutes, precision=precision, compiled=compiled, tensorboard=tensorboard
+            )
         self.name, self.recipe, self.variant, self.out = name, recipe, variant, out
         self.budget = recipe.budget(budget, data)
         self.stages = recipe.stages(variant, budget, data)
@@ -50,19 +51,12 @@ class RecipeRun(Run):
         super().__init__(
             folder_of(out, name, budget, variant, seed),
             {
-                "recipe": name,
-                "variant": variant,
-                "budget": budget,
+                "recipe": name, "variant": variant, "budget": budget,
                 "plan": recipe.plan(variant, budget, data),
             },
-            seed=seed,
-            minutes=minutes,
-            precision=precision,
-            compiled=compiled,
-            device=device,
-            tensorboard=tensorboard,
-            validate=self.validated if self.budget.tests else None,
-        )
+            seed=seed, minutes=minutes, precision=precision, compiled=compiled, device=device,
+            tensorboard=tensorboard, validate=self.validated if self.budget.tests else None,
+        )  # fmt: skip
         self.scales: Scores = {}
         self.baselines: dict[str, Scores] = {}
 

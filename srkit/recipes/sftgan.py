@@ -38,21 +38,20 @@ from srkit.metrics.psnr import psnr
 from srkit.metrics.ssim import ssim
 from srkit.models.network import Network
 from srkit.models.sftgan import SFT, SFTGAN, Discriminator
-from srkit.recipes import base
-from srkit.recipes.base import Recipe
+from srkit.recipes.base import LoopBudget, Recipe
 from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
+from srkit.training.enlargement import hand_through
 from srkit.training.loop import Batch
 from srkit.training.schedules import Constant, Halving, Multistep, Schedule, Warmup
-from srkit.training.stage import After, Continued, Loss, Prepared, Random, Stage, Start, loss_of
-from srkit.training.starts import hand_through
+from srkit.training.stage import After, Continued, Loss, Prepared, Stage, loss_of
 
 SCALE = 4
 TESTS = ("told right", "told wrong", "not told")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
+class Budget(LoopBudget):
     """Sizes of SFTGAN's stages.
 
     - pictures, side: how many pictures there are to learn from, and of how many pixels a side.
@@ -67,11 +66,6 @@ class Budget(base.Budget):
 
     pictures: int
     side: int
-    steps: int
-    batch: int
-    patch: int
-    rate: Schedule
-    start: Start
     frozen_steps: int
     frozen_rate: Schedule
     told_steps: int
@@ -82,7 +76,6 @@ class Budget(base.Budget):
     adversarial_weight: float
     pixel_weight: float
     from_scratch: bool = False
-    validate_every: int = 250
     channels: int = 64
     blocks: int = 16
     conditions: int = 32
@@ -92,7 +85,7 @@ class Budget(base.Budget):
 
 
 def begin_as_enlargement(network: SFTGAN) -> None:
-    """Let channels 0, 1, 2 carry the picture: see `srkit.training.starts`."""
+    """Let channels 0, 1, 2 carry the picture: see `srkit.training.enlargement`."""
     tail = [(layer, 1) for layer in network.HR_branch if isinstance(layer, nn.Conv2d)]
     hand_through(network.conv0, [network.sft_branch[-1]], tail)
 
@@ -121,7 +114,7 @@ BUDGETS = {
         trunk=Call(vgg19, lineage="oxford"), adversarial_weight=0.15, pixel_weight=1.0,
     ),
     "gpu": Budget(
-        data="textures", pictures=1000, side=128, tests=TESTS, lpips=True, start=Random(),
+        data="textures", pictures=1000, side=128, tests=TESTS, lpips=True,
         steps=20_000, batch=16, patch=24, rate=Halving(1e-4, every=0.2), validate_every=1000,
         frozen_steps=1000, frozen_rate=Constant(5e-5),
         told_steps=20_000, told_rate=Halving(5e-5, every=0.2),
@@ -130,7 +123,7 @@ BUDGETS = {
         trunk=Call(vgg19, lineage="oxford"), adversarial_weight=0.15, pixel_weight=1.0,
     ),
     "paper": Budget(
-        data="OutdoorScene", pictures=10_324, side=96, tests=TESTS, lpips=True, start=Random(),
+        data="OutdoorScene", pictures=10_324, side=96, tests=TESTS, lpips=True,
         steps=1_000_000, batch=16, patch=24, rate=Halving(1e-4, every=0.2), validate_every=5000,
         frozen_steps=20_000, frozen_rate=Constant(1e-4), told_steps=0, told_rate=Constant(1e-4),
         adversarial_steps=580_000,
@@ -139,9 +132,6 @@ BUDGETS = {
         classes=8,
     ),
 }  # fmt: skip
-
-
-PUBLISHED = {}  # user studies, no figures
 
 
 def network(b: Budget, by: str | None) -> Call:
@@ -163,12 +153,11 @@ def untold(channels: int, blocks: int, classes: int) -> SFTGAN:
 
 def pixel(b: Budget, by: str | None) -> Stage:
     """L1, from the budget's start."""
-    return Stage(
-        name="trunk", network=network(b, by), loss=loss_of(L1), data=b.data, scale=SCALE,
-        crops=Call(priors, pictures=b.pictures, side=b.side), steps=b.steps, batch=b.batch,
-        patch=b.patch, rate=b.rate, start=b.start, forward=Call(enlarge, told=by is not None),
-        validate_every=b.validate_every,
-    )  # fmt: skip
+    return replace(
+        b.stage("trunk", network(b, by), loss_of(L1), scale=SCALE),
+        crops=Call(priors, pictures=b.pictures, side=b.side),
+        forward=Call(enlarge, told=by is not None),
+    )
 
 
 def trunk(b: Budget) -> list[Stage]:
@@ -336,34 +325,39 @@ def samples(run: RecipeRun, scale: int) -> dict[str, Callable[[Network], Tensor]
     return {test.replace(" ", "-"): partial(sample, test=test) for test in run.budget.tests}
 
 
-VARIANTS = {
-    "sftgan": partial(against_discriminator, by="sft", after="sft"),
-    "trunk": trunk,
-    "sft": partial(told, by="sft"),
-    "concat": partial(told_at_once, by="concat"),
-    "film": partial(told, by="film"),
-    "none": partial(told_at_once, by=None),
-    "concat-gan": partial(against_discriminator, by="concat", after="concat"),
-    "film-gan": partial(against_discriminator, by="film", after="film"),
-    "none-gan": partial(against_discriminator, by=None, after="none"),
-}
-
 RIGHT, WRONG, _ = TESTS
-CLAIMS = (
-    Claim("told what is where, it looks better", "sftgan", "none-gan", "lpips", -1, RIGHT),
-    Claim("told wrong, it draws something else", "sftgan", "none-gan", "lpips", 1, WRONG),
-    Claim(
-        "told right, it looks better than told wrong",
-        "sftgan", "sftgan", "lpips", -1, RIGHT, against_test=WRONG,
-    ),
-    Claim("modulation looks better than more channels", "sftgan", "concat-gan", "lpips", -1, RIGHT),
-    Claim("a map looks better than its mean", "sftgan", "film-gan", "lpips", -1, RIGHT),
-    Claim("being told helps with L1 alone, too", "sft", "none", test=RIGHT),
-    Claim("with L1 alone modulation is no worse", "sft", "concat", sign=0, test=RIGHT),
-    Claim("features and discriminator look better than L1", "sftgan", "sft", "lpips", -1, RIGHT),
-)  # fmt: skip
+LOOKS = ("lpips", -1, RIGHT)  # it looks better: a lower LPIPS where it is told right
 
 RECIPE = Recipe(
-    label="SFTGAN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS, learns_from="textures made with their maps", measure=measure, samples=samples,
+    label="SFTGAN",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "sftgan": partial(against_discriminator, by="sft", after="sft"),
+        "trunk": trunk,
+        "sft": partial(told, by="sft"),
+        "concat": partial(told_at_once, by="concat"),
+        "film": partial(told, by="film"),
+        "none": partial(told_at_once, by=None),
+        "concat-gan": partial(against_discriminator, by="concat", after="concat"),
+        "film-gan": partial(against_discriminator, by="film", after="film"),
+        "none-gan": partial(against_discriminator, by=None, after="none"),
+    },
+    published={},  # user studies, no figures
+    claims=(
+        Claim("told what is where, it looks better", "sftgan", "none-gan", *LOOKS),
+        Claim("told wrong, it draws something else", "sftgan", "none-gan", "lpips", 1, WRONG),
+        Claim(
+            "told right, it looks better than told wrong", "sftgan", "sftgan", *LOOKS,
+            against_test=WRONG,
+        ),
+        Claim("modulation looks better than more channels", "sftgan", "concat-gan", *LOOKS),
+        Claim("a map looks better than its mean", "sftgan", "film-gan", *LOOKS),
+        Claim("being told helps with L1 alone, too", "sft", "none", test=RIGHT),
+        Claim("with L1 alone modulation is no worse", "sft", "concat", sign=0, test=RIGHT),
+        Claim("features and discriminator look better than L1", "sftgan", "sft", *LOOKS),
+    ),
+    learns_from="textures made with their maps",
+    measure=measure,
+    samples=samples,
 )  # fmt: skip

@@ -18,13 +18,13 @@ looks at a layer before that of content.
 Differs: values outside [0, 1] are not clipped before VGG-19, which would leave them no gradient;
 generators step before discriminators; Adam's epsilon is 1e-8 (theirs 1e-10); there are no crops of
 pictures at half their size. In all budgets but "paper" the first stage's rate is halved after each
-fifth; the small ones start as an enlargement (`srkit.training.starts`) and warm up.
+fifth; the small ones start as an enlargement (`srkit.training.enlargement`) and warm up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -36,19 +36,18 @@ from srkit.losses.objectives import Standard
 from srkit.losses.perceptual import rms
 from srkit.metrics.features import Extractor, random_tanh, vgg19
 from srkit.models.srfeat import FeatureDiscriminator, ImageDiscriminator, SRFeat
-from srkit.recipes import base
-from srkit.recipes.base import Recipe
+from srkit.recipes.base import Recipe, TwoStageBudget
 from srkit.reports.claims import Claim
+from srkit.training.enlargement import hand_through, hush
 from srkit.training.loop import Batch, enlarge
-from srkit.training.schedules import Halving, Multistep, Schedule, Warmup
-from srkit.training.stage import After, Loss, Prepared, Random, Stage, Start, loss_of
-from srkit.training.starts import hand_through, hush
+from srkit.training.schedules import Halving, Multistep, Warmup
+from srkit.training.stage import Loss, Prepared, Stage, loss_of
 
 SCALE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
+class Budget(TwoStageBudget):
     """Sizes of SRFeat's stages.
 
     - channels, blocks: the network's. discriminator, hidden: the channels of both discriminators,
@@ -57,8 +56,6 @@ class Budget(base.Budget):
       the discriminator of "lower" looks at. unit: what features are divided by, "rms" for their own
       size.
     - adversarial: the weight of each discriminator beside content of weight 1.
-    - steps, batch, patch, rate, start: of "mse". What goes on from it (second_...) has steps and
-      crops of its own.
     """
 
     channels: int
@@ -71,20 +68,10 @@ class Budget(base.Budget):
     lower: str
     unit: float | str
     adversarial: float
-    steps: int
-    batch: int
-    patch: int
-    rate: Schedule
-    start: Start
-    second_steps: int
-    second_patch: int
-    second_rate: Schedule
-    validate_every: int = 250
-    from_scratch: bool = False
 
 
 def begin_as_enlargement(model: SRFeat) -> None:
-    """Let the network start as an enlargement by repeated pixels: see `srkit.training.starts`.
+    """Let the network start as an enlargement by repeated pixels: see `srkit.training.enlargement`.
 
     The picture is lifted on its way, because inside it has values in [-1, 1].
     """
@@ -96,7 +83,6 @@ def begin_as_enlargement(model: SRFeat) -> None:
 
 ENLARGEMENT = Prepared(Call(begin_as_enlargement))
 OXFORD = Call(vgg19, lineage="oxford")
-TESTS = ("Set5", "Set14", "BSD100")
 DROPS = (0.4, 0.8)  # the third pass of five, and the fifth
 
 # Adversarial weights: with 1 a young discriminator pulls a fifth as hard at the weights of "mse" as
@@ -120,42 +106,26 @@ BUDGETS = {
         second_rate=Multistep(8e-5, at=DROPS, factor=0.1),
     ),
     "gpu": Budget(
-        data="DIV2K_train", tests=TESTS, lpips=True, validate_every=5000,
+        data="DIV2K_train", lpips=True, validate_every=5000,
         channels=128, blocks=16, discriminator=64, hidden=1024, halvings=(4, 4),
         extractor=OXFORD, layer="relu5_4", lower="relu3_4", unit="rms", adversarial=1.0,
-        steps=50_000, batch=9, patch=24, rate=Halving(1e-4, every=0.2), start=Random(),
+        steps=50_000, batch=9, patch=24, rate=Halving(1e-4, every=0.2),
         second_steps=20_000, second_patch=32, second_rate=Multistep(1e-4, at=DROPS, factor=0.1),
     ),
     "paper": Budget(
-        data="DIV2K_train", tests=TESTS, lpips=True, validate_every=5000,
+        data="DIV2K_train", lpips=True, validate_every=5000,
         channels=128, blocks=16, discriminator=64, hidden=1024, halvings=(4, 4),
         extractor=OXFORD, layer="relu5_4", lower="relu3_4", unit=12.75, adversarial=1e-3,
         steps=317_000, batch=9, patch=74, rate=Multistep(1e-4, at=(17 / 21,), factor=0.1),
-        start=Random(), second_steps=75_500, second_patch=74,
-        second_rate=Multistep(1e-4, at=DROPS, factor=0.1),
+        second_steps=75_500, second_patch=74, second_rate=Multistep(1e-4, at=DROPS, factor=0.1),
     ),
 }  # fmt: skip
-
-# SRFeat_M by a review that quotes it; SRFeat_IF, the same network in the end, by its first author.
-PUBLISHED = {
-    "srfeat": {"Set5": {"psnr": 30.03}, "Set14": {"psnr": 26.73}},
-    "mse": {
-        "Set5": {"psnr": 32.27, "ssim": 0.8938},
-        "Set14": {"psnr": 28.71, "ssim": 0.7835},
-        "BSD100": {"psnr": 27.64, "ssim": 0.7378},
-    },
-}
 
 
 def mse(b: Budget, long_skips: bool = True) -> list[Stage]:
     """Squared error, from the budget's start."""
-    return [
-        Stage(
-            name="pixel", network=srfeat(b).but(long_skips=long_skips), loss=loss_of(MSE),
-            data=b.data, scale=SCALE, steps=b.steps, batch=b.batch, patch=b.patch, rate=b.rate,
-            start=b.start, validate_every=b.validate_every,
-        )
-    ]  # fmt: skip
+    network = srfeat(b).but(long_skips=long_skips)
+    return [b.stage("pixel", network, loss_of(MSE), scale=SCALE)]
 
 
 def second(
@@ -164,15 +134,9 @@ def second(
     """From the weights of `after`, with content and discriminators; batch norm stays as it is."""
     content = Call(Content, extractor=b.extractor, weights={b.layer: 1.0}, unit=b.unit)
     judged = tuple((b.adversarial, discriminator(b)) for discriminator in discriminators)
-    return [
-        Stage(
-            name="second", network=srfeat(b), loss=Loss(((1.0, content), *judged)),
-            data=b.data, scale=SCALE, steps=b.second_steps, batch=b.batch, patch=b.second_patch,
-            rate=b.second_rate, start=After(after), freeze=Call(freeze_batch_norm),
-            forward=Call(enlarge_as_tested), from_scratch=b.from_scratch,
-            validate_every=b.second_steps // 5 or 1,
-        )
-    ]  # fmt: skip
+    loss = Loss(((1.0, content), *judged))
+    stage = b.second("second", srfeat(b), loss, scale=SCALE, after=after)
+    return [replace(stage, freeze=Call(freeze_batch_norm), forward=Call(enlarge_as_tested))]
 
 
 def srfeat(b: Budget) -> Call:
@@ -249,30 +213,42 @@ def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 
 of_places, of_lower = partial(of_features, each_place=True), partial(of_features, lower=True)
 
-VARIANTS = {
-    "srfeat": partial(second, discriminators=(of_pictures, of_features)),
-    "mse": mse,
-    "mse-no-skips": partial(mse, long_skips=False),
-    "perceptual": second,
-    "image": partial(second, discriminators=(of_pictures,)),
-    "feature": partial(second, discriminators=(of_features,)),
-    "places": partial(second, discriminators=(of_pictures, of_places)),
-    "lower": partial(second, discriminators=(of_pictures, of_lower)),
-    "three-phases": partial(second, discriminators=(of_pictures, of_features), after="perceptual"),
-}
-
-CLAIMS = (
-    Claim("long skips help, with squared error alone", "mse", "mse-no-skips"),
-    Claim("the full loss costs PSNR", "srfeat", "mse", sign=-1),
-    Claim("the full loss looks better", "srfeat", "mse", "lpips", -1, "Set14"),
-    Claim("a second discriminator, of features, costs less PSNR", "srfeat", "image"),
-    Claim(
-        "a second discriminator, of features, looks better", "srfeat", "image", "lpips", -1, "Set14"
-    ),
-    Claim("a discriminator of each place does as well", "srfeat", "places", "lpips", 0, "Set14"),
-)
+LOOKS = ("lpips", -1, "Set14")  # it looks better: a lower LPIPS of Set14
+BOTH = (of_pictures, of_features)
 
 RECIPE = Recipe(
-    label="SRFeat", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS,
-)  # fmt: skip
+    label="SRFeat",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "srfeat": partial(second, discriminators=BOTH),
+        "mse": mse,
+        "mse-no-skips": partial(mse, long_skips=False),
+        "perceptual": second,
+        "image": partial(second, discriminators=(of_pictures,)),
+        "feature": partial(second, discriminators=(of_features,)),
+        "places": partial(second, discriminators=(of_pictures, of_places)),
+        "lower": partial(second, discriminators=(of_pictures, of_lower)),
+        "three-phases": partial(second, discriminators=BOTH, after="perceptual"),
+    },
+    # SRFeat_M by a review that quotes it; SRFeat_IF, the same network in the end, by its first
+    # author.
+    published={
+        "srfeat": {"Set5": {"psnr": 30.03}, "Set14": {"psnr": 26.73}},
+        "mse": {
+            "Set5": {"psnr": 32.27, "ssim": 0.8938},
+            "Set14": {"psnr": 28.71, "ssim": 0.7835},
+            "BSD100": {"psnr": 27.64, "ssim": 0.7378},
+        },
+    },
+    claims=(
+        Claim("long skips help, with squared error alone", "mse", "mse-no-skips"),
+        Claim("the full loss costs PSNR", "srfeat", "mse", sign=-1),
+        Claim("the full loss looks better", "srfeat", "mse", *LOOKS),
+        Claim("a second discriminator, of features, costs less PSNR", "srfeat", "image"),
+        Claim("a second discriminator, of features, looks better", "srfeat", "image", *LOOKS),
+        Claim(
+            "a discriminator of each place does as well", "srfeat", "places", "lpips", 0, "Set14"
+        ),
+    ),
+)

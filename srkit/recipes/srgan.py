@@ -40,11 +40,10 @@ from srkit.losses.adversarial import Adversarial
 from srkit.losses.objectives import Standard
 from srkit.metrics.features import vgg19
 from srkit.models.srresnet import Discriminator, MSRResNet, SRResNet
-from srkit.recipes import base
-from srkit.recipes.base import Recipe
+from srkit.recipes.base import Recipe, TwoStageBudget
 from srkit.reports.claims import Claim
-from srkit.training.schedules import Constant, Halving, Multistep, Schedule
-from srkit.training.stage import After, Loss, Stage, loss_of
+from srkit.training.schedules import Constant, Halving, Multistep
+from srkit.training.stage import Loss, Stage, loss_of
 
 SCALE = 4
 
@@ -79,7 +78,7 @@ PUBLISHED_LOSSES = LOSSES | {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
+class Budget(TwoStageBudget):
     """Sizes of SRGAN's stages.
 
     - generator, channels, blocks: the network. discriminator, hidden: the discriminator's channels,
@@ -87,8 +86,6 @@ class Budget(base.Budget):
     - extractor: what the terms look through, VGG-19 or "random". unit: what its features are
       divided by; "rms" makes losses of all layers alike in size.
     - losses: weights of the terms by loss.
-    - steps, batch, patch, rate: of "mse". What starts from it (second_...) has steps and crops of
-      its own, because VGG-19 costs six times the small network.
     """
 
     generator: type[MSRResNet] | type[SRResNet]
@@ -99,19 +96,9 @@ class Budget(base.Budget):
     extractor: Call | str
     unit: float | str
     losses: Mapping[str, Mapping[str, float]]
-    steps: int
-    batch: int
-    patch: int
-    rate: Schedule
-    second_steps: int
-    second_patch: int
-    second_rate: Schedule
-    validate_every: int = 250
-    from_scratch: bool = False
 
 
 OXFORD = Call(vgg19, lineage="oxford")
-TESTS = ("Set5", "Set14", "BSD100")
 
 BUDGETS = {
     "smoke": Budget(
@@ -129,14 +116,14 @@ BUDGETS = {
         second_steps=500, second_patch=16, second_rate=Multistep(2e-4, at=(0.5,), factor=0.1),
     ),
     "gpu": Budget(
-        data="DIV2K_train", tests=TESTS, lpips=True, validate_every=5000,
+        data="DIV2K_train", lpips=True, validate_every=5000,
         generator=MSRResNet, channels=64, blocks=16, discriminator=64, hidden=1024,
         extractor=OXFORD, unit="rms", losses=LOSSES,
         steps=100_000, batch=16, patch=24, rate=Halving(2e-4, every=0.2),
         second_steps=40_000, second_patch=24, second_rate=Multistep(1e-4, at=(0.5,), factor=0.1),
     ),
     "paper": Budget(
-        data="ImageNet", tests=TESTS, lpips=True, validate_every=5000,
+        data="ImageNet", lpips=True, validate_every=5000,
         generator=SRResNet, channels=64, blocks=16, discriminator=64, hidden=1024,
         extractor=OXFORD, unit=12.75, losses=PUBLISHED_LOSSES,
         steps=1_000_000, batch=16, patch=24, rate=Constant(1e-4),
@@ -144,16 +131,7 @@ BUDGETS = {
     ),
 }  # fmt: skip
 
-# The paper's comparison of its losses, on two sets, and its final results.
-PUBLISHED = {
-    "mse": {"Set5": {"psnr": 32.05}, "Set14": {"psnr": 28.49}, "BSD100": {"psnr": 27.58}},
-    "vgg22": {"Set5": {"psnr": 30.51}, "Set14": {"psnr": 27.19}},
-    "gan": {"Set5": {"psnr": 30.64}, "Set14": {"psnr": 26.92}},
-    "vgg22-gan": {"Set5": {"psnr": 29.84}, "Set14": {"psnr": 26.44}},
-    "srgan": {"Set5": {"psnr": 29.40}, "Set14": {"psnr": 26.02}, "BSD100": {"psnr": 25.16}},
-}
-
-# Mean opinion scores there: 26 people, grades of 1 to 5.
+# Mean opinion scores in the paper: 26 people, grades of 1 to 5.
 GRADES = {
     "mse": {"Set5": 3.37, "Set14": 2.98},
     "vgg22": {"Set5": 3.46, "Set14": 3.15},
@@ -173,27 +151,14 @@ def srresnet(b: Budget) -> Call:
 
 def first(b: Budget, network) -> list[Stage]:
     """Squared error, from random weights."""
-    return [
-        Stage(
-            name="pixel", network=network(b), loss=loss_of(MSE), data=b.data, scale=SCALE,
-            steps=b.steps, batch=b.batch, patch=b.patch, rate=b.rate,
-            validate_every=b.validate_every,
-        )
-    ]  # fmt: skip
+    return [b.stage("pixel", network(b), loss_of(MSE), scale=SCALE)]
 
 
 def second(b: Budget, loss: str) -> list[Stage]:
     """From the weights of "mse", with one of the budget's losses."""
     known = terms(b)
-    return [
-        Stage(
-            name="second", network=generator(b),
-            loss=Loss(tuple((weight, known[name]) for name, weight in b.losses[loss].items())),
-            data=b.data, scale=SCALE, steps=b.second_steps, batch=b.batch, patch=b.second_patch,
-            rate=b.second_rate, start=After("mse"), from_scratch=b.from_scratch,
-            validate_every=b.second_steps // 5 or 1,
-        )
-    ]  # fmt: skip
+    weighed = Loss(tuple((weight, known[name]) for name, weight in b.losses[loss].items()))
+    return [b.second("second", generator(b), weighed, scale=SCALE, after="mse")]
 
 
 def terms(b: Budget) -> dict[str, Call]:
@@ -213,13 +178,13 @@ def terms(b: Budget) -> dict[str, Call]:
     }
 
 
-def adaptive(b: Budget, loss: str, balance, balance_rate: float = 1.0) -> list[Stage]:
+def adaptive(b: Budget, loss: str, balance: Call, rate: float = 1.0) -> list[Stage]:
     """The same with a balance of the terms; its factors are in the history.
 
-    balance_rate: what the balance learns itself has so many times the network's rate.
+    rate: what the balance learns itself has so many times the network's rate.
     """
     (stage,) = second(b, loss)
-    weighed = replace(stage.loss, balance=balance(b), balance_rate=balance_rate)
+    weighed = replace(stage.loss, balance=balance, balance_rate=rate)
     return [replace(stage, loss=weighed, validate_every=period(b))]
 
 
@@ -228,54 +193,45 @@ def period(b: Budget) -> int:
     return b.second_steps // 20 or 1
 
 
-def uncertainty(b: Budget) -> Call:
-    return Call(Uncertainty)
-
-
-def average(b: Budget) -> Call:
-    return Call(DynamicWeightAverage, every=period(b))
-
-
-def gradient(b: Budget) -> Call:
-    return Call(balanced_at_last_layer, network=Given.NETWORK)
-
-
 def balanced_at_last_layer(labels: Sequence[str], network: nn.Module) -> GradientBalance:
-    """Lets the adversarial term pull at the last layer as hard as the others together, times its
-    weight."""
+    """Let the adversarial term pull at the last layer as hard as all others, times its weight."""
     *_, last = (layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
     weight, *_ = last.parameters()
     return GradientBalance("adversarial", weight)
 
 
-VARIANTS = {
-    **{loss: partial(second, loss=loss) for loss in LOSSES},
-    "mse": partial(first, network=generator),
-    "srresnet": partial(first, network=srresnet),
-    "three-uncertainty": partial(adaptive, loss="three", balance=uncertainty, balance_rate=50.0),
-    "three-average": partial(adaptive, loss="three", balance=average),
-    "three-gradient": partial(adaptive, loss="three-gradient", balance=gradient),
-}
-
-CLAIMS = (
-    Claim("the full loss costs PSNR", "srgan", "mse", sign=-1),
-    Claim("the full loss looks better", "srgan", "mse", "lpips", -1, "Set14"),
-    Claim("features of VGG22 cost PSNR", "vgg22", "mse", sign=-1),
-    Claim("a discriminator beside squared error costs PSNR", "gan", "mse", sign=-1),
-    Claim("a discriminator beside squared error looks better", "gan", "mse", "lpips", -1, "Set14"),
-    Claim(
-        "VGG54 with a discriminator looks better than without",
-        "srgan",
-        "vgg54",
-        "lpips",
-        -1,
-        "Set14",
-    ),
-    Claim("with a discriminator VGG54 beats VGG22", "srgan", "vgg22-gan", "lpips", -1, "Set14"),
-    Claim("it is the loss, not longer training", "srgan", "mse-on", "lpips", -1, "Set14"),
-)
+GRADIENT = Call(balanced_at_last_layer, network=Given.NETWORK)
+LOOKS = ("lpips", -1, "Set14")  # it looks better: a lower LPIPS of Set14
 
 RECIPE = Recipe(
-    label="SRGAN", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS,
-)  # fmt: skip
+    label="SRGAN",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        **{loss: partial(second, loss=loss) for loss in LOSSES},
+        "mse": partial(first, network=generator),
+        "srresnet": partial(first, network=srresnet),
+        "three-uncertainty": lambda b: adaptive(b, "three", Call(Uncertainty), rate=50.0),
+        "three-average": lambda b: adaptive(
+            b, "three", Call(DynamicWeightAverage, every=period(b))
+        ),
+        "three-gradient": lambda b: adaptive(b, "three-gradient", GRADIENT),
+    },
+    published={  # the paper's comparison of its losses, on two sets, and its final results
+        "mse": {"Set5": {"psnr": 32.05}, "Set14": {"psnr": 28.49}, "BSD100": {"psnr": 27.58}},
+        "vgg22": {"Set5": {"psnr": 30.51}, "Set14": {"psnr": 27.19}},
+        "gan": {"Set5": {"psnr": 30.64}, "Set14": {"psnr": 26.92}},
+        "vgg22-gan": {"Set5": {"psnr": 29.84}, "Set14": {"psnr": 26.44}},
+        "srgan": {"Set5": {"psnr": 29.40}, "Set14": {"psnr": 26.02}, "BSD100": {"psnr": 25.16}},
+    },
+    claims=(
+        Claim("the full loss costs PSNR", "srgan", "mse", sign=-1),
+        Claim("the full loss looks better", "srgan", "mse", *LOOKS),
+        Claim("features of VGG22 cost PSNR", "vgg22", "mse", sign=-1),
+        Claim("a discriminator beside squared error costs PSNR", "gan", "mse", sign=-1),
+        Claim("a discriminator beside squared error looks better", "gan", "mse", *LOOKS),
+        Claim("VGG54 with a discriminator looks better than without", "srgan", "vgg54", *LOOKS),
+        Claim("with a discriminator VGG54 beats VGG22", "srgan", "vgg22-gan", *LOOKS),
+        Claim("it is the loss, not longer training", "srgan", "mse-on", *LOOKS),
+    ),
+)

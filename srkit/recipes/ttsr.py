@@ -42,28 +42,15 @@ from srkit.image.tensors import modcrop, round_8bit
 from srkit.losses import L1, Adversarial, Transferal, Wasserstein, content
 from srkit.losses.perceptual import rms
 from srkit.metrics.features import vgg19
-from srkit.metrics.lpips import lpips
-from srkit.metrics.protocols import PROTOCOLS
-from srkit.metrics.psnr import psnr
-from srkit.metrics.ssim import ssim
 from srkit.models.network import Network
 from srkit.models.ttsr import LTE, TTSR, Discriminator, MainNet, PlainNet, enlarged
-from srkit.recipes import base
-from srkit.recipes.base import PROTOCOL, Recipe
+from srkit.recipes.base import LoopBudget, Recipe, mean_scores
 from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
+from srkit.training.enlargement import hand_through
 from srkit.training.loop import Batch, adam, enlarge
 from srkit.training.schedules import Constant, Halving, Schedule, Warmup
-from srkit.training.stage import (
-    After,
-    Continued,
-    Loss,
-    Prepared,
-    Stage,
-    loss_of,
-    random_numbers,
-)  # fmt: skip
-from srkit.training.starts import hand_through
+from srkit.training.stage import After, Continued, Loss, Prepared, Stage, loss_of, random_numbers
 
 SCALE = 4
 EXAMPLES = 50  # crops of a test set
@@ -73,7 +60,7 @@ PHOTOGRAPHS = tuple(f"CUFED5/001 {which}" for which in (1, 2, 3, 4, 5, "self"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(base.Budget):
+class Budget(LoopBudget):
     """Sizes of TTSR's stages.
 
     - level: how alike the references are that it learns from; "given" are the data set's own.
@@ -90,13 +77,7 @@ class Budget(base.Budget):
 
     level: str
     turned: bool
-    start: Prepared
     lte_share: float
-    steps: int
-    batch: int
-    patch: int
-    rate: Schedule
-    validate_every: int = 250
     warm_up_steps: int | None = None
     adversarial_steps: int
     adversarial_patch: int
@@ -116,8 +97,8 @@ class Budget(base.Budget):
 def prepare(network: TTSR, *, enlargement: bool, vgg: str | None) -> None:
     """Set what the network begins as.
 
-    enlargement: MainNet repeats pixels, see `srkit.training.starts`. vgg: the training of VGG-19
-    that the LTE starts from; None keeps its random filters, as filters of differences.
+    enlargement: MainNet repeats pixels, see `srkit.training.enlargement`. vgg: the training of
+    VGG-19 that the LTE starts from; None keeps its random filters, as filters of differences.
     """
     if enlargement:
         begin_as_enlargement(network.MainNet)
@@ -171,13 +152,6 @@ BUDGETS = {
     ),
 }  # fmt: skip
 
-# Of the released weights with the reference _1 of each group, by the authors' answer in their
-# tracker (issue 3); no border cut, and a Y of their own, (65.738 R + 129.057 G + 25.064 B) / 256.
-PUBLISHED = {
-    "ttsr": {"CUFED5 1": {"psnr": 25.40, "ssim": 0.760}},
-    "rec": {"CUFED5 1": {"psnr": 26.99, "ssim": 0.800}},
-}
-
 
 def reconstruct(
     b: Budget,
@@ -196,13 +170,13 @@ def reconstruct(
         textures=b.textures,
     )  # fmt: skip
     turned = b.turned if turned is None else turned
-    stage = Stage(
-        name="reconstruction", network=network, loss=loss_of(L1, 2.0), data=b.data, scale=SCALE,
-        crops=Call(references, level=b.level, turned=turned), steps=b.steps, batch=b.batch,
-        patch=b.patch, rate=b.rate, start=b.start, optimizer=Call(adam_by_parts, lte=b.lte_share),
+    stage = replace(
+        b.stage("reconstruction", network, loss_of(L1, 2.0), scale=SCALE),
+        crops=Call(references, level=b.level, turned=turned),
+        optimizer=Call(adam_by_parts, lte=b.lte_share),
         forward=Call(enlarge if variant == "base" else by_reference),
-        freeze=None if lte_learns else Call(keep_lte), validate_every=b.validate_every,
-    )  # fmt: skip
+        freeze=None if lte_learns else Call(keep_lte),
+    )
     return [stage]
 
 
@@ -377,19 +351,9 @@ def answer(network: Network, lr: Tensor, ref: Tensor) -> Tensor:
 
 def measure(run: RecipeRun, network: Network, test: str) -> dict[str, float]:
     """The means of PSNR, SSIM and, if the budget asks, LPIPS over `examples`."""
-    rule = PROTOCOLS[PROTOCOL]
-    scores: dict[str, list[float]] = {}
-    for lr, hr, ref in examples(test, run.budget.patch):
-        sr = answer(network, lr, ref)
-        row = {
-            "psnr": psnr(sr, hr, on=rule.on, shave=rule.shave * SCALE),
-            "ssim": ssim(sr, hr, on=rule.on, shave=rule.shave * SCALE),
-        }
-        if run.budget.lpips:
-            row["lpips"] = lpips(sr, hr)
-        for name, value in row.items():
-            scores.setdefault(name, []).append(float(value))
-    return {name: sum(values) / len(values) for name, values in scores.items()}
+    found = examples(test, run.budget.patch)
+    answers = ((answer(network, lr, ref), hr) for lr, hr, ref in found)
+    return mean_scores(answers, SCALE, nets={"lpips": "alex"} if run.budget.lpips else {})
 
 
 def samples(run: RecipeRun, scale: int) -> dict[str, Callable[[Network], Tensor]]:
@@ -402,45 +366,52 @@ def samples(run: RecipeRun, scale: int) -> dict[str, Callable[[Network], Tensor]
     }
 
 
-VARIANTS = {
-    "ttsr": with_all_losses,
-    "rec": partial(reconstruct, variant="full"),
-    # what each part is worth; "rec" is one step more, CSFI
-    "base": partial(reconstruct, variant="base"),
-    "hard": partial(reconstruct, variant="hard", lte_learns=False),
-    "soft": partial(reconstruct, variant="soft", lte_learns=False),
-    "lte": partial(reconstruct, variant="soft"),
-    "lte-wide": partial(reconstruct, variant="soft", wider=1.5),  # C96: "rec"'s size and more
-    # our control: the paper's references, each turned on its own
-    "turned": partial(reconstruct, variant="full", turned=True),
-    # what two of the losses are worth (the paper's last figures)
-    "no-transferal": partial(with_all_losses, without="transferal"),
-    "no-adversarial": partial(with_all_losses, without="adversarial"),
-}
-
 LIKE, _, _, OTHER, ITSELF = LIKENESS
-CLAIMS = (
-    Claim("a more alike reference helps more", "rec", "rec", test=LIKE, against_test=OTHER),
-    Claim(
-        "an unlike reference is no worse than none",
-        "rec", "rec", sign=0, test=OTHER, against_test=ITSELF,
-    ),
-    Claim(
-        "in minutes, references turned on their own teach less", "rec", "turned", test=LIKE
-    ),
-    Claim("textures found in a reference help", "hard", "base", test=LIKE),
-    Claim("weighing textures by how well they match helps", "soft", "hard", test=LIKE),
-    Claim("an LTE that learns helps", "lte", "soft", test=LIKE),
-    Claim(
-        "exchange between the scales helps (the paper's figure: CUFED5)",
-        "rec", "lte", test=LIKE, paper=0.17,
-    ),
-    Claim("exchange between the scales is worth more than width", "rec", "lte-wide", test=LIKE),
-    Claim("with a discriminator it looks better", "ttsr", "no-adversarial", "lpips", -1, LIKE),
-    Claim("with the transferal loss it looks better", "ttsr", "no-transferal", "lpips", -1, LIKE),
-)  # fmt: skip
+LOOKS = ("lpips", -1, LIKE)  # it looks better: a lower LPIPS with an alike reference
 
 RECIPE = Recipe(
-    label="TTSR", scale=SCALE, budgets=BUDGETS, variants=VARIANTS, published=PUBLISHED,
-    claims=CLAIMS, measure=measure, samples=samples,
+    label="TTSR",
+    scale=SCALE,
+    budgets=BUDGETS,
+    variants={
+        "ttsr": with_all_losses,
+        "rec": partial(reconstruct, variant="full"),
+        # what each part is worth; "rec" is one step more, CSFI
+        "base": partial(reconstruct, variant="base"),
+        "hard": partial(reconstruct, variant="hard", lte_learns=False),
+        "soft": partial(reconstruct, variant="soft", lte_learns=False),
+        "lte": partial(reconstruct, variant="soft"),
+        "lte-wide": partial(reconstruct, variant="soft", wider=1.5),  # C96: "rec"'s size and more
+        # our control: the paper's references, each turned on its own
+        "turned": partial(reconstruct, variant="full", turned=True),
+        # what two of the losses are worth (the paper's last figures)
+        "no-transferal": partial(with_all_losses, without="transferal"),
+        "no-adversarial": partial(with_all_losses, without="adversarial"),
+    },
+    # The released weights with each group's reference _1, by the authors' answer in their tracker
+    # (issue 3); no border cut, and a Y of their own, (65.738 R + 129.057 G + 25.064 B) / 256.
+    published={
+        "ttsr": {"CUFED5 1": {"psnr": 25.40, "ssim": 0.760}},
+        "rec": {"CUFED5 1": {"psnr": 26.99, "ssim": 0.800}},
+    },
+    claims=(
+        Claim("a more alike reference helps more", "rec", "rec", test=LIKE, against_test=OTHER),
+        Claim(
+            "an unlike reference is no worse than none", "rec", "rec", sign=0, test=OTHER,
+            against_test=ITSELF,
+        ),
+        Claim("in minutes, references turned on their own teach less", "rec", "turned", test=LIKE),
+        Claim("textures found in a reference help", "hard", "base", test=LIKE),
+        Claim("weighing textures by how well they match helps", "soft", "hard", test=LIKE),
+        Claim("an LTE that learns helps", "lte", "soft", test=LIKE),
+        Claim(
+            "exchange between the scales helps (the paper's figure: CUFED5)", "rec", "lte",
+            test=LIKE, paper=0.17,
+        ),
+        Claim("exchange between the scales is worth more than width", "rec", "lte-wide", test=LIKE),
+        Claim("with a discriminator it looks better", "ttsr", "no-adversarial", *LOOKS),
+        Claim("with the transferal loss it looks better", "ttsr", "no-transferal", *LOOKS),
+    ),
+    measure=measure,
+    samples=samples,
 )  # fmt: skip

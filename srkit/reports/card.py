@@ -45,11 +45,14 @@ class Change:
     ours: Any
 
     def __str__(self) -> str:
+        """In a few words: both values where they are short, else what is another one."""
         field = IN_WORDS.get(self.field, self.field)
+        if isinstance(self.paper, dict | list) or isinstance(self.ours, dict | list):
+            return f"another {field}"
         return f"{field} {in_short(self.ours)} for {in_short(self.paper)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Card:
     """One variant with one budget beside its paper. Prints as tables, in a notebook as HTML.
 
@@ -108,6 +111,8 @@ class Card:
             parts += ["Otherwise than the paper:", tables.text(self.otherwise)]
         return "\n".join([*parts, *self.facts])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         changed = tables.html(self.otherwise, ["Otherwise than the paper"]) if self.changes else ""
         facts = "".join(f"<p>{escape(line)}</p>" for line in self.facts)
@@ -117,7 +122,7 @@ class Card:
 def card(records: Record | Iterable[Record]) -> Card:
     """The card of a run, or of one variant's runs with several seeds.
 
-    Every figure is read from the records; the paper's stand there as the recipe gave them.
+    Every figure is read from the records; the paper's too, for the recipe wrote them there.
 
     Raises ValueError for records that are not of one variant, budget, data and minutes.
     """
@@ -155,7 +160,7 @@ def changes(record: Record) -> tuple[Change, ...]:
 
 
 def _differing(field: str, paper: Any, ours: Any) -> list[tuple[str, Any, Any]]:
-    """A call of one and the same function differs in its arguments; all else as a whole."""
+    """The arguments that differ, if both sides call the same function; else the whole value."""
     if paper == ours:
         return []
     if field in ("network", "crops") and paper["call"] == ours["call"]:
@@ -169,7 +174,8 @@ def in_short(value: Any) -> str:
     if isinstance(value, dict) and "call" in value:
         name = value["call"].split(":")[-1]
         if name == "Loss":
-            return " + ".join(f"{in_short(w)} {in_short(term)}" for w, term in value["terms"])
+            terms = ((w, in_short(term)) for w, term in value["terms"])
+            return " + ".join(term if w == 1 else f"{in_short(w)} {term}" for w, term in terms)
         if name == "Share":
             return f"({value['share']:g} of the first term)"
         inside = (f"{k}={in_short(v)}" for k, v in value.items() if k != "call" and v is not None)

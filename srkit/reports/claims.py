@@ -11,9 +11,9 @@ from scipy.special import stdtrit
 from srkit.reports.records import Records
 
 # Differences that a run of minutes can show; between smaller ones chance decides. LPIPS of an
-# adversarial run moves by as much from one validation to the next; claims about it go by Set14's
-# where they can, for Set5 is five pictures. CIPLab learns from AlexNet's, so its claims go by
-# SqueezeNet's, too.
+# adversarial run varies as much from one validation to the next. So claims about it use Set14
+# where they can: Set5 is five pictures. CIPLab learns from AlexNet's LPIPS, so its claims use
+# SqueezeNet's as well.
 TELLS = {"psnr": 0.1, "lpips": 0.02, "lpips-squeeze": 0.02}
 
 YES, NO, CANNOT_TELL, ONE_SEED, NOT_RUN = "yes", "no", "cannot tell", "one seed", "not run"
@@ -26,8 +26,8 @@ class Claim:
     against: may also be one of the recipe's baselines ("bicubic").
     against_test: what `against` is measured on, where it isn't `test`.
     sign: which way the paper has it: +1, the metric of `of` is higher, -1, it is lower, or 0, it is
-    not lower. paper: by how much, where it has a figure; None where both variants' figures are
-    in the recipe's `published`, or nowhere.
+    not lower. paper: the paper's difference, if it states one; None: taken from the recipe's
+    `published`, if both figures are there.
     """
 
     says: str
@@ -86,8 +86,8 @@ class Finding:
     def verdict(self) -> str:
         """ "yes", "no", "cannot tell", "one seed" or "not run".
 
-        Two variants are told apart by a mean difference of TELLS or more whose interval leaves out
-        0. "Not lower" (sign 0) is a yes only if the whole interval lies above minus TELLS.
+        Yes and no need a mean difference of TELLS or more, and an interval without 0. For "not
+        lower" (sign 0), yes needs the whole interval above minus TELLS.
         """
         if self.mean is None:
             return NOT_RUN

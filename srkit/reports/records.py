@@ -1,8 +1,10 @@
 """Recorded runs, and questions to them.
 
-runs = Records.of("rlfn").budget("laptop")
-runs.mean("warm-start", "Set5", "psnr")      # over its seeds
-runs.values("warm-start", "Set5", "psnr")    # {0: 30.62, 1: 30.59, 2: 30.61}, by seed
+Filters give fewer records, questions give numbers:
+
+    runs = Records.of("rlfn").budget("laptop")
+    runs.mean("warm-start", "Set5", "psnr")      # over its seeds
+    runs.values("warm-start", "Set5", "psnr")    # {0: 30.62, 1: 30.59, 2: 30.61}, by seed
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ class Records(Sequence[Record]):
 
     @classmethod
     def of(cls, name: str) -> Records:
-        """Those that srkit ships of a recipe, or of another program: "rlfn", "minutes".
+        """The shipped records of a recipe ("rlfn"), or of another program ("minutes").
 
         Raises FileNotFoundError where it ships none.
         """
@@ -87,7 +89,7 @@ class Records(Sequence[Record]):
         return list(dict.fromkeys(r.variant for r in self))
 
     def groups(self) -> dict[tuple[str, str], Records]:
-        """By variant and budget: the seeds of one and the same run together."""
+        """Records by (variant, budget): the seeds of each run together."""
         keys = dict.fromkeys((r.variant, r.budget) for r in self)
         return {key: Records(r for r in self if (r.variant, r.budget) == key) for key in keys}
 

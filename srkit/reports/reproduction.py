@@ -8,9 +8,9 @@ from srkit.training.record import Record
 from srkit.viz import tables
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reproduction:
-    """The recorded run and the one that was made as it says."""
+    """The recorded run, and the one that was trained again with the same settings."""
 
     recorded: Record
     again: Record
@@ -56,3 +56,5 @@ class Reproduction:
             rows.append([f"{test}, {metric}", f"{old!r}", f"{new!r}", f"{difference:+.2e}"])
         why = [f"different here: {reason}" for reason in self.reasons]
         return "\n".join([f"{self.recorded.name}: {verdict}", tables.text(rows), *why])
+
+    __repr__ = __str__

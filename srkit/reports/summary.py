@@ -15,7 +15,7 @@ from srkit.training.record import Record
 from srkit.viz import tables
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Rows of text, the first one the head. Prints as a table, in a notebook as HTML."""
 
@@ -23,6 +23,8 @@ class Table:
 
     def __str__(self) -> str:
         return tables.text(self.rows)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return tables.html(self.rows)
@@ -50,7 +52,9 @@ def side_by_side(
 
 
 def summary(records: Iterable[Record]) -> Table:
-    """A line a variant, its seeds together: what `srkit runs` prints. Steps and minutes of one.
+    """A line a variant, its seeds together: what `srkit runs` prints.
+
+    Steps and minutes are means per run.
 
     Runs with another plan (other data, say), or of other minutes, have lines of their own.
     """
@@ -73,7 +77,7 @@ def summary(records: Iterable[Record]) -> Table:
 
 
 def plot(records: Iterable[Record], path: Path) -> None:
-    """Write a PNG of PSNR over steps on what each run was validated with; a colour a variant.
+    """Write a PNG of validation PSNR over steps; one colour a variant.
 
     Raises ValueError where no run was validated.
     """

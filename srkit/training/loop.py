@@ -58,7 +58,7 @@ def enlarge(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]
 def enlarge_y(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """The forward of networks of Y: their Y with hr's colours.
 
-    Only Y's error is left for the loss then, times 255/219.
+    So the loss sees the error in Y alone, times 255/219.
     """
     return with_y(batch["hr"], to_y(network(batch["lr"]))), {}
 
@@ -106,10 +106,10 @@ def fit(
       validated, and what `model` holds in the end.
     - precision: "auto" is bfloat16 where the hardware multiplies it, else float32.
     - compiled: by torch.compile, a slow start, then faster.
-    - folder: for checkpoints, every `save_every` steps (when validated, unless told). Called again
+    - folder: for checkpoints, every `save_every` steps (default: `validate_every`). Called again
       with it, `fit` goes on where it stopped, on a CPU bit for bit. The first Ctrl-C or SIGTERM
       ends with a checkpoint after the step at hand (of several GPUs: after ten steps at most), a
-      second of its kind at once.
+      second one stops at once.
     - Several processes learn what one would: they share each batch, and batch norm looks at the
       whole of it.
 
@@ -121,8 +121,8 @@ def fit(
     check_network(model)
     if (steps is None) == (minutes is None):
         raise ValueError(f"a budget is steps or minutes: got steps={steps}, minutes={minutes}")
-    at_least(1, steps=steps, batch=batch, patch=patch, validate_every=validate_every)
-    at_least(1, save_every=save_every)
+    numbers = {"steps": steps, "batch": batch, "patch": patch, "save_every": save_every}
+    at_least(1, validate_every=validate_every, **numbers)
     finite(minutes=minutes, clip=clip, ema=ema)
     # processes and devices are Accelerate's; precision is set below, where it can be seen
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -31,7 +31,7 @@ class StageResult:
     """What one stage came to.
 
     loss: the equation, a line a term, as the loss prints it. history: a row a validation.
-    test, image, psnr, ssim: for a stage that is a picture's own training (ZSSR).
+    test, image, psnr, ssim: of the picture, where each has a training of its own (ZSSR only).
     """
 
     steps: int
@@ -59,9 +59,10 @@ class Record:
     - paper: {"metrics", "stages"}, the paper's figures of this variant, and its stages.
     - builds_on: variants whose weights it began with. data: name, number and hash of the pictures.
     - stages: what each stage came to. metrics: of the finished network, by test set.
-    - scales: {"x2": ...}, where one network serves several. baselines: of other methods, by test.
-    - machine: what it ran on. code: the hash of srkit's source; code_after_stops: that of later
-      parts, if the run was stopped and went on.
+    - scales: {"x2": ...}, validated at each scale, where one network serves several. baselines: of
+      other methods, by test.
+    - machine: what it ran on. code: the hash of srkit's source; code_after_stops: those of the
+      code it was resumed with.
     """
 
     recipe: str
@@ -117,8 +118,12 @@ class Record:
         """
         if not isinstance(found, Mapping) or not isinstance(found.get("stages"), list):
             raise ValueError(f"{source} is no record of a run: it has no list of stages")
-        stages = tuple(_filled(StageResult, stage, source) for stage in found["stages"])
-        return _filled(cls, {**found, "stages": stages}, source)
+        for stage in found["stages"]:
+            _check(StageResult, stage, source)
+        _check(cls, found, source)
+        stages = [StageResult(**s | {"loss": tuple(s.get("loss", ()))}) for s in found["stages"]]
+        lists = {name: tuple(found.get(name, ())) for name in ("builds_on", "code_after_stops")}
+        return cls(**{**found, **lists, "stages": tuple(stages)})
 
 
 def _without_defaults(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,16 +135,14 @@ def _without_defaults(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _filled(kind: type, values: Mapping[str, Any], source: str | Path) -> Any:
+def _check(kind: type, values: Mapping[str, Any], source: str | Path) -> None:
+    """Refuse fields that are unknown or missing."""
     known = {f.name: f for f in fields(kind)}
     if unknown := sorted(values.keys() - known.keys()):
         raise ValueError(f"{source}: {kind.__name__} has no field {', '.join(unknown)}")
-    lists = {n for n, f in known.items() if str(f.type).startswith("tuple")}
-    own = {n: tuple(v) if n in lists else v for n, v in values.items()}
     required = {n for n, f in known.items() if f.default is f.default_factory is MISSING}
-    if missing := sorted(required - own.keys()):
+    if missing := sorted(required - values.keys()):
         raise ValueError(f"{source}: {kind.__name__} lacks {', '.join(missing)}")
-    return kind(**own)
 
 
 def read_record(path: Path) -> Record:
@@ -179,13 +182,23 @@ def machine(device: torch.device | None = None) -> dict[str, Any]:
     """
     on_gpu = torch.cuda.is_available() and (device is None or device.type == "cuda")
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor() or platform.processor() or platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
         "torch": torch.__version__,
         "srkit": srkit.__version__,
     }
+
+
+def _processor() -> str:
+    """The processor's model where the system tells it (Linux): figures depend on it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    told = dict(line.split(":", 1) for line in lines if ":" in line)
+    told = {name.strip(): value.strip() for name, value in told.items()}
+    names = ("model name", "cpu family", "model", "stepping")
+    return ", ".join(told[name] for name in names if name in told)
 
 
 @cache

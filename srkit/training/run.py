@@ -1,4 +1,4 @@
-"""A run: one training and its folder, which it can be stopped in at any moment and go on in."""
+"""A run: one training in one folder; it can be stopped at any moment and resumed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Run:
     folder, stages that are done are passed over, and one that was stopped goes on from its last
     checkpoint.
 
-    asked: what the run is, as JSON; a folder that holds a run that was asked for otherwise is
+    asked: what the run is, as JSON; a folder that holds a run with other settings is
     refused. minutes: of each stage, in place of its steps. validate(network): what is measured now
     and then; None measures nothing.
 
@@ -82,7 +82,9 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         path, several = self.folder / "asked.json", launched() > 1
         before = json.loads(path.read_text()) if path.exists() else dict(self.asked)
-        self.code = before.pop("code", [])  # srkit's own when it began, and as it went on
+        self.code = before.pop(
+            "code", []
+        )  # the hash of srkit's code at the start and after each resume
         if code_version() not in self.code:
             self.code.append(code_version())
         if before != self.asked:
@@ -121,7 +123,7 @@ class Run:
         raise ValueError(f"this run knows no variant {variant!r} to begin with")
 
     def crops(self, stage: Stage) -> Crops:
-        """Where the stage's batches come from; the hash of the first stage's goes to the record."""
+        """The stage's source of crops. The first stage's pictures are hashed for the record."""
         crops = stage.crops(stage.data, stage.scale, self.device)
         if self.data is None:
             self.data = data_facts(stage.data, crops.pictures)

@@ -6,19 +6,20 @@ that they can be compared field by field, printed, and stored with what was meas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from srkit.calls import Build, Call, Given, as_text, changed
+from srkit.calls import Build, Call, Given, as_text
 from srkit.datasets.pictures import patches
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
 from srkit.training.checks import at_least, finite
-from srkit.training.loop import Batch, Crops, Forward, adam, enlarge
+from srkit.training.loop import Crops, Forward, adam, enlarge
 from srkit.training.schedules import Schedule
 from srkit.weights.load import load_checkpoint, load_weights
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Share:
-    """A weight found when the stage begins: the term then is `share` of the loss's first term.
+    """The weight that makes this term `share` times the loss's first one.
 
-    Both are measured on the first `crops` crops.
+    Both are measured when the stage begins, on the first `crops` crops.
     """
 
     share: float
@@ -92,7 +93,7 @@ class Random:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Random weights, and then by(network): see `srkit.training.starts`."""
+    """Random weights, then changed by `by(network)`: see `srkit.training.enlargement`."""
 
     by: Call
 
@@ -101,7 +102,8 @@ class Prepared:
 class After:
     """The weights that another variant of the recipe ended with, of the same seed.
 
-    insert(network, other): how they go in, where the two networks differ.
+    insert(network, other): copies them, where the two networks differ. Without it all weights are
+    taken over. Only weights are: the optimiser is new, and the learning rate starts anew.
     """
 
     variant: str
@@ -127,9 +129,9 @@ class Stage:
     - data, scale: pictures, by a name of the catalogue, and the factor or factors to learn.
     - crops(data, scale, device): where batches come from (`srkit.training.loop.Crops`).
     - steps, batch, patch: how long, crops a step, and their side in LR pixels.
-    - series: which series of the run's crops it draws. A stage that goes on with what another one
-      learned, and is compared with one long stage, takes the next one.
-    - rate: the learning rate, over the share of the stage that is done.
+    - series: added to the seed of the crops. A stage that goes on with what another one learned,
+      and is compared with one long stage, takes the next number, so that it sees new crops.
+    - rate: the learning rate, as a function of the part of the stage that is done, 0 to 1.
     - start: which weights it begins with.
     - optimizer(network): made anew for each stage, unless the start is `Continued(optimizer=True)`.
     - forward(network, batch): how a batch becomes a result, see `srkit.training.loop.Forward`.
@@ -180,8 +182,9 @@ class Stage:
             build(self.freeze, network)
         crops, forward = run.crops(self), _bound(self.forward)
         loss = self.loss.made(build, lambda loss, n: self._first(run, network, loss, crops, n))
-        keep = isinstance(self.start, Continued) and self.start.optimizer
-        optimizer = (run.optimizer if keep else None) or build(self.optimizer, network)
+        optimizer = build(self.optimizer, network)
+        if isinstance(self.start, Continued) and self.start.optimizer and run.optimizer:
+            optimizer = run.optimizer
         if loss.balance is not None and (learned := [*loss.balance.parameters()]):
             optimizer.add_param_group({"params": learned, "share": self.loss.balance_rate})
         run.fit(self, network, loss, crops, forward=forward, optimizer=optimizer)
@@ -206,7 +209,8 @@ class Stage:
     def _first(
         self, run: Run, network: Network, loss: Sum, crops: Crops, count: int
     ) -> dict[str, Tensor]:
-        """Each term of the loss on the run's first crops, on the CPU, where the network is then."""
+        """Each term of the loss on the run's first crops, on the CPU, where the network still
+        is."""
         rng = torch.Generator().manual_seed(run.seed)
         batch = crops.batch(count, self.patch, rng)
         batch = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}
@@ -214,17 +218,9 @@ class Stage:
             sr, inputs = _bound(self.forward)(network, batch)
             return loss.parts(sr, batch["hr"], **inputs)
 
-    def rows(self) -> list[tuple[str, str]]:
-        """(field, value) of what differs from the defaults, to print."""
-        return changed(self)
-
 
 def _bound(forward: Call) -> Forward:
     """The forward with its arguments made once, not at each step."""
     build = Build()
-    arguments = {name: build.value(value) for name, value in forward.arguments.items()}
-
-    def run(network: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        return forward.function(network, batch, **arguments)
-
-    return run
+    made = {name: build.value(value) for name, value in forward.arguments.items()}
+    return partial(forward.function, **made)

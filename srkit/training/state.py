@@ -29,8 +29,8 @@ class State:
     """Everything that decides how a training goes on, and what is known of it so far.
 
     Made from the checkpoint in `folder` where there is one. `history` has a row a validation;
-    `seconds` counts training alone, not validation, over all the times it was resumed; so do the
-    processor's, `cpu_seconds`.
+    `seconds` counts training alone, not validation, over all the times it was resumed;
+    `cpu_seconds` is the same in processor time.
     """
 
     def __init__(
@@ -77,9 +77,11 @@ class State:
     def agreed(
         self, heard: list[BaseException], accelerator, at_once: bool = False
     ) -> list[BaseException]:
-        """The requests to stop that count. Several processes may hear of one at different steps,
-        or only some of them: they ask each other, and stop together. GPUs ask every tenth step,
-        for the answer has to be waited for."""
+        """The requests to stop that count now.
+
+        Several processes may hear a signal at different steps, or only some of them, so they vote
+        and stop together. GPUs vote every tenth step, because the answer has to be waited for.
+        """
         if accelerator.num_processes == 1:
             return heard
         if accelerator.device.type != "cpu" and self.step % 10 and not at_once:
@@ -100,12 +102,12 @@ class State:
 
     @property
     def rate(self) -> float:
-        """The schedule's, of which a group of parameters may have a share."""
+        """The schedule's rate, without the multiplier of a group of parameters."""
         group = self.optimizers["model"].param_groups[0]
         return group["lr"] / group.get("share", 1)
 
     def count(self, total: Tensor, parts: Mapping[str, Tensor], norm: Tensor, data: dict) -> None:
-        """One step more. Its loss is read when the next has been queued: a GPU never waits."""
+        """Count a step. Its loss is read one step later, so that a GPU need not wait."""
         if self.average is not None:
             self.average.update_parameters(self.model)
         self._read()
@@ -243,9 +245,9 @@ class State:
 
 @contextmanager
 def stop_requests(active: bool) -> Iterator[list[BaseException]]:
-    """A list that a first Ctrl-C or SIGTERM adds itself to, as the exception to end with.
+    """The signals received: the first Ctrl-C or SIGTERM appends the exception to end with.
 
-    The second one of a kind has its usual effect at once. (torchrun, itself interrupted by Ctrl-C,
+    A second one of its kind has its usual effect at once. (torchrun, itself interrupted by Ctrl-C,
     sends SIGTERM on top of it.) Signals reach the main thread alone.
     """
     requests: list[BaseException] = []

@@ -40,6 +40,7 @@ def test_every_module_stands_once_on_the_page_of_its_room():
             wanted[f"srkit.{room}.{path.stem}"] = room
     wanted["srkit.recipes"] = "recipes"  # its __init__ has functions of its own
     found = [(module, page) for page, modules in SHOWN.items() for module in modules]
+    assert set(wanted.items()) - set(found) == set(), "a module goes on book/api/ROOM.md"
     assert sorted(found) == sorted(wanted.items())
     assert {"__init__", "__main__", "cli", *LOOSE} == {
         path.stem for path in (ROOT / "srkit").glob("*.py")

@@ -62,7 +62,7 @@ def test_a_variant_trains_from_beginning_to_end(name, variant, tmp_path):
 def test_what_awaits_a_gpu_runs_when_it_is_made_small(name, budget, tmp_path, monkeypatch):
     """The same stages, rates, starts and optimisers, with smoke's networks, crops and steps."""
     budgets = recipe(name).budgets
-    schedule = {"rate", "ablation_rate", "mse_rate", "rates", "clip", "clips", "start",
+    schedule = {"rate", "ablation_rate", "mse_rate", "later_rates", "clip", "start",
                 "optimizer", "weight", "slow", "validate_every"}  # fmt: skip
     kept = {field.name: getattr(budgets["smoke"], field.name)
             for field in fields(budgets["smoke"]) if field.name not in schedule}  # fmt: skip

@@ -215,7 +215,7 @@ def test_a_variant_is_the_camera_and_what_the_network_is_told_of_it():
         assert stages[variant].camera == stages[variant].told == recipe.BICUBIC
     assert stages["ideal-gradual"].factors == GRADUAL
     assert stages["ideal-uncorrected"].back_projections == 0
-    shown = dict(stages["assumed"].rows())
+    shown = {row[2]: row[3] for row in RECIPE.described("assumed", "laptop")}
     assert shown["camera"] == "Camera(kernel=gaussian_kernel(sigma=1.6), noise=0)"
     assert shown["told"] == "Camera(kernel=None, noise=0)"
 

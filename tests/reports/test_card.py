@@ -13,10 +13,10 @@ from srkit.recipes import RECIPES
 from srkit.reports.card import card, changes
 from srkit.reports.records import Records
 from srkit.reports.summary import plot, side_by_side, summary
+from srkit.training.enlargement import hush
 from srkit.training.record import StageResult
 from srkit.training.schedules import Constant, Halving
 from srkit.training.stage import Prepared, Stage, loss_of
-from srkit.training.starts import hush
 
 OURS = Stage(
     name="pixel", network=Call(RLFN, scale=4, channels=24), loss=loss_of(L1), data="BSDS400",

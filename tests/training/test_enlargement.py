@@ -19,7 +19,7 @@ from srkit.models.rfdn import RFDN
 from srkit.models.rlfn import RLFN
 from srkit.models.srfeat import SRFeat
 from srkit.recipes import carn, dbpn, idn, memnet, msrn, rcan, rdn, srfeat
-from srkit.training.starts import carry, hand_through, with_factors
+from srkit.training.enlargement import carry, hand_through, with_factors
 
 
 def rlfn():
