@@ -64,6 +64,10 @@ class Extractor(nn.Module):
         self.to(memory_format=torch.channels_last)  # a tenth (VGG) to a third (SqueezeNet) faster
 
     def forward(self, image: Tensor, layers: str | Iterable[str]) -> dict[str, Tensor]:
+        """The features of a picture at some layers, by name.
+
+        Raises ValueError for a layer that the network has not, or for none.
+        """
         wanted = [layers] if isinstance(layers, str) else list(layers)
         unknown = [layer for layer in wanted if layer not in self.layers]
         if unknown or not wanted:

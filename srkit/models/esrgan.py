@@ -85,6 +85,8 @@ class VGGDiscriminator(nn.Module):
 
     Each stage is a 3x3 convolution and a 4x4 one of stride 2, until 4x4 pixels are left: widths C,
     2C, 4C, then 8C. LeakyReLU 0.2 throughout, batch norm after all but the first.
+
+    Raises ValueError for another size.
     """
 
     def __init__(self, size: int = 128, *, channels: int = 64):

@@ -55,8 +55,12 @@ def check_input(x: Tensor, name: str, *, channels: int = 3, min_size: int = 1) -
 def check_judged(
     x: Tensor, name: str, *, channels: int = 3, size: int | None = None, multiple: int = 1
 ) -> None:
-    """The same for a discriminator: any values, but sides of `size` pixels, or multiples of
-    `multiple`."""
+    """Refuse what a discriminator cannot judge: other shapes, or sides that do not fit.
+
+    Sides must be `size` pixels, or multiples of `multiple`; values may be any.
+
+    Raises ValueError that names the size and what is expected.
+    """
     _check_shape(x, name, channels)
     h, w = x.shape[-2:]
     if size and (h, w) != (size, size):

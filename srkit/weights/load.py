@@ -99,7 +99,10 @@ def official(entry: Entry) -> Path:
 
 
 def file_of(entry: Entry, weights: str | PathLike) -> Path:
-    """The file that `weights` of `create_model` means: "official", "srkit", or a path."""
+    """The file that `weights` of `create_model` means: "official", "srkit", or a path.
+
+    Raises ValueError for weights that the network has not.
+    """
     if file := entry.weights.get(str(weights)):
         if weights == "official":
             return files.fetch([file.url] if file.url else [], file.path, file.sha256)
