@@ -181,10 +181,15 @@ class Stage:
         if self.freeze is not None:
             build(self.freeze, network)
         crops, forward = run.crops(self), _bound(self.forward)
-        loss = self.loss.made(build, lambda loss, n: self._first(run, network, loss, crops, n))
-        optimizer = build(self.optimizer, network)
-        if isinstance(self.start, Continued) and self.start.optimizer and run.optimizer:
-            optimizer = run.optimizer
+
+        def measure(loss: Sum, count: int) -> dict[str, Tensor]:
+            return first_values(loss, forward, network, crops, count, self.patch, run.seed)
+
+        loss = self.loss.made(build, measure)
+        keep = isinstance(self.start, Continued) and self.start.optimizer
+        optimizer = run.optimizer if keep else None
+        if optimizer is None:
+            optimizer = build(self.optimizer, network)
         if loss.balance is not None and (learned := [*loss.balance.parameters()]):
             optimizer.add_param_group({"params": learned, "share": self.loss.balance_rate})
         run.fit(self, network, loss, crops, forward=forward, optimizer=optimizer)
@@ -206,17 +211,16 @@ class Stage:
                 build(self.start.insert, network, load_checkpoint(file))
         return network
 
-    def _first(
-        self, run: Run, network: Network, loss: Sum, crops: Crops, count: int
-    ) -> dict[str, Tensor]:
-        """Each term of the loss on the run's first crops, on the CPU, where the network still
-        is."""
-        rng = torch.Generator().manual_seed(run.seed)
-        batch = crops.batch(count, self.patch, rng)
-        batch = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}
-        with torch.inference_mode():
-            sr, inputs = _bound(self.forward)(network, batch)
-            return loss.parts(sr, batch["hr"], **inputs)
+
+def first_values(
+    loss: Sum, forward: Forward, network: Network, crops: Crops, count: int, patch: int, seed: int
+) -> dict[str, Tensor]:
+    """The value of each term on the run's first crops, on the CPU: the network is not moved yet."""
+    batch = crops.batch(count, patch, torch.Generator().manual_seed(seed))
+    batch = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}
+    with torch.inference_mode():
+        sr, inputs = forward(network, batch)
+        return loss.parts(sr, batch["hr"], **inputs)
 
 
 def _bound(forward: Call) -> Forward:
