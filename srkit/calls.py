@@ -13,6 +13,7 @@ that it can be printed, compared and stored before anything is built.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -131,6 +132,26 @@ def as_json(value: Any) -> Any:
     if callable(value):
         return name_of(value)
     raise TypeError(f"{value!r} cannot be written down: use a Call that makes it")
+
+
+def completed(value: Any) -> Any:
+    """What `as_json` gave, with the present defaults of arguments that calls have got since then.
+
+    So a plan that was stored before a class got one more argument still equals today's. Looks at
+    modules that are imported already, and imports none.
+    """
+    if isinstance(value, list):
+        return [completed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: completed(item) for key, item in value.items()}
+    module, _, name = str(value.get("call", "")).partition(":")
+    function = getattr(sys.modules.get(module), name, None)
+    if not callable(function):
+        return found
+    parameters = _signature(function).parameters.values()
+    defaults = {p.name: as_json(p.default) for p in parameters if p.default is not Parameter.empty}
+    return defaults | found
 
 
 def as_text(value: Any) -> str:

@@ -77,7 +77,7 @@ SWITCHED = (
     Call(SRResNet, scale=4, channels=8, blocks=1),
     Call(MSRResNet, scale=3, channels=8, blocks=1),
     Call(SRFeat, scale=4, channels=8, blocks=3, long_skips=False),
-    Call(RRDBNet, scale=2, channels=8, blocks=1, growth=4, scaling=0.5),
+    Call(RRDBNet, scale=2, channels=8, blocks=1, growth=4, scaling=0.5, batch_norm=True),
     Call(RRDBNetx4x4, scale=16, channels=4, blocks=1, growth=2),
     Call(SFTGAN, scale=4, channels=8, blocks=1, conditions=4, width=8, classes=3, by="film"),
     Call(SFTGAN, scale=4, channels=8, blocks=1, conditions=4, width=8, retrained=True),

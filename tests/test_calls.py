@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from srkit.calls import Build, Call, Given, as_json, as_text
+from srkit.calls import Build, Call, Given, as_json, as_text, completed
 
 
 @dataclass(frozen=True)
@@ -86,3 +86,13 @@ def test_what_a_training_gives_is_put_in_and_missing_otherwise():
     assert Build(given={Given.NETWORK: net, Given.SEED: 3})(call) == [net, 3, None]
     with pytest.raises(ValueError, match="the network is known in a training only"):
         call()
+
+
+def test_a_stored_call_gets_the_defaults_of_arguments_that_came_later():
+    stored = as_json([Call(nn.Linear, in_features=1, out_features=2)])
+    del stored[0]["bias"]
+    assert completed(stored) == as_json([Call(nn.Linear, in_features=1, out_features=2)])
+    stored[0]["bias"] = False
+    assert completed(stored)[0]["bias"] is False
+    unknown = {"call": "nowhere:Nothing", "a": 1}
+    assert completed(unknown) == unknown

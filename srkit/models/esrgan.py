@@ -32,6 +32,7 @@ class RRDBNet(Network):
 
     No batch norm. What keeps a network of 351 convolutions trainable is the factor `scaling` of
     what is added at both levels of the blocks, and that their weights start at a tenth of He's.
+    batch_norm puts one behind each convolution of the blocks, to see what the paper gained.
 
     | variant     | channels | blocks | growth |
     |-------------|----------|--------|--------|
@@ -47,6 +48,7 @@ class RRDBNet(Network):
         blocks: int = 23,
         growth: int = 32,
         scaling: float = 0.2,
+        batch_norm: bool = False,
     ):
         super().__init__()
         if scale not in (1, 2, 4):
@@ -54,7 +56,7 @@ class RRDBNet(Network):
         self.name, self.scale, self.fold = "esrgan", scale, 4 // scale
         self.tiling = "exact" if scale == 4 else "approximate"  # a tile may cut through a fold
         self.conv_first = conv(3 * self.fold**2, channels)
-        trunk = (RRDB(channels, growth, scaling) for _ in range(blocks))
+        trunk = (RRDB(channels, growth, scaling, batch_norm=batch_norm) for _ in range(blocks))
         self.RRDB_trunk = nn.Sequential(*trunk)
         self.trunk_conv = conv(channels, channels)
         self.upconv1 = conv(channels, channels)

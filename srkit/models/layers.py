@@ -178,9 +178,12 @@ class RDB(nn.Module):
     """ESRGAN's residual dense block: x + scaling * f(x). In f a convolution reads all maps so far.
 
     Four convolutions add G channels each to the C there are; the fifth brings C + 4G back to C.
+    batch_norm: one after each convolution, as in SRGAN. The paper takes them out.
     """
 
-    def __init__(self, channels: int, growth: int, scaling: float = 0.2):
+    def __init__(
+        self, channels: int, growth: int, scaling: float = 0.2, *, batch_norm: bool = False
+    ):
         super().__init__()
         self.scaling = scaling
         self.conv1 = conv(channels, growth)
@@ -188,25 +191,29 @@ class RDB(nn.Module):
         self.conv3 = conv(channels + 2 * growth, growth)
         self.conv4 = conv(channels + 3 * growth, growth)
         self.conv5 = conv(channels + 4 * growth, channels)
+        norm = nn.BatchNorm2d if batch_norm else nn.Identity
+        self.norms = nn.ModuleList(norm(c) for c in (growth, growth, growth, growth, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = x
-        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            maps = torch.cat(
-                (maps, F.leaky_relu(layer(maps), 0.2)), 1
-            )  # (B, C + kG, h, w), k = 1..4
-        return x + self.scaling * self.conv5(maps)  # (B, C + 4G, h, w) -> (B, C, h, w)
+        layers = (self.conv1, self.conv2, self.conv3, self.conv4)
+        maps = x  # (B, C, h, w)
+        for layer, norm in zip(layers, self.norms, strict=False):
+            new = F.leaky_relu(norm(layer(maps)), 0.2)
+            maps = torch.cat((maps, new), 1)  # (B, C + kG, h, w), k = 1..4
+        return x + self.scaling * self.norms[4](self.conv5(maps))  # -> (B, C, h, w)
 
 
 class RRDB(nn.Module):
     """Residual in residual dense block: x + scaling * three RDBs in a row (ESRGAN, Sec. 3.1)."""
 
-    def __init__(self, channels: int, growth: int, scaling: float = 0.2):
+    def __init__(
+        self, channels: int, growth: int, scaling: float = 0.2, *, batch_norm: bool = False
+    ):
         super().__init__()
         self.scaling = scaling
-        self.RDB1 = RDB(channels, growth, scaling)
-        self.RDB2 = RDB(channels, growth, scaling)
-        self.RDB3 = RDB(channels, growth, scaling)
+        self.RDB1 = RDB(channels, growth, scaling, batch_norm=batch_norm)
+        self.RDB2 = RDB(channels, growth, scaling, batch_norm=batch_norm)
+        self.RDB3 = RDB(channels, growth, scaling, batch_norm=batch_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.scaling * self.RDB3(self.RDB2(self.RDB1(x)))

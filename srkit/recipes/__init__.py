@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from srkit.calls import completed
 from srkit.files import data_path
 from srkit.models.network import Network
 from srkit.recipes.base import Recipe
@@ -243,10 +244,13 @@ def keep_weights(record: Record, model: Path, path: Path) -> None:
 
 
 def follows_plan(record: Record) -> bool:
-    """Whether a run had the plan that its recipe has for that budget now, field by field."""
+    """Whether a run had the plan that its recipe has for that budget now, field by field.
+
+    An argument that a class got after the run counts as its default.
+    """
     found = recipe(record.recipe)
     known = record.variant in found.variants and record.budget in found.budgets
-    return known and record.plan == found.plan(record.variant, record.budget)
+    return known and completed(record.plan) == found.plan(record.variant, record.budget)
 
 
 def _weights_file(name: str, variant: str, budget: str) -> str:

@@ -19,8 +19,8 @@ def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def small() -> RRDBNet:
-    return RRDBNet(channels=4, blocks=2, growth=2)
+def small(*, batch_norm: bool = False) -> RRDBNet:
+    return RRDBNet(channels=4, blocks=2, growth=2, batch_norm=batch_norm)
 
 
 class BasicSR(RRDBNet):
@@ -129,10 +129,28 @@ def test_block_weights_start_at_a_tenth_of_he():
     torch.manual_seed(0)
     network = RRDBNet(channels=32, blocks=1, growth=16)
     for rdb in network.RRDB_trunk[0].children():
-        for layer in rdb.children():
+        for layer in (rdb.conv1, rdb.conv2, rdb.conv3, rdb.conv4, rdb.conv5):
             he = (2 / layer.weight[0].numel()) ** 0.5
             assert layer.weight.std().item() == pytest.approx(0.1 * he, rel=0.05)
             assert not layer.bias.any()
+
+
+def test_batch_norm_is_the_one_thing_that_changes():
+    """Same convolutions under the same names; a norm with two parameters a channel behind each."""
+    without, with_norm = small().state_dict(), small(batch_norm=True).state_dict()
+    assert without.keys() <= with_norm.keys()
+    assert {k.split(".norms.")[0] for k in with_norm.keys() - without.keys()} == {
+        f"RRDB_trunk.{i}.RDB{j}" for i in range(len(small().RRDB_trunk)) for j in (1, 2, 3)
+    }
+    torch.manual_seed(0)
+    model = small(batch_norm=True).train()
+    rdb = model.RRDB_trunk[0].RDB1
+    features = torch.randn(2, rdb.conv1.in_channels, 8, 8)
+    added = (rdb(features) - features) / rdb.scaling
+    assert added.mean((0, 2, 3)).abs().max() < 1e-5  # what a norm gives
+    torch.testing.assert_close(
+        added.var((0, 2, 3), correction=0), torch.ones(added.shape[1]), rtol=0.05, atol=0
+    )
 
 
 @pytest.mark.parametrize("source", LAYOUTS)
