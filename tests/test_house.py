@@ -29,8 +29,8 @@ FLOORS = (
     ("training",),
     ("reports",),
     ("recipes",),
-    ("chapter", "ledger"),
-    ("cli",),
+    ("ledger",),
+    ("chapter", "cli"),
     ("__main__",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

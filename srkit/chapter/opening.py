@@ -1,19 +1,154 @@
-"""What a chapter tells of itself at its top."""
+"""What a chapter shows first and last: its verdicts, and what its recorded runs cost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
 
+import torch
+
+from srkit import files, ledger
+from srkit.datasets import catalog
+from srkit.models.zoo import model_info
 from srkit.reports.card import where
-from srkit.reports.summary import Table
+from srkit.reports.claims import NO, YES
 from srkit.training.record import Record
+from srkit.viz import tables
+from srkit.viz.plots import style
+from srkit.viz.tables import Table
+
+NOT_HERE = "not tried here"  # what it needs is not on this machine
+COLOURS = {YES: "#009e73", NO: "#d55e00"}  # all other answers are grey
+_CSS = (
+    ".srkit-verdicts td {padding-top: .4em; padding-bottom: .4em} "
+    ".srkit-verdicts td:last-child {min-width: 9em} "
+    ".srkit-verdicts .answer {display: inline-block; padding: 0 .6em; border-radius: 1em; "
+    "color: #fff; font-weight: bold; white-space: nowrap} "
+    ".srkit-verdicts .of {white-space: nowrap}"
+)
 
 
-def opening(read: int, smoke: int, *, laptop: float = 0, records: Iterable[Record] = ()) -> Table:
-    """Minutes to read it, seconds and minutes to run it, and the hardware of its recorded runs.
+def begin() -> None:
+    """Give figures srkit's look, and compute with one thread, as the stored runs did."""
+    style()
+    torch.set_num_threads(1)
 
-    laptop: minutes that its own training takes with that budget. records: of the runs that it
-    shows; their machine and their time are read from them.
+
+def needs(*sets: str, lpips: bool = False, weights: dict[str, str] | None = None) -> bool:
+    """Whether all of it is on this machine; says in one line what is missing, and how to get it.
+
+    sets: names of the catalog ("Set5"), or "vgg19" for the trunk that content losses look through.
+    lpips: AlexNet's LPIPS. weights: {zoo entry: kind of weights}, {"esrgan_x4": "realsr"}.
+
+    Raises ValueError for a name that the catalog or the zoo does not have.
+    """
+    wanted = {name: f"srkit fetch {name}" for name in sets if name != "vgg19"}
+    paths = {name: catalog.entry(name).folder for name in wanted}
+    for name, kind in (weights or {}).items():
+        known = model_info(name).weights
+        if kind not in known:
+            raise ValueError(f"{name} has no weights {kind!r}: choose one of {', '.join(known)}")
+        label = f"{name} with the weights {kind!r}"
+        wanted[label], paths[label] = f"srkit fetch {name}", known[kind].path
+    trunks = {"VGG-19": "backbones/vgg19_oxford.npz", "LPIPS": "backbones/lpips_alex.safetensors"}
+    for label, asked in (("VGG-19", "vgg19" in sets), ("LPIPS", lpips)):
+        if asked:
+            paths[label], wanted[label] = trunks[label], f"put {trunks[label]} under SRKIT_HOME"
+    missing = [f"{name} ({wanted[name]})" for name in wanted if files.find(paths[name]) is None]
+    if missing:
+        print(f"Left out, for this is not on this machine: {', '.join(missing)}.")
+    return not missing
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim of the paper and what came out. number: the evidence, with its interval and seeds."""
+
+    claim: str
+    how: str
+    answer: str
+    number: str = ""
+
+
+def by_runs(
+    recipe: str, of: str, against: str, *, metric: str = "", claim: str = "", how: str = ""
+) -> Verdict:
+    """The verdict on a recipe's claim, from its recorded runs with the budget "laptop".
+
+    of, against: the two variants that the claim compares. metric: tells apart two claims on the
+    same pair. claim, how: other words than the recipe's, and than the names of the two variants.
+
+    Raises ValueError unless just one claim is meant, and where it was not run.
+    """
+    found = [
+        each for each in ledger.findings([recipe])
+        if (each.claim.of, each.claim.against) == (of, against)
+        and metric in ("", each.claim.metric) and each.budget == "laptop"
+    ]  # fmt: skip
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} claims of {recipe} compare {of} with {against}: expected 1")
+    (tested,) = found
+    seeds = len(tested.finding.seeds)
+    unit = {"psnr": " dB"}.get(tested.claim.metric, " LPIPS")
+    runs = f"{seeds} seeds" if seeds > 1 else "1 seed"
+    pair = f"{of} against {against}, {tested.claim.test}"
+    return Verdict(
+        claim or tested.claim.says,
+        how or pair,
+        tested.finding.verdict,
+        f"{tested.ours}{unit}, {runs}",
+    )
+
+
+def by_test(claim: str, how: str, holds: bool | None, number: str = "") -> Verdict:
+    """The verdict on what needs no training: an exact test that holds, or does not.
+
+    holds: None where what the test needs is not on this machine.
+    """
+    answer = NOT_HERE if holds is None else YES if holds else NO
+    return Verdict(claim, how, answer, number)
+
+
+@dataclass(frozen=True, repr=False)
+class Verdicts:
+    """A chapter's claims in a table. Prints as text, in a notebook as HTML."""
+
+    rows: tuple[Verdict, ...]
+
+    def __str__(self) -> str:
+        body = [[v.claim, v.how, f"{v.answer} {v.number}".strip()] for v in self.rows]
+        return tables.text([["claim", "how it is tested here", "what came out"], *body], left=True)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        body = ""
+        for v in self.rows:
+            colour = COLOURS.get(v.answer, "#6b7280")
+            answer = f'<span class="answer" style="background:{colour}">{escape(v.answer)}</span>'
+            parts = escape(v.number.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))
+            number = ", ".join(f'<span class="of">{part}</span>' for part in parts.split(", "))
+            body += f"<tr><td>{escape(v.claim)}</td><td>{escape(v.how)}</td>"
+            body += f"<td>{answer} {number if v.number else ''}</td></tr>"
+        return (
+            f"<style>{tables.CSS}{_CSS}</style><div class='srkit-scroll'>"
+            "<table class='srkit-table srkit-verdicts'><thead><tr><th>claim</th>"
+            "<th>how it is tested here</th><th>what came out</th></tr></thead>"
+            f"<tbody>{body}</tbody></table></div>"
+        )
+
+
+def verdicts(*rows: Verdict) -> Verdicts:
+    """The table of verdicts, the second thing on a chapter's first screen."""
+    return Verdicts(rows)
+
+
+def footer(read: int, smoke: int, *, laptop: float = 0, records: Iterable[Record] = ()) -> Table:
+    """Minutes to read a chapter, to run it, and the hardware of its recorded runs: its last table.
+
+    smoke: seconds of one core that the chapter takes with that budget. laptop: minutes that its own
+    training takes with that one. records: of the runs that it shows.
     """
     rows = [["this chapter", ""], ["to read", f"{read} minutes"]]
     rows += [["to run, budget smoke", f"{smoke} seconds of one core"]]

@@ -1,16 +1,22 @@
-"""Controls that choose among precomputed pictures. They work in a static page, without a kernel."""
+"""Controls that choose among precomputed pictures.
+
+In a page they are HTML with a little JavaScript: no kernel, no network. In JupyterLab the same call
+shows ipywidgets, which a program can read and move: see `Control.widget`.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import product
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from srkit.image.io import ImageLike
-from srkit.viz.figure import OWN_KEYS, Figure, check_alt, encode, frame, img, panel, to_pil
+from srkit.viz.figure import OWN_KEYS, Figure, check_alt, encode, img, panel, to_pil
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -33,22 +39,77 @@ for (const e of this.querySelectorAll(':scope > .controls [data-values]')) {
 
 # All states lie on one another: the stage has room for the largest, and the page never jumps.
 _CSS = """
-.srkit-mixer {margin: 0 0 1rem; max-width: 100%}
+.srkit-mixer {margin: 0 0 1rem; max-width: 100%; width: fit-content}
 .srkit-mixer > .stage {display: grid; align-items: start; justify-items: start}
-.srkit-mixer > .stage > * {grid-area: 1 / 1; visibility: hidden; margin: 0; max-width: 100%}
+.srkit-mixer > .stage > * {grid-area: 1 / 1; visibility: hidden; margin: 0; max-width: 100%;
+  min-width: 0}
 .srkit-mixer > .stage > .shown {visibility: visible}
 .srkit-mixer > .stage > .missing {padding: .5em 1em; border: 1px dashed currentColor}
-.srkit-mixer > .controls {display: grid; gap: .3em .8em; align-items: center; margin-top: .5em;
-  grid-template-columns: fit-content(45%) minmax(5em, 16em) auto; justify-content: start;
-  color: inherit}
+.srkit-mixer > .controls {display: grid; gap: .4em .8em; align-items: center; margin-top: .5em;
+  grid-template-columns: auto minmax(8rem, 1fr) auto; color: inherit}
 .srkit-mixer > .controls > label {display: contents}
-.srkit-mixer > .controls input {width: 100%; margin: 0}
+.srkit-mixer > .controls input {width: 100%; min-width: 8rem; margin: 0}
+.srkit-mixer > .controls :is(input, select):focus-visible {outline: 3px solid #0072b2;
+  outline-offset: 2px}
 .srkit-mixer > .controls output {font-weight: bold; white-space: nowrap}
 .srkit-mixer > .controls select {grid-column: 2 / -1; justify-self: start; max-width: 100%;
   margin: 0; padding: .1em .3em; font: inherit; font-weight: bold; color: inherit;
   background: transparent; border: 1px solid currentColor; border-radius: 4px}
 .srkit-mixer > .controls option {color: #000; background: #fff}
 """
+
+
+@dataclass(frozen=True, repr=False)
+class Control(Figure):
+    """Pictures of which controls choose one.
+
+    axes: {name: the texts of its values}. sliders: names of those that are sliders, not menus.
+    states: the HTML of each combination, in the order of itertools.product. start: the first shown.
+    """
+
+    axes: Mapping[str, Sequence[str]]
+    sliders: Sequence[str]
+    states: Sequence[str]
+    start: int
+
+    def widget(self) -> ipywidgets.VBox:
+        """The same as ipywidgets: the picture, and below it a slider or a menu for each axis.
+
+        Its last child holds the controls, each with the chosen text as its `value`.
+        """
+        import ipywidgets as W
+
+        picture, position, controls = W.HTML(), self.start, []
+        for name, values in reversed(list(self.axes.items())):
+            position, place = divmod(position, len(values))
+            kind = W.SelectionSlider if name in self.sliders else W.Dropdown
+            look = {"description_width": "auto"}
+            layout = W.Layout(width="24rem", max_width="100%")
+            control = kind(options=list(values), index=place, description=name, style=look,
+                           layout=layout)  # fmt: skip
+            controls.insert(0, control)
+
+        def show(*_: object) -> None:
+            state = 0
+            for control, values in zip(controls, self.axes.values(), strict=True):
+                state = state * len(values) + control.index
+            picture.value = self.states[state]
+
+        for control in controls:
+            control.observe(show, "index")
+        show()
+        return W.VBox([picture, W.VBox(controls)])
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """The page's HTML and the still; with a kernel also the widget, which JupyterLab shows."""
+        kind = "image/png" if self.still.startswith(b"\x89") else "image/jpeg"
+        found: dict[str, Any] = {"text/plain": repr(self), "text/html": self.html, kind: self.still}
+        if "ipykernel.zmqshell" in sys.modules:
+            view = "application/vnd.jupyter.widget-view+json"
+            found[view] = {
+                "version_major": 2, "version_minor": 0, "model_id": self.widget().model_id,
+            }  # fmt: skip
+        return found
 
 
 def mixer(
@@ -58,7 +119,7 @@ def mixer(
     alt: str,
     zoom: int | None = None,
     missing: str = "not trained",
-) -> Figure:
+) -> Control:
     """A picture for each combination of values, chosen with a control for each axis.
 
     axes: {name: values}. The control is a slider, with the value beside it, if all values are
@@ -71,6 +132,41 @@ def mixer(
     Raises ValueError for an empty alt, no pictures, an axis that has no values or one value twice,
     or a key that is no combination of values; and what `as_image` raises.
     """
+    numbers = [name for name, listed in axes.items() if all(map(_is_number, listed))]
+    return _control(axes, pictures, alt, zoom, missing, sliders=numbers)
+
+
+def stepper(
+    values: Sequence[object],
+    pictures: Sequence[Figure | ImageLike],
+    label: str,
+    *,
+    alt: str,
+    zoom: int | None = None,
+) -> Control:
+    """A slider that steps through pictures, one for each value of `label`.
+
+    zoom: shows images as PNG with nearest-neighbour pixels; None as JPEG in their own size.
+    alt: what the series shows; the alt text of each image adds its value.
+
+    Raises ValueError for an empty alt, or unless there is one picture for each value; and what
+    `as_image` raises.
+    """
+    if len(values) != len(pictures) or not pictures:
+        raise ValueError(f"{len(values)} values for {len(pictures)} pictures: give one for each")
+    keyed = {(value,): picture for value, picture in zip(values, pictures, strict=True)}
+    return _control({label: values}, keyed, alt, zoom, "", sliders=[label])
+
+
+def _control(
+    axes: Mapping[str, Sequence],
+    pictures: Mapping[tuple, Figure | ImageLike],
+    alt: str,
+    zoom: int | None,
+    missing: str,
+    *,
+    sliders: Sequence[str],
+) -> Control:
     check_alt(alt)
     values = {name: list(listed) for name, listed in axes.items()}
     for name, listed in values.items():
@@ -89,67 +185,40 @@ def mixer(
     def title(state: tuple) -> str:
         return ", ".join(f"{name} = {_text(v)}" for name, v in zip(values, state, strict=True))
 
-    stage = ""
-    for state in states:
-        if state in pictures:
-            shown = "shown" if state == start else ""
-            inner = _html(pictures[state], f"{alt}; {title(state)}", zoom)
-            stage += f'<div class="{shown}">{inner}</div>'
-        else:
-            stage += f'<p class="missing">{escape(title(state))}: {escape(missing)}</p>'
-    controls = "".join(
-        _control(name, listed, listed.index(value))
+    drawn = [
+        _html(pictures[state], f"{alt}; {title(state)}", zoom)
+        if state in pictures
+        else f'<p class="missing">{escape(title(state))}: {escape(missing)}</p>'
+        for state in states
+    ]
+    stage = "".join(
+        f'<div class="shown">{inner}</div>' if state == start else f"<div>{inner}</div>"
+        for state, inner in zip(states, drawn, strict=True)
+    )
+    texts = {name: [_text(value) for value in listed] for name, listed in values.items()}
+    rows = "".join(
+        _row(name, texts[name], listed.index(value), slider=name in sliders)
         for (name, listed), value in zip(values.items(), start, strict=True)
     )
     html = (
         f"<style>{_CSS}</style>"
         f'<figure class="srkit-figure srkit-mixer" role="group" aria-label="{escape(alt)}" '
         f'oninput="{escape(_SHOW)}"><div class="stage">{stage}</div>'
-        f'<div class="controls">{controls}</div></figure>'
+        f'<div class="controls">{rows}</div></figure>'
     )
-    return Figure(html, _still(pictures[start], title(start), zoom), alt)
+    still = _still(pictures[start], title(start), zoom)
+    return Control(html, still, alt, texts, sliders, drawn, states.index(start))
 
 
-def stepper(
-    values: Sequence[object],
-    pictures: Sequence[Figure | ImageLike],
-    label: str,
-    *,
-    alt: str,
-    zoom: int | None = None,
-) -> ipywidgets.VBox:
-    """A slider that steps through pictures, one for each value of `label`.
-
-    The browser itself links the slider to the picture (ipywidgets' jslink), without a kernel.
-    zoom: shows images as PNG with nearest-neighbour pixels; None as JPEG in their own size.
-    alt: what the series shows; the alt text of each image adds its value.
-
-    Raises ValueError for an empty alt, or unless there is one picture for each value; and what
-    `as_image` raises.
-    """
-    import ipywidgets as W
-
-    check_alt(alt)
-    if len(values) != len(pictures) or not pictures:
-        raise ValueError(f"{len(values)} values for {len(pictures)} pictures: give one for each")
-    slider = W.IntSlider(
-        0, 0, len(values) - 1, description=label, readout=False, style={"description_width": "auto"}
-    )
-    steps = [_step(p, f"{label} = {v}", alt, zoom) for v, p in zip(values, pictures, strict=True)]
-    stack = W.Stack([W.HTML(step) for step in steps], selected_index=0)
-    W.jslink((slider, "value"), (stack, "selected_index"))
-    return W.VBox([slider, stack])
-
-
-def _control(name: str, values: list, chosen: int) -> str:
+def _row(name: str, texts: list[str], chosen: int, *, slider: bool) -> str:
     """A slider with its value beside it, or a menu. With a single value it is disabled."""
-    texts = [_text(value) for value in values]
     more = f"data-values='{escape(json.dumps(texts))}' {OWN_KEYS} autocomplete=\"off\""
-    more += " disabled" if len(values) == 1 else ""
-    if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
+    more += " disabled" if len(texts) == 1 else ""
+    if slider:
         control = (
-            f'<input type="range" min="0" max="{len(values) - 1}" value="{chosen}" '
-            f'aria-valuetext="{texts[chosen]}" {more}><output>{texts[chosen]}</output>'
+            f'<input type="range" min="0" max="{len(texts) - 1}" value="{chosen}" '
+            f'aria-valuetext="{escape(texts[chosen])}" {more}>'
+            f"<output>{escape(texts[chosen])}</output>"
         )
     else:
         options = "".join(
@@ -160,15 +229,12 @@ def _control(name: str, values: list, chosen: int) -> str:
     return f"<label><span>{escape(name)}</span>{control}</label>"
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _step(picture: Figure | ImageLike, title: str, alt: str, zoom: int | None) -> str:
-    """One step, with the value as its heading: the slider itself only knows the index."""
-    inner = _html(picture, f"{alt}; {title}", zoom)
-    heading = f"<div><b>{escape(title)}</b></div>"
-    return heading + (inner if isinstance(picture, Figure) else frame(inner))
 
 
 def _html(picture: Figure | ImageLike, alt: str, zoom: int | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -12,22 +11,7 @@ from srkit.files import write_whole
 from srkit.reports.card import UNITS, spread
 from srkit.reports.records import Records
 from srkit.training.record import Record
-from srkit.viz import tables
-
-
-@dataclass(frozen=True, repr=False)
-class Table:
-    """Rows of text, the first one the head. Prints as a table, in a notebook as HTML."""
-
-    rows: list[list[str]]
-
-    def __str__(self) -> str:
-        return tables.text(self.rows)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return tables.html(self.rows)
+from srkit.viz.tables import Table
 
 
 def side_by_side(

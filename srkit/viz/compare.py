@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 
 from PIL import Image, ImageDraw
@@ -15,27 +16,31 @@ from srkit.viz.figure import OWN_KEYS, Figure, check_alt, encode, frame, img, pa
 # lie on one another. The left one is cut off to the right of `at` per cent, the right one to the
 # left of it, every other one on both sides, which hides it.
 _SHOW = """
-const all = s => [...this.querySelectorAll(s)], at = all('input')[0].value;
+const all = s => [...this.querySelectorAll(s)], at = all('[type=range]')[0].value;
 const [l, r] = all('select').map(s => s.selectedIndex);
 all('img').forEach((e, k) =>
   e.style.clipPath = `inset(0 ${k == r ? 0 : 100 - at}% 0 ${k == l ? 0 : at}%)`);
 all('.bar')[0].style.left = at + '%';
+all('[type=checkbox]').forEach(box => all('img').forEach(e =>
+  e.style.imageRendering = box.checked ? 'auto' : 'pixelated'));
 """
 
 _CSS = """
 .srkit-compare {margin: 0 0 1rem; max-width: 100%}
 .srkit-compare .stage {position: relative; overflow: hidden}
 .srkit-compare .stage img {position: absolute; inset: 0; width: 100%; height: 100%; max-width: none}
-.srkit-compare input {position: absolute; inset: 0; width: 100%; height: 100%; margin: 0;
+.srkit-compare [type=range] {position: absolute; inset: 0; width: 100%; height: 100%; margin: 0;
   opacity: 0; cursor: ew-resize}
 .srkit-compare .bar {position: absolute; inset: 0 auto; width: 3px; margin-left: -1.5px;
   background: #fff; box-shadow: 0 0 0 1px #000; pointer-events: none}
 .srkit-compare .bar::after {content: '\\25C2\\25B8'; position: absolute; top: 50%; left: 50%;
   transform: translate(-50%, -50%); padding: 0 .35em; border-radius: 1em; font: 16px/1.6 sans-serif;
   white-space: nowrap; color: #000; background: #fff; border: 1px solid #000}
-.srkit-compare input:focus-visible + .bar::after {outline: 3px solid #0072b2}
-.srkit-compare figcaption {display: flex; justify-content: space-between; gap: 1em;
-  color: inherit; margin: .3em 0 0}
+.srkit-compare [type=range]:focus-visible + .bar::after {outline: 3px solid #0072b2}
+.srkit-compare figcaption {display: flex; justify-content: space-between; gap: .3em 1em;
+  flex-wrap: wrap; color: inherit; margin: .3em 0 0}
+.srkit-compare figcaption label {font-size: .9em; white-space: nowrap; margin: 0}
+.srkit-compare :is(select, [type=checkbox]):focus-visible {outline: 3px solid #0072b2}
 .srkit-compare select {max-width: 48%; margin: 0; font: inherit; font-size: .9em; color: inherit;
   background: transparent; border: 1px solid currentColor; border-radius: 4px; padding: .1em .3em}
 .srkit-compare option {color: #000; background: #fff}
@@ -49,6 +54,7 @@ def compare(
     crop: tuple[int, int, int] | None = None,
     zoom: int | None = None,
     captions: dict[str, str] | None = None,
+    wide: bool = False,
     **pictures: ImageLike,
 ) -> Figure:
     """A slider between two pictures, moved by mouse, touch or arrow keys. It needs no kernel.
@@ -56,8 +62,9 @@ def compare(
     hr, pictures: two or more images of one size, named "HR" and as the keywords; hr may be None.
     `**{"RLFN, L1": sr}` allows any name. Two menus choose the left and the right one.
     crop: (left, top, side) in pixels: shows this square only, enlarged by `zoom`.
-    zoom: nearest-neighbour magnification. None makes a crop about 384 px wide, and shows a whole
-    picture in its own size, as a JPEG.
+    zoom: magnification, by pixels as squares, or smooth: a switch below chooses. None shows a crop
+    at twice its size or more, and a whole picture in its own size, as a JPEG.
+    wide: as wide as the page, beyond the column of the text: the first picture of a chapter.
     captions: what to add to a name, e.g. {"rlfn": "32.24 dB"}.
 
     Raises ValueError for an empty alt, fewer than two pictures, sizes that differ, a crop outside
@@ -69,7 +76,7 @@ def compare(
     kind = "jpeg" if crop is None and zoom is None else "png"
     if crop is not None:
         named = {name: _cut(image, crop) for name, image in named.items()}
-        zoom = zoom or max(1, 384 // crop[2])
+        zoom = zoom or max(2, math.ceil(240 / crop[2]))
     shown = [(labels[name], to_pil(image)) for name, image in named.items()]
     width, height = shown[0][1].size
     zoom = zoom or 1
@@ -84,15 +91,23 @@ def compare(
         )
         for k, (label, picture) in enumerate(shown)
     )
+    checked = " checked" if kind == "jpeg" else ""
+    switch = f'<label><input type="checkbox" {OWN_KEYS}{checked}> smooth</label>'
+    below = [
+        _menu("left", labels, 0),
+        switch if zoom > 1 or wide else "",
+        _menu("right", labels, 1),
+    ]
+    look = ("srkit-compare srkit-wide", "100%") if wide else ("srkit-compare", f"{width * zoom}px")
     html = (
         f"<style>{_CSS}</style>"
-        f'<figure class="srkit-compare" role="group" aria-label="{escape(alt)}" '
-        f'style="width:{width * zoom}px" oninput="{escape(_SHOW)}">'
+        f'<figure class="{look[0]}" role="group" aria-label="{escape(alt)}" '
+        f'style="width:{look[1]}" oninput="{escape(_SHOW)}">'
         f'<div class="stage" style="aspect-ratio:{width}/{height}">{images}'
         f'<input type="range" min="0" max="100" value="50" {OWN_KEYS} '
         'aria-label="share of the left picture">'
         '<div class="bar" style="left:50%"></div></div>'
-        f"<figcaption>{_menu('left', labels, 0)}{_menu('right', labels, 1)}</figcaption></figure>"
+        f"<figcaption>{''.join(below)}</figcaption></figure>"
     )
     if kind == "png":
         size, method = (width * zoom, height * zoom), Image.Resampling.NEAREST

@@ -10,27 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from srkit.viz.figure import Figure, chart, check_alt
+from srkit.viz.figure import INK, Figure, chart, check_alt
 
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, less its yellow (too light).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 
 LOOK = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
     "figure.figsize": (6.4, 3.6),
-    "figure.facecolor": "white",  # legible on a dark page too
+    "figure.facecolor": "white",
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "figure.constrained_layout.use": True,
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": "medium",
     "axes.axisbelow": True,
-    "grid.color": "0.9",
+    "grid.color": "0.5",
+    "grid.alpha": 0.25,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "image.cmap": "viridis",
@@ -150,10 +156,10 @@ def plane(
             axes.plot(*np.transpose([means[name] for name in joined]), label=label, zorder=1)
         for name, values in seeds.items():
             x, y = means[name]
-            axes.plot(x, y, "o", color="0.15", markersize=5)
+            axes.plot(x, y, "o", color=INK, markersize=5)
             if len(values) > 1:
                 dx, dy = np.abs([values.min(0), values.max(0)] - means[name]).T[:, :, None]
-                axes.errorbar(x, y, dy, dx, color="0.15", linewidth=1.2, capsize=2)
+                axes.errorbar(x, y, dy, dx, color=INK, linewidth=1.2, capsize=2)
         axes.set(xlabel=f"{xlabel}, nearer to HR \N{RIGHTWARDS ARROW}",
                  ylabel=f"\N{LEFTWARDS ARROW} looks more like HR, {ylabel}")  # fmt: skip
         axes.grid()

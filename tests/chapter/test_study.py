@@ -283,7 +283,7 @@ def test_read_study_pools_readers_and_prints_pairs(tmp_path):
     last = str(pooled).splitlines()[-1]
     assert re.split(r"\s{2,}", last) == ["all", "3", "1", "75%", f"{low:.0%} to {high:.0%}"]
     assert "too few answers to tell" in str(pooled)
-    assert "<td>cat</td><td>2</td><td>0</td>" in pooled._repr_html_()
+    assert '<td>cat</td><td class="number">2</td><td class="number">0</td>' in pooled._repr_html_()
     sure = read_study([answers(tmp_path / f"r{k}", [("cat", "Beta")]) for k in range(6)])
     assert "too few" not in str(sure)
 

@@ -3,6 +3,7 @@
 # ruff: noqa: F811, fixtures are both imported and asked for
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -14,27 +15,45 @@ from srkit.viz.compare import compare
 from srkit.viz.figure import pixels
 
 
-def test_stepper_is_linked_without_a_kernel_and_names_each_value(hr, levels):
-    from ipywidgets.embed import dependency_state
-
+def test_a_stepper_has_a_slider_over_any_values(hr, levels):
     chart = plots.bars({"q": {"a": 1}}, alt="a chart")
-    box = stepper([0.5, 1.5], [hr, chart], "sigma", alt="blurred noise", zoom=2)
-    slider, stack = box.children
-    assert (slider.min, slider.max, slider.readout) == (0, 1, False)
-
-    stored = dependency_state(box).values()  # what a page keeps
-    (link,) = [widget["state"] for widget in stored if widget["model_name"] == "LinkModel"]
-    assert link["source"] == [f"IPY_MODEL_{slider.model_id}", "value"]
-    assert link["target"] == [f"IPY_MODEL_{stack.model_id}", "selected_index"]
-
-    first, second = (Page(step.value) for step in stack.children)
-    assert "sigma = 0.5" in stack.children[0].value
-    assert "sigma = 1.5" in stack.children[1].value
-    assert first.all("img")[0]["alt"] == "blurred noise; sigma = 0.5"
-    np.testing.assert_array_equal(first.pictures()[0], levels)
-    assert second.all("img")[0]["alt"] == "a chart"
+    page = Page(stepper(["few", 1.5], [hr, chart], "sigma", alt="blurred noise", zoom=2).html)
+    (slider,) = page.all("input")
+    assert (slider["max"], slider["value"], slider["aria-valuetext"]) == ("1", "0", "few")
+    (image,) = page.all("img")
+    assert image["alt"] == "blurred noise; sigma = few"
+    np.testing.assert_array_equal(page.pictures()[0], levels)
+    assert [svg["aria-label"] for svg in page.all("svg")] == ["a chart"]
     with pytest.raises(ValueError, match="2 values for 1 pictures"):
         stepper([1, 2], [hr], "sigma", alt="a")
+
+
+def test_in_jupyterlab_the_same_call_gives_widgets(hr, monkeypatch):
+    """What a kernel sends: the page's HTML for a static page, and a view of the live widget."""
+    import ipywidgets
+
+    axes = {"strength": [0, 0.5, 1], "kind": ["blur", "noise"]}
+    keys = [(s, k) for s in axes["strength"] for k in axes["kind"]][:-1]
+    control = mixer(axes, dict.fromkeys(keys, hr), alt="noise", missing="no run")
+    view = "application/vnd.jupyter.widget-view+json"
+    assert control._repr_mimebundle_().keys() == {"text/plain", "text/html", "image/jpeg"}
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", sys)
+    bundle = control._repr_mimebundle_()
+    assert bundle["text/html"] == control.html
+    assert bundle[view]["model_id"]
+
+    box = control.widget()
+    picture, controls = box.children
+    strength, kind = controls.children
+    assert isinstance(strength, ipywidgets.SelectionSlider)
+    assert isinstance(kind, ipywidgets.Dropdown)
+    assert (strength.value, kind.value) == ("0", "blur")
+    assert "noise; strength = 0, kind = blur" in picture.value
+    strength.value = "0.5"
+    kind.value = "noise"
+    assert "noise; strength = 0.5, kind = noise" in picture.value
+    strength.value = "1"
+    assert "strength = 1, kind = noise: no run" in picture.value
 
 
 def test_mixer_has_a_state_for_every_combination_and_says_what_is_missing(hr, levels):

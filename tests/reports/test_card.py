@@ -97,7 +97,7 @@ def test_a_card_is_shown_as_text_and_as_html():
     shown = card(record(plan=stages, paper=paper))
     assert "Set5, PSNR, dB   32.24   30.00  -2.24" in str(shown)
     assert "1,000,000" in str(shown)
-    assert "<td>-2.24</td>" in shown._repr_html_()
+    assert '<td class="number">-2.24</td>' in shown._repr_html_()
     assert "<td>crops a step</td>" in shown._repr_html_()
 
 

@@ -1,0 +1,149 @@
+"""What chapters ask of networks and records: pictures, scores, a training, a blind vote."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+
+from srkit import recipes
+from srkit.chapter.study import study
+from srkit.datasets import catalog
+from srkit.image.degrade import make_lr
+from srkit.image.resize import imresize
+from srkit.image.tensors import modcrop
+from srkit.inference import upscale
+from srkit.metrics.evaluate import evaluate
+from srkit.models.network import Network
+from srkit.reports.records import Records
+from srkit.training.record import Record
+from srkit.viz.figure import Figure
+from srkit.viz.plots import plane
+
+Method = Network | Callable[[Tensor], Tensor]
+
+# Squares of the sample pictures in which methods differ: (picture, left, top).
+SPOTS = {
+    "eye": ("chelsea", 128, 76),
+    "whiskers": ("chelsea", 190, 150),
+    "cup": ("coffee", 180, 200),
+    "spoon": ("coffee", 300, 180),
+    "collar": ("astronaut", 150, 100),
+    "wall": ("brick", 100, 100),
+}
+
+
+def spots(side: int = 96) -> dict[str, Tensor]:
+    """Squares (3, side, side) of the sample pictures with fur, metal, cloth and bricks."""
+    found = catalog.samples()
+    return {
+        name: found[picture][:, top : top + side, left : left + side]
+        for name, (picture, left, top) in SPOTS.items()
+    }
+
+
+def enlarge(methods: Mapping[str, Method], hr: Tensor, *, scale: int = 4) -> dict[str, Tensor]:
+    """{"bicubic": ..., and each name: SR} of the LR picture that bicubic leaves of `hr`.
+
+    hr: (3, H, W), cut to a multiple of the scale. Results are in [0, 1], in float32.
+    """
+    lr = make_lr(modcrop(hr, scale), scale)
+    found = {"bicubic": imresize(lr, scale).clamp(0, 1)}
+    for name, method in methods.items():
+        found[name] = enlarged(method, lr).clamp(0, 1)
+    return found
+
+
+def enlarged(method: Method, lr: Tensor) -> Tensor:
+    """The result of a network or a function on one LR picture (3, h, w)."""
+    if isinstance(method, Network):
+        return upscale(method, lr, precision="float32")
+    return method(lr)
+
+
+def scores(
+    methods: Mapping[str, Method | str],
+    test: str,
+    *,
+    scale: int = 4,
+    lpips: bool = True,
+    limit: int | None = None,
+) -> dict[str, dict[str, float]]:
+    """{name: {"psnr": ..., "ssim": ..., "lpips": ...}}, means over a test set, protocol classic.
+
+    methods: networks, functions or "bicubic". limit: only so many pictures; under the budget
+    "smoke" only the first. LPIPS is AlexNet's.
+
+    Raises what `evaluate` raises.
+    """
+    limit = 1 if recipes.budget() == "smoke" else limit
+    net, found = "alex" if lpips else None, {}
+    for name, method in methods.items():
+        of = None if isinstance(method, Network) else scale  # a network knows its own
+        means = evaluate(method, test, scale=of, lpips=net, limit=limit).means
+        found[name] = {metric: value for metric, value in means.items() if metric != "seconds"}
+    return found
+
+
+def train_here(recipe: str, variant: str, *, seed: int = 0) -> Record:
+    """Train with the budget of SRKIT_BUDGET; a finished run is read and not repeated.
+
+    Under "smoke" the run is thrown away, else it is kept in `../runs`.
+    """
+    budget = recipes.budget()
+    if budget != "smoke":
+        return recipes.train(recipe, variant, budget=budget, seed=seed, out="../runs")
+    with tempfile.TemporaryDirectory() as folder:
+        return recipes.train(recipe, variant, budget=budget, seed=seed, out=folder)
+
+
+def plane_of(
+    records: Records,
+    variants: Sequence[str],
+    test: str,
+    *,
+    alt: str,
+    lines: Mapping[str, Sequence[str]] | None = None,
+    others: Mapping[str, tuple[float, float]] | None = None,
+) -> Figure:
+    """Recorded variants in the plane of PSNR and LPIPS, each with its seeds.
+
+    others: {name: (PSNR, LPIPS)} of what is no run, bicubic for example.
+
+    Raises ValueError as `viz.plots.plane` does, and for a variant without records.
+    """
+    points: dict[str, Sequence] = dict(others or {})
+    for variant in variants:
+        psnr, lpips = (records.values(variant, test, metric) for metric in ("psnr", "lpips"))
+        both = sorted(psnr.keys() & lpips.keys())
+        if not both:
+            raise ValueError(f"no record of {variant} has PSNR and LPIPS of {test}")
+        points[variant] = [(psnr[seed], lpips[seed]) for seed in both]
+    where = f"{test} (dB)", test
+    return plane(
+        points, lines=lines, xlabel=f"PSNR, {where[0]}", ylabel=f"LPIPS, {where[1]}", alt=alt
+    )
+
+
+def blind_vote(
+    methods: Mapping[str, Method],
+    *,
+    name: str,
+    question: str = "Which looks more like a photograph?",
+) -> Figure:
+    """Two methods on all `spots`, side by side and shuffled: the reader chooses.
+
+    name: under which the browser keeps the answers, one for each study ("chapter-13").
+
+    Raises ValueError unless there are two methods.
+    """
+    if len(methods) != 2:
+        raise ValueError(f"a vote is between two methods, got {list(methods)}")
+    pairs = {}
+    for spot, hr in spots().items():
+        found = enlarge(methods, hr)
+        pairs[spot] = {method: found[method] for method in methods}
+    return study(
+        pairs, question=question, name=name, zoom=2, alt="details of photographs, enlarged"
+    )
