@@ -46,7 +46,9 @@ main = app  # the entry point
 Name = Annotated[str, typer.Argument(help="A network (rlfn_x4; rlfn --scale 4) or its file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Scale = Annotated[int | None, typer.Option(help="The factor, where the name does not say it.")]
-Weights = Annotated[str, typer.Option(help="official, srkit, or a file.")]
+Weights = Annotated[
+    str, typer.Option(help="A kind that `srkit info NAME` lists (official, ...), or a file.")
+]
 Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
@@ -129,8 +131,8 @@ def info(
         for each in findings([recipe]):
             if variant in (each.claim.of, each.claim.against):
                 seeds = ", ".join(map(str, each.finding.seeds)) or "none"
-                line = each.line
-                typer.echo(f"\n{line.claim}: {line.ours} {line.cause}; seeds {seeds}".rstrip())
+                says = f"\n{each.claim.says} ({each.compared}): {each.ours}"
+                typer.echo(f"{says} {each.finding.verdict}; seeds {seeds}")
         return
     if variant is not None:
         raise ValueError(f"--variant {variant} is of a recipe: add --recipe NAME")
@@ -271,8 +273,11 @@ def evaluate(
 @app.command()
 def fetch(
     names: Annotated[list[str], typer.Argument(help="Data sets (Set5), networks (rlfn_x4).")],
+    kind: Annotated[
+        str, typer.Option("--weights", help="Of networks: a kind that `srkit info NAME` lists.")
+    ] = "official",
 ) -> None:
-    """Find data sets or the authors' weights, or download and verify them."""
+    """Find data sets or networks' weights, or download and verify them."""
     from srkit.datasets import catalog
     from srkit.models.zoo import model_info
     from srkit.weights import load as weights
@@ -282,12 +287,12 @@ def fetch(
             found = catalog.pictures(name, fetch=True)
             typer.echo(f"{name}: {len(found)} pictures in {found[0].parent}")
         else:
-            typer.echo(f"{name}: {weights.official(model_info(name))}")
+            typer.echo(f"{name}: {weights.file_of(model_info(name), kind)}")
 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help=".pth, .caffemodel, .npz, TensorFlow's V1 ...")],
+    source: Annotated[Path, typer.Argument(help=".pth, .caffemodel, .npz, ncnn's .param ...")],
     target: Annotated[Path, typer.Argument(help="The .safetensors to write.")],
     name: Annotated[str | None, typer.Option(help="The network, if the file fits several.")] = None,
     overwrite: Overwrite = False,
@@ -363,7 +368,10 @@ def train(
     nodes: Nodes = 1,
     rendezvous: Rendezvous = "localhost:29400",
 ) -> None:
-    """Train a variant of a recipe; what was stopped goes on."""
+    """Train a variant of a recipe; what was stopped goes on.
+
+    `srkit info --recipe NAME --variant V` shows its stages, beside the paper's, before it starts.
+    """
     if _launch(devices, nodes, rendezvous):
         return
     from srkit import recipes

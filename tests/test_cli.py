@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import srkit
 from srkit.cli import app
 from srkit.image.io import read_image, write_image
+from srkit.models.esrgan import RRDBNet, rename_keys
 
 
 @pytest.fixture
@@ -45,6 +46,15 @@ def test_models_lists_names_and_weights(run):
 def test_info_of_a_network(run):
     assert "543,740" in run("info", "rlfn", "--scale", 4).stdout
     assert json.loads(run("info", "rlfn_x4", "--json").stdout)["scale"] == 4
+
+
+def test_info_says_who_trained_weights_that_are_not_the_authors(run):
+    text = " ".join(run("info", "esrgan_x4").stdout.split())
+    assert "'realsr': weights/ESRGAN/realsr_df2k_x4.safetensors (Apache-2.0) Set5 30.39 dB" in text
+    assert "trained by RealSR's authors (Ji et al., CVPRW 2020), not by ESRGAN's" in text
+    facts = json.loads(run("info", "srresnet8_x4", "--json").stdout)["weights"]["tutorial"]
+    assert facts["licence"] == "none stated"
+    assert facts["origin"].endswith("who trained it is unverified")
 
 
 def test_info_of_the_machine(run, tmp_path, monkeypatch):
@@ -92,6 +102,32 @@ def test_eval_in_json(run, picture):
     scores = json.loads(run(*words).stdout)
     assert scores["rows"][0]["image"] == "cat"
     assert scores["protocol"]["name"] == "classic"
+
+
+def test_upscale_by_a_file_of_real_esrgan(run, picture, tmp_path):
+    """x2plus folds pixels first, and has no name of its own in the zoo."""
+    torch.manual_seed(0)
+    net = RRDBNet(2, channels=6, blocks=1, growth=4).eval()
+    path, out = tmp_path / "RealESRGAN_x2plus.pth", tmp_path / "big.png"
+    torch.save({"params_ema": rename_keys(net.state_dict(), "basicsr")}, path)
+    result = run("upscale", path, picture, out, "--device", "cpu")
+    assert result.exit_code == 0
+    assert "warning: " in result.stderr
+    assert "RRDBNet(scale=2, channels=6, blocks=1, growth=4, " in result.stderr
+    assert (read_image(out) - srkit.upscale(net, read_image(picture))).abs().max() <= 0.51 / 255
+
+
+def test_fetch_and_upscale_by_weights_of_others(run, assets, picture, tmp_path):
+    path = assets("weights/SRGAN/leftthomas_netG_epoch_4_100.pth")
+    found = run("fetch", "srgan_port_x4", "--weights", "leftthomas")
+    assert found.stdout == f"srgan_port_x4: {path}\n"
+    refused = run("fetch", "srgan_port_x4")
+    assert refused.exit_code == 1
+    assert "srgan_port_x4 has no weights 'official', " in refused.stderr
+    assert "It has: 'leftthomas'." in refused.stderr
+    words = ("upscale", "srgan_port_x4", picture, tmp_path / "a.png", "--weights", "leftthomas")
+    assert run(*words).exit_code == 0
+    assert read_image(tmp_path / "a.png").shape == (3, 160, 200)
 
 
 def test_fetch_finds_what_is_there(run, assets):

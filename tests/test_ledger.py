@@ -1,10 +1,13 @@
 """The ledger: claims decided by runs, and every line read from a record."""
 
+# ruff: noqa: F811, fixtures are both imported and asked for
+
 import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from page import Page, browser  # noqa: F401, a fixture
 from toy import record
 
 from srkit import ledger
@@ -108,51 +111,82 @@ def test_a_claim_may_compare_two_tests_of_one_variant():
 
 @pytest.fixture
 def book(monkeypatch):
-    """`book(records, claim, ...)`: the lines of a ledger of these alone."""
+    """`book(records, claim, ...)`: the ledger of a paper with these alone."""
 
-    def lines(records, *claims):
+    def made(records, *claims):
+        variants = dict.fromkeys(record.variant for record in records)
         toy = SimpleNamespace(
-            label="Toy", claims=claims, published={}, budgets=("smoke", "laptop", "gpu")
+            label="Toy",
+            claims=claims,
+            published={},
+            budgets=("smoke", "laptop", "gpu"),
+            variants=variants,
         )
         monkeypatch.setattr(ledger, "recipe", lambda name: toy)
         monkeypatch.setattr(ledger, "records", lambda name: records)
-        return ledger.claims(["toy"]).lines
+        return ledger.claims(["toy"])
 
-    return lines
+    return made
 
 
-def test_a_line_names_both_tests_and_the_number_of_seeds(book):
+def test_a_row_names_both_tests_and_the_number_of_seeds(book):
     records = with_scores(runs((30.0, 29.0), (31.0, 29.0)), Set14=(29.5, 1.0, 30.75, 1.0))
-    (line,) = book(records, Claim("Set5 is easier", "a", "a", against_test="Set14"))
-    assert line.claim == "Set5 is easier (a, Set5 - a, Set14, PSNR, dB)"
-    assert line.cause == "cannot tell (2 seeds)"
-    assert line.ours.startswith("+0.38 ± ")
+    (block,) = book(records, Claim("Set5 is easier", "a", "a", against_test="Set14")).blocks
+    head, row = block.claims
+    assert dict(zip(head, row, strict=True)) == {
+        "answer": "cannot tell",
+        "claim": "Set5 is easier",
+        "compared": "a, Set5 − a, Set14, PSNR, dB",
+        "the paper's": "higher",
+        "ours": "+0.38 ± 1.59",
+        "seeds": "2",
+        "budget": "laptop",
+    }
 
 
-def test_the_hardware_of_a_claim_is_that_of_the_seeds_it_was_tested_with(book):
-    records = runs((30.0, 29.0), (31.0, 29.0), (32.0, 29.0))
-    machines = [{"gpu": None, "threads": 1, "capability": c} for c in "AABBCC"]
-    pairs = zip(records, machines, strict=True)
-    records = Records(replace(each, machine=machine) for each, machine in pairs)
-    (line,) = book(records[:5], Claim("a beats b", "a", "b"))
-    assert line.cause == "cannot tell (2 seeds)"
-    assert line.hardware == "1 thread(s), A; 1 thread(s), B"
+def test_only_the_runs_that_a_claim_was_tested_with_are_its_records(book):
+    records = runs((30.0, 29.0), (31.0, 29.0), (32.0, 29.0))[:5]
+    (block,) = book(records, Claim("a beats b", "a", "b")).blocks
+    assert [record.seed for record in block.tested[0].records] == [0, 1]
 
 
 def test_the_ledger_answers_claims_about_baselines(book):
-    """The difference to what bicubic makes of the same pictures; a line a budget."""
+    """The difference to what bicubic makes of the same pictures; a row a budget."""
     baselines = {"Set5": {"bicubic": {"psnr": 29.0}}}
     small = record(0, 34.0, variant="zssr", baselines=baselines)
     large = replace(small, budget="gpu", metrics={"Set5": {"psnr": 34.5}})
     better = Claim("told the blur beats bicubic", "zssr", "bicubic")
     other = Claim("of noise, too", "noisy", "bicubic")
-    lines = book(Records([small, large]), better, other)
-    claim = "told the blur beats bicubic (zssr - bicubic, Set5, PSNR, dB)"
-    assert [(x.claim, x.theirs, x.ours, x.cause, x.budget) for x in lines[:2]] == [
-        (claim, "higher", "+5.00", "one seed", "laptop"),
-        (claim, "higher", "+5.50", "one seed", "gpu"),
+    (block,) = book(Records([small, large]), better, other).blocks
+    assert [(t.finding.verdict, t.ours, t.budget) for t in block.tested] == [
+        ("one seed", "+5.00", "laptop"),
+        ("one seed", "+5.50", "gpu"),
+        ("not run", "", ""),
     ]
-    assert (lines[2].cause, lines[2].budget, lines[2].hardware) == ("not run", "", "")
+    assert block.tested[0].compared == "zssr − bicubic, Set5, PSNR, dB"
+
+
+def test_what_failed_stands_first_then_what_surprises(book):
+    """Then yes, cannot tell, one seed and not run; a paper's figure that our interval leaves out
+    surprises, whatever the answer."""
+    records = runs((30.5, 30.0), (30.4, 30.0), (30.6, 30.0))
+    records = with_scores(records, Set14=(30, 30, 30.05, 30, 30.1, 30))
+    claims = [
+        Claim("not run", "c", "b"),
+        Claim("cannot tell", "a", "b", test="Set14"),
+        Claim("yes", "a", "b"),
+        Claim("yes, as large", "a", "b", paper=0.6),
+        Claim("yes, not as large", "a", "b", paper=3.0),
+        Claim("no", "a", "b", sign=-1),
+    ]
+    found = book(records, *claims)
+    (block,) = found.blocks
+    assert [each.claim.says for each in block.tested] == [
+        "no", "yes, not as large", "yes", "yes, as large", "cannot tell", "not run",
+    ]  # fmt: skip
+    assert found.summary == "6 claims: 1 no, 3 yes, 1 cannot tell, 1 not run"
+    html = found._repr_html_()
+    assert html.count("own difference lies outside our interval") == 1
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -168,7 +202,7 @@ def test_claims_are_about_variants_and_baselines_that_exist(name):
         assert {claim.test, other} <= set(tests)
         assert claim.metric in TELLS
         texts.add(claim.says)
-    assert len(texts) == len({line.claim for line in ledger.claims([name]).lines})
+    assert len(texts) == len({each.claim.says for each in ledger.findings([name])})
 
 
 def test_every_verdict_of_yes_or_no_rests_on_several_seeds():
@@ -182,34 +216,106 @@ def test_every_verdict_of_yes_or_no_rests_on_several_seeds():
 
 
 def test_the_authors_weights_stand_beside_their_tables():
-    book = ledger.weights()
-    line = next(x for x in book.lines if x.claim == "rlfn x4, Set5, PSNR, dB")
-    assert (line.paper, line.theirs, line.ours, line.gap) == ("RLFN", "32.24'", "32.24", "+0.00")
-    assert line.budget == "authors' weights"
-    gaps = [x for x in book.lines if abs(float(x.gap)) > 0.01]
-    assert all(x.cause for x in gaps)
+    book = {(each.model, each.data): each for each in ledger.weights()}
+    row = book["rlfn_x4", "Set5"]
+    assert (row.paper, row.theirs, round(row.ours, 2), row.gap) == ("RLFN", 32.24, 32.24, 0)
+    assert row.second_hand
+    assert all(each.cause for each in book.values() if abs(each.gap) > 0.01)
     assert ledger.gap_cause("Set14", 0.09, False).startswith("Set14's grey picture")
     assert ledger.gap_cause("Set5", 0.3, True) == "not found; the paper's value is second-hand"
 
 
-def test_trained_lines_are_the_records():
+def test_a_paper_s_agreement_is_its_figures_and_the_largest_gap():
+    _, *rows = ledger.agreement().rows
+    figures = [each for each in ledger.weights() if each.paper == "CARN"]
+    row = next(row for row in rows if row[0] == "CARN")
+    near = sum(abs(each.gap) <= 0.01 for each in figures)
+    worst = max((each.gap for each in figures), key=abs)
+    assert row == ["CARN", str(len(figures)), str(near), f"{worst:+.2f}", "not found"]
+
+
+def test_whole_networks_are_the_records():
     records = json.loads(data_path("runs/enhancenet.json").read_text())
     ours = [r["metrics"]["Set5"]["psnr"] for r in records if r["variant"] == "e"]
-    line = next(x for x in ledger.trained(["enhancenet"]).lines if x.claim.startswith("e, Set5"))
-    assert line.ours.startswith(f"{sum(ours) / len(ours):.2f}")
-    assert line.theirs == "31.74"
-    assert "steps 3,000 for 500,000" in line.cause
+    found = next(
+        each for each in ledger.reached("enhancenet") if (each.variant, each.test) == ("e", "Set5")
+    )
+    assert found.ours == tuple(ours)
+    assert found.theirs == 31.74
+    assert found.gap == pytest.approx(sum(ours) / len(ours) - 31.74)
 
 
 def test_a_paper_s_difference_is_taken_from_its_own_figures():
-    line = next(x for x in ledger.claims(["enhancenet"]).lines if "costs PSNR (pat" in x.claim)
-    assert line.theirs == "-3.18"
-    assert line.cause.startswith("yes")
+    found = ledger.findings(["enhancenet"])
+    tested = next(each for each in found if each.claim.says == "the full loss costs PSNR")
+    assert tested.expected == "-3.18"
+    assert tested.finding.verdict == "yes"
 
 
-def test_a_ledger_is_shown_as_text_and_as_html():
+def test_the_cause_of_all_gaps_stands_once_a_paper():
     book = ledger.claims(["enhancenet"])
-    assert str(book).splitlines()[0].split()[:2] == ["paper", "claim"]
-    assert "<th>the paper&#x27;s</th>" in book._repr_html_()
-    assert (book.rows[0][5], ledger.weights().rows[0][5]) == ("answer", "cause")
-    assert len(book.rows) == len(book.lines) + 1
+    (block,) = book.blocks
+    assert "pat: channels 32 for 64" in block.cause
+    assert "steps 500 for 500,000" in block.cause
+    for shown in (str(book), book._repr_html_()):
+        assert shown.count("steps 500 for 500,000") == 1
+        assert shown.count("data/runs/enhancenet.json") == 1
+        assert "AVX" not in shown  # the machine stands in the record
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return ledger.claims()
+
+
+def test_every_claim_stands_once_as_text_and_as_html(whole):
+    html = whole._repr_html_()
+    page = Page(html)
+    findings = ledger.findings()
+    rows = [tag["data-answer"] for tag in page.all("tr") if "data-answer" in tag]
+    assert sorted(rows) == sorted(each.finding.verdict for each in findings)
+    assert whole.counts.total() == len(findings)
+    assert [tag["id"] for tag in page.all("section")] == [f"ledger-{name}" for name in RECIPES]
+    links = [tag["href"] for tag in page.all("a")]
+    assert links == [f"#ledger-{name}" for name in RECIPES]
+    text = str(whole)
+    assert text.startswith(whole.summary)
+    for each in findings:
+        assert each.claim.says in text
+        assert f'<td class="number">{each.ours.replace(" ", chr(160))}</td>' in html
+
+
+def test_one_paper_alone_has_no_filter():
+    page = Page(ledger.claims(["rlfn"])._repr_html_())
+    assert page.all("select") == []
+    assert len(page.all("section")) == 1
+
+
+def test_the_filter_works_without_a_kernel(whole, browser):
+    """By the keyboard alone: a paper, an answer, a budget; and all of them again."""
+    page = browser.new_page()
+    page.set_content(whole._repr_html_())
+    assert page.locator(".filter select").count() == 3
+    all_rows = whole.counts.total()
+
+    def shown():
+        rows = page.locator("tr[data-answer]:visible")
+        papers = page.locator("section:visible h3").all_inner_texts()
+        assert page.locator("output").inner_text() == f"{rows.count()} of {all_rows} claims"
+        return rows.count(), [paper.split()[0] for paper in papers]
+
+    page.locator("select[name=paper]").focus()
+    page.keyboard.type("MSRN")
+    (msrn,) = ledger.claims(["msrn"]).blocks
+    assert shown() == (len(msrn.tested), ["MSRN"])
+    page.keyboard.press("Home")
+    assert shown()[0] == all_rows
+    page.keyboard.press("Tab")
+    page.keyboard.type("no")
+    failed = [block for block in whole.blocks if block.tested[0].finding.verdict == "no"]
+    assert shown() == (whole.counts["no"], [block.paper for block in failed])
+    page.keyboard.press("Home")
+    page.locator("select[name=budget]").select_option("laptop")
+    ran = [each for block in whole.blocks for each in block.tested if each.budget == "laptop"]
+    assert shown()[0] == len(ran)
+    page.close()

@@ -11,7 +11,7 @@ import torch
 from srkit import files, ledger
 from srkit.datasets import catalog
 from srkit.models.zoo import model_info
-from srkit.reports.card import where
+from srkit.reports.card import UNITS, where
 from srkit.reports.claims import NO, YES
 from srkit.training.record import Record
 from srkit.viz import tables
@@ -90,14 +90,14 @@ def by_runs(
         raise ValueError(f"{len(found)} claims of {recipe} compare {of} with {against}: expected 1")
     (tested,) = found
     seeds = len(tested.finding.seeds)
-    unit = {"psnr": " dB"}.get(tested.claim.metric, " LPIPS")
+    unit = "dB" if tested.claim.metric == "psnr" else UNITS[tested.claim.metric]
     runs = f"{seeds} seeds" if seeds > 1 else "1 seed"
     pair = f"{of} against {against}, {tested.claim.test}"
     return Verdict(
         claim or tested.claim.says,
         how or pair,
         tested.finding.verdict,
-        f"{tested.ours}{unit}, {runs}",
+        f"{tested.ours} {unit}, {runs}",
     )
 
 

@@ -1,8 +1,10 @@
-"""CARN and CARN-M, Cascading Residual Network (Ahn et al., ECCV 2018).
+"""CARN and CARN-M, Cascading Residual Network (Ahn et al., ECCV 2018), and PCARN(-M), by Ahn, Kang
+and Sohn ("Efficient Deep Neural Network for Photo-realistic Image Super-Resolution", arXiv 2019).
 
 "Cascading residual network" -> cascade and CARN; "Efficient CARN" -> `mobile=True`, where the three
 blocks of a cascading block are one and the same residual-E block (grouped convolutions).
-Reference code: nmhkahn/CARN-pytorch (MIT), weights included; read, not copied.
+Reference code: nmhkahn/CARN-pytorch and nmhkahn/PCARN-pytorch (both MIT), weights included; read,
+not copied.
 Differs: the width is free, and a network for one scale has one head, named as in the network for
 three scales.
 """
@@ -10,7 +12,9 @@ three scales.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +77,13 @@ def residual_e(channels: int, groups: int) -> Residual:
 
 
 def fuse(parts: int, channels: int) -> Body:
+    """CARN's 1x1 fusion of the maps of `parts` blocks, with a ReLU."""
     return Body(conv(parts * channels, channels, 1), nn.ReLU())
+
+
+def fuse_linear(parts: int, channels: int) -> nn.Conv2d:
+    """PCARN's fusion, without a ReLU."""
+    return conv(parts * channels, channels, 1)
 
 
 def head(scale: int, channels: int, groups: int) -> Body:
@@ -87,7 +97,14 @@ def head(scale: int, channels: int, groups: int) -> Body:
 class CascadingBlock(nn.Module):
     """Three residual blocks in cascade; in CARN-M one block that is used three times."""
 
-    def __init__(self, channels: int, groups: int, mobile: bool, cascading: bool):
+    def __init__(
+        self,
+        channels: int,
+        groups: int,
+        mobile: bool,
+        cascading: bool,
+        fuse: Callable[[int, int], Any] = fuse,
+    ):
         super().__init__()
         if mobile:
             self.b1 = residual_e(channels, groups)
@@ -119,6 +136,9 @@ class CARN(Network):
     Raises ValueError for a scale that is not among the heads, and for heads beside 2, 3 and 4.
     """
 
+    tiling = "exact"  # all layers are local, so tiles give what the whole picture gives
+    fuse = staticmethod(fuse)
+
     def __init__(
         self,
         scale: int = 4,
@@ -139,10 +159,10 @@ class CARN(Network):
         self.add_mean = nn.Sequential(OrderedDict(shifter=MeanShift(1.0, +1)))
         self.entry = conv(3, channels)
         self.b1, self.b2, self.b3 = (
-            CascadingBlock(channels, groups, mobile, local) for _ in range(3)
+            CascadingBlock(channels, groups, mobile, local, self.fuse) for _ in range(3)
         )
         if across:
-            self.c1, self.c2, self.c3 = (fuse(parts, channels) for parts in (2, 3, 4))
+            self.c1, self.c2, self.c3 = (self.fuse(parts, channels) for parts in (2, 3, 4))
         self.upsample = nn.ModuleDict({f"up{s}": head(s, channels, groups) for s in heads})
         self.exit = conv(channels, 3)
         self.idle = len(heads) > 1  # a step gives the other heads no gradient
@@ -153,11 +173,14 @@ class CARN(Network):
         up = f"up{scale or self.scale}"
         if up not in self.upsample:
             raise ValueError(f"scale {scale}: this network has {', '.join(self.upsample)}")
-        f = self.entry(self.sub_mean(lr))  # (B, 3, h, w) -> (B, C, h, w)
-        fuses = [self.c1, self.c2, self.c3] if self.across else []
-        f = cascade(f, [self.b1, self.b2, self.b3], fuses)
+        f = self.trunk(self.entry(self.sub_mean(lr)))  # (B, 3, h, w) -> (B, C, h, w)
         f = self.upsample[up](f)  # (B, C, h, w) -> (B, C, rh, rw)
         return self.add_mean(self.exit(f))  # (B, 3, rh, rw)
+
+    def trunk(self, f: Tensor) -> Tensor:
+        """The three cascading blocks: (B, C, h, w) -> (B, C, h, w)."""
+        fuses = [self.c1, self.c2, self.c3] if self.across else []
+        return cascade(f, [self.b1, self.b2, self.b3], fuses)
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
@@ -170,3 +193,46 @@ class CARN(Network):
         }
         other = tuple(f"upsample.up{s}." for s in (2, 3, 4) if s != scale)
         return {name: tensor for name, tensor in state.items() if not name.startswith(other)}
+
+
+class PCARN(CARN):
+    """CARN with two changes: no ReLU after the 1x1 fusions, and a skip from the entry to the head.
+
+    Its authors train it for photo-realism, first by L1, then against a discriminator. PCARN-M is
+    groups=4, mobile=True, as CARN-M is.
+    """
+
+    fuse = staticmethod(fuse_linear)
+
+    def __init__(
+        self,
+        scale: int = 4,
+        *,
+        heads: Sequence[int] | None = None,
+        channels: int = 64,
+        groups: int = 1,
+        mobile: bool = False,
+    ):
+        super().__init__(scale, heads=heads, channels=channels, groups=groups, mobile=mobile)
+        self.name = "pcarn"
+
+    def trunk(self, f: Tensor) -> Tensor:
+        return super().trunk(f) + f
+
+    @staticmethod
+    def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """The authors' tensors by our names, without the heads of other scales.
+
+        The file of a mobile network holds its shared block three times, b1, b2 and b3 of each
+        cascading block. Raises ValueError where the three are not equal.
+        """
+        state = CARN.from_authors(state, scale)
+        if "b1.b1.pw.weight" in state:
+            for block, other, name in product(("b1", "b2", "b3"), ("b2", "b3"), list(state)):
+                if name.startswith(prefix := f"{block}.{other}."):
+                    first = state.get(name.replace(prefix, f"{block}.b1."))
+                    if first is None or not torch.equal(state.pop(name), first):
+                        raise ValueError(f"{name} should be equal to that of {block}.b1")
+        for theirs, ours in (("conv1", "body.0"), ("conv2", "body.2"), ("pw", "body.4")):
+            state = {name.replace(f".{theirs}.", f".{ours}."): state[name] for name in state}
+        return state

@@ -5,7 +5,7 @@ Sec. 3.1 -> layers.RDB, layers.RRDB, RRDBNet; Sec. 3.4 -> weights.interpolate.
 VGGDiscriminator is the discriminator of the authors' training code, UNetDiscriminator that of their
 later Real-ESRGAN (ICCVW 2021). Reference code: xinntao/ESRGAN (the tensor names here) and
 XPixelGroup/BasicSR (x1 and x2 too), both Apache-2.0, weights included; read, not copied. The
-authors' files name tensors in three ways: see KEYS.
+authors' files name tensors in three ways: see KEYS. Real-ESRGAN's RRDB networks are read too.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class UNetDiscriminator(nn.Module):
         return self.conv9(f)  # (B, C, H, W) -> (B, 1, H, W)
 
 
-LAYOUTS = ("esrgan", "old", "basicsr")
+LAYOUTS = ("esrgan", "old", "basicsr", "ncnn")  # ncnn: numbered, as `foreign.read_ncnn` does
 # fmt: off
 KEYS = (  # of n blocks: i = 0..n-1, j = 1..3, k = 1..5; each has .weight and .bias
     # here and xinntao/ESRGAN        its older files                     BasicSR
@@ -167,7 +167,7 @@ KEYS = (  # of n blocks: i = 0..n-1, j = 1..3, k = 1..5; each has .weight and .b
 
 
 def rename_keys(state: Mapping[str, Tensor], layout: str = "esrgan") -> dict[str, Tensor]:
-    """The weights of an RRDBNet under the names of `layout`, whichever of the three they have.
+    """The weights of an RRDBNet under the names of `layout`, whichever of LAYOUTS they have.
 
     Weights of another network come back as they are. Raises ValueError for an unknown layout.
     """
@@ -181,11 +181,29 @@ def rename_keys(state: Mapping[str, Tensor], layout: str = "esrgan") -> dict[str
     return {new: state[old] for old, new in zip(source, names[layout], strict=True)}
 
 
+def sized(state: Mapping[str, Tensor]) -> RRDBNet | None:
+    """A new RRDBNet of the size and the scale that weights of one show, by any names of LAYOUTS.
+
+    None where they do not fit one.
+    """
+    named = rename_keys(state)
+    first, dense = named.get("conv_first.weight"), named.get("RRDB_trunk.0.RDB1.conv1.weight")
+    if first is None or dense is None or first.dim() != 4 or first.shape[1] not in (3, 12, 48):
+        return None
+    scale = {3: 4, 12: 2, 48: 1}[first.shape[1]]  # by the pixels that are folded into one
+    blocks = (len(named) // 2 - 6) // 15
+    model = RRDBNet(scale, channels=len(first), blocks=blocks, growth=len(dense))
+    fits = {n: t.shape for n, t in named.items()} == {
+        n: t.shape for n, t in model.state_dict().items()
+    }
+    return model if fits else None
+
+
 def _names(blocks: int, layout: str) -> list[str]:
     layers = []
     for row in KEYS:
-        key = row[LAYOUTS.index(layout)]
+        key = "" if layout == "ncnn" else row[LAYOUTS.index(layout)]
         block = [(i, j, k) for i in range(blocks) for j in (1, 2, 3) for k in (1, 2, 3, 4, 5)]
-        for i, j, k in block if "{i}" in key else [(0, 0, 0)]:
-            layers.append(key.format(n=blocks, i=i, j=j, k=k))
+        for i, j, k in block if "{i}" in row[0] else [(0, 0, 0)]:
+            layers.append(key.format(n=blocks, i=i, j=j, k=k) or str(len(layers)))
     return [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]

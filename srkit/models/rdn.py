@@ -5,6 +5,7 @@ Sec. 5 -> `contiguous` (CM), `local_residual` (LRL), `global_fusion` (GFF).
 Reference code: yulunzhang/RDN (Torch7, no licence stated), and the port of EDSR-PyTorch (MIT),
 whose tensor names are used here; both read, not copied. The authors' weights are on cloud drives
 only. Pictures are in 0..255 inside (`rgb_range`). Files of yjn870's port, [0, 1], are converted.
+IdealoRDN is the network of idealo/image-super-resolution (Apache-2.0), with trained weights.
 Differs: no mean shift, as in the ports; the authors' Torch7 network subtracts DIV2K's mean.
 """
 
@@ -127,3 +128,59 @@ class RDN(Network):
             return re.sub(r"^output", f"UPNet.{last}", name)
 
         return {ours(n): t * 255 if n.endswith("bias") else t for n, t in state.items()}
+
+
+class IdealoRDN(RDN):
+    """idealo's RDN: the paper's trunk, then another way up. [0, 1] in, inside and out.
+
+    At the size of LR: 5x5 to 64 channels and ReLU, 3x3 to 32 and ReLU, 3x3 to 3 r^2. The pixels of
+    these maps are repeated r times, and a 3x3 convolution makes the picture. Defaults: the network
+    that idealo calls "psnr-small".
+
+    Raises ValueError for a scale that `Upsampler` has not.
+    """
+
+    def __init__(
+        self,
+        scale: int = 2,
+        *,
+        channels: int = 64,
+        growth: int = 64,
+        blocks: int = 10,
+        layers: int = 3,
+    ):
+        super().__init__(
+            scale, channels=channels, growth=growth, blocks=blocks, layers=layers, rgb_range=1.0
+        )
+        self.name = "rdn_small"
+        self.UPNet = nn.Sequential(
+            conv(channels, 64, 5),
+            nn.ReLU(),
+            conv(64, 32),
+            nn.ReLU(),
+            conv(32, 3 * scale**2),
+            nn.Upsample(scale_factor=scale),  # nearest
+            conv(3 * scale**2, 3),
+        )
+
+    @staticmethod
+    def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """Tensors by the names of idealo's Keras layers (F_m1/kernel, ...) by our names.
+
+        Kernels must have been turned to PyTorch's (out, in, height, width).
+        """
+        layers = {"F_m1": "SFENet1", "F_0": "SFENet2", "GFF_1": "GFF.0", "GFF_2": "GFF.1"}
+        layers |= {"UPN1": "UPNet.0", "UPN2": "UPNet.2", "UPN3": "UPNet.4", "SR": "UPNet.6"}
+
+        def ours(name: str) -> str:
+            layer, _, part = name.partition("/")
+            kind, *numbers = layer.split("_")
+            if layer in layers:
+                layer = layers[layer]
+            elif kind == "F":  # F_d_c: block d, convolution c, both from 1
+                layer = "RDBs.{}.convs.{}.conv.0".format(*(int(n) - 1 for n in numbers))
+            elif kind == "LFF":
+                layer = f"RDBs.{int(numbers[0]) - 1}.LFF"
+            return f"{layer}.{'weight' if part == 'kernel' else part}"
+
+        return {ours(n): t for n, t in state.items()} if "F_m1/kernel" in state else state

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from importlib import import_module
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -27,13 +28,15 @@ class Paper:
 
 @dataclass(frozen=True)
 class Weights:
-    """One file of weights.
+    """One file of weights. An entry has them by kind: "official", "srkit", or a name of their own.
 
-    `path` is relative: to the folders of SRKIT_HOME and the cache ("official": the authors' file,
-    fetched from `url` if need be), or to srkit's own data/ ("srkit": trained here). The addresses
-    are the authors' and may move; `sha256` decides what is accepted, and without one the file is
-    used with a warning. `psnr` is what the network must reach: dB by the protocol "classic" (Y,
-    border of `scale` pixels shaved, 8-bit output), on LR pictures made by MATLAB's bicubic.
+    `path` is relative: to srkit's own data/ for "srkit", trained here; for all others to the
+    folders of SRKIT_HOME and the cache, fetched from `url` if need be. "official" is the file of
+    the paper's authors. `origin` says in words who trained the others and where they come from.
+    The addresses may move; `sha256` decides what is accepted, and without one the file is used with
+    a warning. `psnr` is what the network must reach: dB by the protocol "classic" (Y, border of
+    `scale` pixels shaved, 8-bit output), on LR pictures made by MATLAB's bicubic; `lpips` is its
+    LPIPS (AlexNet) there.
     """
 
     path: str
@@ -41,6 +44,14 @@ class Weights:
     url: str = ""
     sha256: str | None = None
     psnr: dict[str, float] = field(default_factory=dict)
+    lpips: dict[str, float] = field(default_factory=dict)
+    origin: str = ""
+
+    @property
+    def scores(self) -> str:
+        """PSNR and LPIPS in words, a data set after the other."""
+        lpips = {name: f", LPIPS {value:.3g}" for name, value in self.lpips.items()}
+        return ", ".join(f"{n} {psnr:.2f} dB{lpips.get(n, '')}" for n, psnr in self.psnr.items())
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +89,11 @@ class Entry:
             f"  parameters  {self.parameters:,}",
         ]
         for kind, w in self.weights.items():
-            scores = ", ".join(f"{name} {psnr:.2f} dB" for name, psnr in w.psnr.items())
-            lines.append(f"  weights     {kind!r}: {w.path} ({w.licence}) {scores}".rstrip())
-            if kind == "official":
-                lines.append(f"              sha256 {w.sha256 or 'not known: unverified'}")
+            lines.append(f"  weights     {kind!r}: {w.path} ({w.licence}) {w.scores}".rstrip())
+            notes = wrap(w.origin, 86)
+            if kind != "srkit":
+                notes.append(f"sha256 {w.sha256 or 'not known: unverified'}")
+            lines += [f"              {note}" for note in notes]
         return "\n".join(lines if self.weights else [*lines, "  weights     none"])
 
 
@@ -152,6 +164,12 @@ IDN_PAPER = Paper(
     "CVPR",
     2018,
 )
+PCARN_PAPER = Paper(
+    "PCARN",
+    "Efficient Deep Neural Network for Photo-realistic Image Super-Resolution",
+    "arXiv",
+    2019,
+)
 CARN_PAPER = Paper(
     "CARN",
     "Fast, Accurate, and Lightweight Super-Resolution with Cascading Residual Network",
@@ -189,10 +207,11 @@ MEMNET, DBPN = "srkit.models.memnet:MemNet", "srkit.models.dbpn:DBPN"
 RDN, RCAN = "srkit.models.rdn:RDN", "srkit.models.rcan:RCAN"
 MSRN, MSRN2018 = "srkit.models.msrn:MSRN", "srkit.models.msrn:MSRN2018"
 SRRESNET, MSRRESNET = "srkit.models.srresnet:SRResNet", "srkit.models.srresnet:MSRResNet"
+SRGAN_PORT, IDEALO_RDN = "srkit.models.srresnet:SRGANPort", "srkit.models.rdn:IdealoRDN"
 ESRGAN, SRFEAT = "srkit.models.esrgan:RRDBNet", "srkit.models.srfeat:SRFeat"
 CIPLAB = "srkit.models.ciplab:RRDBNetx4x4"
 SFTGAN, TTSR = "srkit.models.sftgan:SFTGAN", "srkit.models.ttsr:TTSR"
-IDN, CARN = "srkit.models.idn:IDN", "srkit.models.carn:CARN"
+IDN, CARN, PCARN = "srkit.models.idn:IDN", "srkit.models.carn:CARN", "srkit.models.carn:PCARN"
 ENHANCENET, ZSSR = "srkit.models.enhancenet:EnhanceNet", "srkit.models.zssr:ZSSR"
 SRCNN, VDSR = "srkit.models.srcnn:SRCNN", "srkit.models.vdsr:VDSR"
 LAPSRN = "srkit.models.lapsrn:LapSRN"
@@ -203,6 +222,7 @@ RFDN_URL = f"{GITHUB}/njulj/RFDN/7cf4e25b6633e81fd7e26891aeee2baca4f8f927/traine
 IMDN_URL = f"{GITHUB}/Zheng222/IMDN/8f158e6a5ac9db6e5857d9159fd4a6c4214da574/checkpoints"
 IDN_URL = f"{GITHUB}/Zheng222/IDN-Caffe/master/test/caffemodel"
 CARN_URL = f"{GITHUB}/nmhkahn/CARN-pytorch/40d3514f81cccd680d846cd5ab07af35f2c8e0e2/checkpoint"
+PCARN_URL = "https://github.com/nmhkahn/PCARN-pytorch/raw/dde2b7c/checkpoints"
 ENHANCENET_URL = (
     f"{GITHUB}/msmsajjadi/EnhanceNet-Code/6b2dcb21b01780ea14b5c26693b83893a8fffae1/weights"
 )
@@ -245,6 +265,61 @@ def carn_m_weights(psnr: dict[str, float]) -> dict[str, Weights]:
     sha256 = "d48a759a84509351facb6b7c6d5bd6edec98b98519b8c464ee4ab44d2ba964ff"
     file = Weights("weights/CARN/carn_m.pth", "MIT", f"{CARN_URL}/carn_m.pth", sha256, psnr)
     return {"official": file}
+
+
+def pcarn_m_weights(l1: tuple[float, float], gan: tuple[float, float]) -> dict[str, Weights]:
+    """Two trainings, each one file for the three scales. l1, gan: PSNR and LPIPS on Set5."""
+    known = (
+        ("l1", "PCARN-M-L1.pth", l1, "trained by PCARN's authors, by L1",
+            "50a018566eb28fbf966e0e4d43b513fa90b7242932afd9dddbc0be69d9df6ec9"),
+        ("gan", "PCARN-M.pth", gan, "trained by PCARN's authors, against a discriminator",
+            "a7e328d6c87991ec81540d6b0b15723714443d0c276bec0e864aae441ef16a24"),
+    )  # fmt: skip
+    return {
+        kind: Weights(
+            f"weights/PCARN/{file}", "MIT", f"{PCARN_URL}/{file}", sha256,
+            {"Set5": psnr}, {"Set5": lpips}, origin,
+        )
+        for kind, file, (psnr, lpips), origin, sha256 in known
+    }  # fmt: skip
+
+
+# Trained by others than the papers' authors; the kind of the weights says where they come from.
+REALSR_WEIGHTS = Weights(
+    "weights/ESRGAN/realsr_df2k_x4.safetensors", "Apache-2.0",
+    sha256="390a3c44163eec6e5a9d3aa387e01774c276209837d9e72277fb1bc4bcdbffd7",
+    psnr={"Set5": 30.39}, lpips={"Set5": 0.0772},
+    origin="trained by RealSR's authors (Ji et al., CVPRW 2020), not by ESRGAN's, for photographs: "
+    "estimated kernels and noise. Weights rounded to float16 by ncnn; no address has this very "
+    "file. nihui/realsr-ncnn-vulkan releases them as models-DF2K/x4.param and x4.bin, which srkit "
+    "reads: weights='x4.param' (that both hold the same is unverified)",
+)  # fmt: skip
+SRRESNET8_WEIGHTS = Weights(
+    "weights/SRGAN/srresnet8_x4.safetensors", "none stated",
+    sha256="127c0660f18ef800e8b08bb143e6f6fea1b2aba6a026785e5a0a0f4786140207",
+    psnr={"Set5": 31.88}, lpips={"Set5": 0.180},
+    origin="not trained by the paper's authors: as in PyTorch's ONNX tutorial, by way of "
+    "SRResNet_4x of WolframRhodium/Super-Resolution-Zoo@041842f (MXNet); who trained it is "
+    "unverified",
+)  # fmt: skip
+IDEALO_WEIGHTS = Weights(
+    "weights/RDN/rdn_small_idealo_x2.safetensors", "Apache-2.0",
+    sha256="c2cdd7726e3356326dc1e6891931f27ab41d79b7b93a3ca464c738183cc1230c",
+    psnr={"Set5": 36.01}, lpips={"Set5": 0.0604},
+    origin="trained by idealo (idealo/image-super-resolution, RDN psnr-small), not by the paper's "
+    "authors; by way of npm's @upscalerjs/esrgan-legacy 1.0.0, which rounds them to 8 bits",
+)  # fmt: skip
+
+
+def leftthomas_weights(
+    name: str, sha256: str, psnr: dict[str, float], lpips: dict[str, float]
+) -> dict[str, Weights]:
+    origin = (
+        f"trained by leftthomas (leftthomas/SRGAN, epochs/{name} in its history; which commit is "
+        "unverified), not by the paper's authors"
+    )
+    path = f"weights/SRGAN/leftthomas_{name}"
+    return {"leftthomas": Weights(path, "MIT", "", sha256, psnr, lpips, origin)}
 
 
 # Converted from the authors' MATLAB files; there is no address for them.
@@ -336,6 +411,8 @@ ZOO: tuple[Entry, ...] = (
     Entry("rdn_a", 3, RDN, 5_801_155, RDN_PAPER, RDN_A),
     Entry("rdn_a", 4, RDN, 5_764_227, RDN_PAPER, RDN_A),
 
+    Entry("rdn_small", 2, IDEALO_RDN, 2_619_635, RDN_PAPER, weights={"idealo": IDEALO_WEIGHTS}),
+
     Entry("rcan", 2, RCAN, 15_444_667, RCAN_PAPER),
     Entry("rcan", 3, RCAN, 15_629_307, RCAN_PAPER),
     Entry("rcan", 4, RCAN, 15_592_379, RCAN_PAPER),
@@ -356,6 +433,15 @@ ZOO: tuple[Entry, ...] = (
     Entry("msrn2018", 8, MSRN2018, 8_106_753, MSRN_PAPER),
 
     Entry("srresnet", 4, SRRESNET, 1_549_462, SRGAN_PAPER),
+    Entry("srresnet8", 4, SRRESNET, 956_163, SRGAN_PAPER,
+        {"blocks": 8, "channel_slopes": True, "trunk_bias": False},
+        {"tutorial": SRRESNET8_WEIGHTS}),
+    Entry("srgan_port", 2, SRGAN_PORT, 586_379, SRGAN_PAPER, weights=leftthomas_weights(
+        "netG_epoch_2_100.pth", "a7ddfb8d2109ea7360ca7a6913c3acbb7128deef16c2868476e2bb1e2cf9ec3b",
+        {"Set5": 35.48}, {"Set5": 0.0385})),
+    Entry("srgan_port", 4, SRGAN_PORT, 734_092, SRGAN_PAPER, weights=leftthomas_weights(
+        "netG_epoch_4_100.pth", "f4c381640826a48d2440583e4920c6bb4041804f4e285c3c6d585f03961fe87c",
+        {"Set5": 30.66}, {"Set5": 0.136})),
     # BasicSR's variant without batch norm.
     Entry("msrresnet", 2, MSRRESNET, 1_369_859, SRGAN_PAPER),
     Entry("msrresnet", 3, MSRRESNET, 1_554_499, SRGAN_PAPER),
@@ -365,7 +451,8 @@ ZOO: tuple[Entry, ...] = (
 
     Entry("esrgan", 4, ESRGAN, 16_697_987, ESRGAN_PAPER, weights={"official": Weights(
         f"weights/ESRGAN/{ESRGAN_FILE}", "Apache-2.0", f"{ESRGAN_URL}/{ESRGAN_FILE}",
-        "ff704c30ff560305e48ed1f4db895e525ab6bc81a46fafe80c0094a271c806d9")}),
+        "ff704c30ff560305e48ed1f4db895e525ab6bc81a46fafe80c0094a271c806d9"),
+        "realsr": REALSR_WEIGHTS}),
 
     Entry("ciplab", 16, CIPLAB, 33_392_451, CIPLAB_PAPER),
 
@@ -395,6 +482,13 @@ ZOO: tuple[Entry, ...] = (
     Entry("carn_m", 2, CARN, 257_051, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 37.68})),
     Entry("carn_m", 3, CARN, 303_451, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 34.06})),
     Entry("carn_m", 4, CARN, 294_171, CARN_PAPER, CARN_M, carn_m_weights({"Set5": 31.88})),
+
+    Entry("pcarn_m", 2, PCARN, 257_051, PCARN_PAPER, CARN_M,
+        pcarn_m_weights((37.70, 0.0562), (35.13, 0.0226))),
+    Entry("pcarn_m", 3, PCARN, 303_451, PCARN_PAPER, CARN_M,
+        pcarn_m_weights((34.08, 0.126), (32.17, 0.0548))),
+    Entry("pcarn_m", 4, PCARN, 294_171, PCARN_PAPER, CARN_M,
+        pcarn_m_weights((31.90, 0.178), (29.47, 0.0818))),
 
     # enhancenet_pat is the network of the authors' weights: their bicubic, all losses.
     Entry("enhancenet_pat", 4, ENHANCENET, 852_867, ENHANCENET_PAPER, {"skip": "tensorflow1"},

@@ -1,4 +1,4 @@
-"""Weights in the formats of Caffe, TensorFlow 1 and NumPy; nothing in a file is run.
+"""Weights in the formats of Caffe, TensorFlow 1, NumPy and ncnn; nothing in a file is run.
 
 Caffe and TensorFlow, which are not needed, keep their numbers in protocol buffers: fields of a
 number, a type and a value, one after the other.
@@ -7,6 +7,11 @@ LevelDB's table of sorted keys. https://github.com/google/leveldb/blob/main/doc/
 
 NumPy's .npz is a zip of arrays. TensorLayer, for TensorFlow, saved a list of arrays as one array of
 objects, which is a pickle: of that, numbers are read and nothing is called.
+
+ncnn keeps a network in two files: .param lists its layers as text, .bin holds their numbers in the
+same order. https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure. A convolution's
+weights (out, in, height, width) follow a word of four bytes, 0 for float32 and 0x01306B47 for
+float16, and fill multiples of four bytes; its biases are float32 without such a word.
 
 Torch7's .t7 is not read. RDN's authors published theirs so (RDN_BIX2, X3, X4): convolutions in the
 order SFENet1, SFENet2, for each block RDBs.d.convs.0 to 7 and RDBs.d.LFF, then GFF.0, GFF.1, and
@@ -29,6 +34,9 @@ from torch import Tensor
 
 TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 FOOTER = 48  # bytes: two handles of blocks, padding, the magic number
+NCNN_MAGIC = "7767517"  # the first line of a .param
+NCNN_TYPES = {0: "<f4", 0x01306B47: "<f2"}  # by the word before the weights
+NCNN_BARE = {"Input", "Split", "Concat", "Eltwise", "BinaryOp", "Interp", "ReLU"}  # no weights
 
 
 def read_caffemodel(path: str | PathLike) -> dict[str, Tensor]:
@@ -116,6 +124,85 @@ def read_npz(path: str | PathLike) -> dict[str, Tensor]:
             f"{path} is no whole .npz of numbers ({error}): fetch it again."
         ) from error
     return state
+
+
+def is_ncnn(path: str | PathLike) -> bool:
+    """Whether the file is one of ncnn's two: a .param, or a .bin with a .param or ncnn's word."""
+    path = Path(path)
+    if path.suffix != ".bin" or path.with_suffix(".param").is_file():
+        return path.suffix in (".param", ".bin")
+    with open(path, "rb") as file:  # PyTorch's may be named so, too
+        return int.from_bytes(file.read(4).ljust(4, b"?"), "little") in NCNN_TYPES
+
+
+def read_ncnn(path: str | PathLike) -> dict[str, Tensor]:
+    """The convolutions of a network of ncnn as float32: 0.weight, 0.bias, 1.weight, ... in order.
+
+    path: the .param or the .bin; the other one has the same name and lies beside it. How the layers
+    are connected is not read. Raises FileNotFoundError where one of the two is missing; ValueError
+    for files that are not whole, for layers with weights other than plain convolutions, and for
+    numbers other than float32 and float16.
+    """
+    param, weights = (Path(path).with_suffix(suffix) for suffix in (".param", ".bin"))
+    for file in (param, weights):
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{path} needs {file.name} beside it: ncnn keeps a network's layers in .param and "
+                "its numbers in .bin."
+            )
+    data, at, state = weights.read_bytes(), 0, {}
+    try:
+        for number, (name, facts) in enumerate(_ncnn_convolutions(param.read_text("utf-8"))):
+            wide, count, size = (int(facts[key]) for key in ("1", "0", "6"))
+            shape = (count, -1, int(facts.get("11", wide)), wide)
+            word = int.from_bytes(data[at : at + 4], "little")
+            if word not in NCNN_TYPES:
+                raise ValueError(
+                    f"the weights of {name} are of the kind {word:#010x}; srkit reads 0 (float32) "
+                    "and 0x01306b47 (float16)"
+                )
+            part, at = _ncnn_numbers(data, at + 4, size, NCNN_TYPES[word], name)
+            state[f"{number}.weight"] = part.reshape(shape)
+            if facts.get("5") == "1":
+                state[f"{number}.bias"], at = _ncnn_numbers(data, at, count, "<f4", name)
+        if at != len(data):
+            raise ValueError(f"{len(data) - at} bytes of {weights.name} are left over")
+    except (ValueError, KeyError, IndexError, RuntimeError) as error:
+        what = f"a layer has no {error}=" if isinstance(error, KeyError) else error
+        raise ValueError(
+            f"{param} and {weights.name} are no whole network of ncnn that srkit reads: {what}."
+        ) from error
+    return state
+
+
+def _ncnn_convolutions(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Name and settings (0 channels, 1 width, 11 height, 5 bias, 6 weights) of each convolution."""
+    magic, counts, *layers = [line for line in text.splitlines() if line.strip()] or ["", ""]
+    if magic.strip() != NCNN_MAGIC:
+        raise ValueError(f"the first line is {magic[:20]!r}, not {NCNN_MAGIC}")
+    if len(layers) != int(counts.split()[0]):
+        raise ValueError(f"{len(layers)} layers are listed, {counts.split()[0]} are announced")
+    for layer in layers:
+        kind, name, *rest = layer.split()
+        if kind == "Convolution":
+            yield name, dict(part.split("=", 1) for part in rest if "=" in part)
+        elif kind not in NCNN_BARE:
+            raise ValueError(
+                f"layer {name} is a {kind}; srkit reads Convolution, and around it "
+                f"{', '.join(sorted(NCNN_BARE))}"
+            )
+
+
+def _ncnn_numbers(data: bytes, at: int, count: int, kind: str, name: str) -> tuple[Tensor, int]:
+    """`count` numbers from byte `at` on as float32, and where they end: at a multiple of four."""
+    if count < 1:
+        raise ValueError(f"{name} should have {count} weights or biases")
+    size = count * np.dtype(kind).itemsize
+    end = at + size + -size % 4
+    if end > len(data):
+        raise ValueError(f"it breaks off in {name}, {end - len(data)} bytes are missing")
+    values = np.frombuffer(data[at : at + size], kind).astype(np.float32)
+    return torch.from_numpy(values), end
 
 
 def _npy(data: bytes) -> np.ndarray | list[np.ndarray]:

@@ -3,8 +3,8 @@
 srkit's own files (`srkit.save`) say in their header how the network was made, and it is built from
 that alone. Files of other people are recognised by their tensors (names and shapes), never by their
 file names, and never run: `.pth` is read with PyTorch's restricted unpickler, the files of Caffe,
-TensorFlow and NumPy by `srkit.weights.foreign`. Where authors name tensors otherwise than srkit,
-the paper's file has the map: `from_authors` of its network.
+TensorFlow, NumPy and ncnn by `srkit.weights.foreign`. Where authors name tensors otherwise than
+srkit, the paper's file has the map: `from_authors` of its network.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ import torch
 from torch import Tensor, nn
 
 from srkit import files
+from srkit.models.esrgan import sized
 from srkit.models.network import Network, Wrapped
 from srkit.models.zoo import ZOO, Entry, model_info
 from srkit.weights import foreign
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model")  # keys under which trainers put weights
+# Keys under which trainers put weights, the first one found is taken. BasicSR writes params, and
+# their average over the steps of training as params_ema.
+WRAPPERS = ("params_ema", "params", "state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
 
@@ -37,7 +40,8 @@ def create_model(
     """The network `name` ("rlfn_x4", or "rlfn" with scale=4), in eval mode, on the CPU.
 
     `weights`: None leaves PyTorch's random ones; "official" takes the authors' file, from
-    SRKIT_HOME, the cache, or the network, verified; "srkit" the one trained here; or a path.
+    SRKIT_HOME, the cache, or the network, verified; "srkit" the one trained here; another kind that
+    `model_info(name)` lists takes that of others ("realsr" of esrgan_x4); or a path.
 
     Raises ValueError for a name or weights that are not there and for a file that does not fit.
     """
@@ -53,9 +57,10 @@ def load_checkpoint(path: str | PathLike) -> Network:
 
     A file of srkit's is built as its header says, with the name and the scale that the network had
     when it was saved. Any other is taken for the network of the zoo that has its tensors, by the
-    names of srkit or of the authors. Shapes do not show everything (a skip, an activation, the
-    scale in some networks): unless the file is one of the authors' that the zoo knows by its hash,
-    a warning says what was assumed. `create_model(name, weights=path)` takes it for another.
+    names of srkit or of the authors, or for an RRDBNet of any size and scale (Real-ESRGAN's are).
+    Shapes do not show everything (a skip, an activation, the scale in some networks): unless the
+    file is one that the zoo knows by its hash, a warning says what was assumed.
+    `create_model(name, weights=path)` takes it for another.
 
     Raises ValueError for a file that is broken or fits no network, for a header that names
     something else than a network of srkit or does not fit its tensors, and for weights of a class
@@ -89,24 +94,26 @@ def load_weights(model: nn.Module, path: str | PathLike) -> None:
             hint = f"It was saved from {_call(header)}: {hint}"
         elif ways := [f"create_model({e.family!r}, scale={e.scale})" for e in _fits(state)]:
             hint = f"This file is for {' or '.join(ways)}."
+        elif other := sized(state):
+            hint = f"This file is for {_made(other)}, which load_checkpoint(path) builds. {hint}"
         raise ValueError(f"{path} does not fit {name}. {hint}")
     model.load_state_dict(own)
 
 
-def official(entry: Entry) -> Path:
-    """The authors' file of `entry`, found or fetched, its SHA-256 verified."""
-    return file_of(entry, "official")
-
-
 def file_of(entry: Entry, weights: str | PathLike) -> Path:
-    """The file that `weights` of `create_model` means: "official", "srkit", or a path.
+    """The file that `weights` of `create_model` means: a kind that `entry` has, or a path.
 
-    Raises ValueError for weights that the network has not.
+    Raises ValueError for weights that the network has not; Unreachable, with what is known of their
+    origin, for those that cannot be had.
     """
     if file := entry.weights.get(str(weights)):
-        if weights == "official":
+        if weights == "srkit":
+            return files.data_path(file.path)
+        try:
             return files.fetch([file.url] if file.url else [], file.path, file.sha256)
-        return files.data_path(file.path)
+        except files.Unreachable as error:
+            about = f"\nOf the file: {file.origin}." if file.origin else ""
+            raise files.Unreachable(f"{error}{about}", error.failures) from error
     if Path(weights).is_file():
         return Path(weights)
     kinds = " or ".join(map(repr, entry.weights)) or "none"
@@ -206,7 +213,10 @@ def _recognised(path: str | PathLike, state: dict[str, Tensor]) -> Network:
     Where several have them, it is the one whose weights have the file's hash, or else the first.
     """
     fits = _fits(state)
-    if not fits:
+    seen = files.sha256(path)
+    known = [e for e in fits if seen in (file.sha256 for file in e.weights.values())]
+    model = (known or fits)[0].build() if fits else sized(state)
+    if model is None:
         found, values = shapes(state), sum(tensor.numel() for tensor in state.values())
         # building all of the zoo to compare would take seconds
         alike = [e for e in ZOO if 0.1 < e.parameters / max(1, values) < 10] or ZOO
@@ -215,21 +225,22 @@ def _recognised(path: str | PathLike, state: dict[str, Tensor]) -> Network:
             f"{path} fits no network of srkit. The nearest is {nearest.name}: "
             f"{difference(found, _signature(nearest))}"
         )
-    seen = files.sha256(path)
-    known = [e for e in fits if seen in (file.sha256 for file in e.weights.values())]
-    entry = (known or fits)[0]
-    model = entry.build()
     if not known:
-        arguments = ", ".join(f"{key}={value!r}" for key, value in model.arguments.items())
         others = f" (as would be {', '.join(e.name for e in fits[1:])})" if fits[1:] else ""
         warnings.warn(
             f"{path} does not say how its network was made. By the names and shapes of its tensors "
-            f"it is taken for {entry.name}{others}, {entry.constructor}({arguments}). "
+            f"it is taken for {model.name}{others}, {_made(model)}. "
             "create_model(name, weights=path) takes it for another, as does srkit convert --name.",
             stacklevel=3,
         )
     model.load_state_dict(_translated(state, model))
     return model
+
+
+def _made(model: Network) -> str:
+    """The call that makes such a network, in full."""
+    arguments = ", ".join(f"{key}={value!r}" for key, value in model.arguments.items())
+    return f"{type(model).__module__}:{type(model).__qualname__}({arguments})"
 
 
 @cache
@@ -270,9 +281,14 @@ def read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = Path(path)
     content, header = _content(path)
     while isinstance(content, dict) and (
-        key := next((k for k in WRAPPERS if isinstance(content.get(k), dict)), None)
+        keys := [key for key in WRAPPERS if isinstance(content.get(key), dict)]
     ):
-        content = content[key]
+        if others := " and ".join(keys[1:]):
+            warnings.warn(
+                f"{path} holds weights under {keys[0]} and {others}: {keys[0]} is taken.",
+                stacklevel=2,
+            )
+        content = content[keys[0]]
     state = _tensors(path, content)
     if header.keys() & {"constructor", "own_class"}:
         return state, header
@@ -296,6 +312,8 @@ def _content(path: Path) -> tuple[object, dict[str, str]]:
         return foreign.read_caffemodel(path), {}
     if path.suffix == ".npz":
         return foreign.read_npz(path), {}
+    if foreign.is_ncnn(path):
+        return foreign.read_ncnn(path), {}
     if path.suffix == ".t7":
         raise ValueError(
             f"{path} is a file of Torch7, which srkit does not read. Open it where Torch7 or a "

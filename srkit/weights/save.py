@@ -82,10 +82,21 @@ def convert(source: str | PathLike, target: str | PathLike, *, name: str | None 
 
 
 def origin(path: str | PathLike) -> dict[str, str]:
-    """What is to be known of a file of weights: name, SHA-256, and licence if the zoo knows it."""
+    """What is to be known of a file of weights: name, SHA-256, and what the zoo knows of it.
+
+    That is the licence, and who trained it where it was not the paper's authors. Of the two files
+    of ncnn it is the one with the numbers.
+    """
+    path = Path(path)
+    path = path.with_suffix(".bin") if path.suffix == ".param" else path
     seen = files.sha256(path)
-    known = (file.licence for e in ZOO for file in e.weights.values() if file.sha256 == seen)
-    return {"source": Path(path).name, "sha256": seen, "licence": next(known, "not known")}
+    known = [file for e in ZOO for file in e.weights.values() if file.sha256 == seen]
+    facts = {"source": path.name, "sha256": seen, "licence": "not known"}
+    if known:
+        facts["licence"] = known[0].licence
+    if known and known[0].origin:
+        facts["origin"] = known[0].origin
+    return facts
 
 
 def _made_by(model: Network, state: dict[str, Tensor]) -> dict[str, str]:

@@ -16,7 +16,7 @@ def test_a_verdict_by_runs_is_the_ledgers():
     ]  # fmt: skip
     verdict = chapter.by_runs("rlfn", "warm-start", "long", claim="Restarts help.")
     assert (verdict.claim, verdict.answer) == ("Restarts help.", tested.finding.verdict)
-    assert tested.line.ours in verdict.number
+    assert tested.ours in verdict.number
     assert f"{len(tested.finding.seeds)} seeds" in verdict.number
     assert "warm-start against long" in verdict.how
 

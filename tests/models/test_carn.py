@@ -11,7 +11,7 @@ from oracle import fill
 
 from srkit.datasets.catalog import pairs
 from srkit.metrics.evaluate import evaluate
-from srkit.models.carn import CARN, CascadingBlock, cascade
+from srkit.models.carn import CARN, PCARN, CascadingBlock, cascade
 from srkit.models.counting import count
 from srkit.weights.load import create_model, load_checkpoint
 
@@ -116,6 +116,56 @@ def test_authors_weights_reach_the_measured_psnr(assets, official, name, image, 
     chosen = pairs("Set5", model.scale, root=assets("benchmarks/Set5"))
     scores = evaluate(model, [pair for pair in chosen if pair.name == image])
     assert scores.means["psnr"] == pytest.approx(psnr, abs=0.006)
+
+
+def pcarn_file(model: PCARN) -> dict[str, torch.Tensor]:
+    """As the authors' files have it: their names, and the shared block three times."""
+    state = {}
+    for name, tensor in model.state_dict().items():
+        for ours, theirs in (
+            (".body.0.", ".conv1."),
+            (".body.2.", ".conv2."),
+            (".body.4.", ".pw."),
+        ):
+            if ".b1." in name:
+                name = name.replace(ours, theirs)
+        for block in ("b1", "b2", "b3") if ".b1." in name else ("",):
+            state[name.replace(".b1.", f".{block}.")] = tensor.clone()
+    return state
+
+
+def test_pcarn_has_no_relu_after_fusions_and_adds_the_entry(rng):
+    torch.manual_seed(0)
+    model, f = PCARN(channels=8, **MOBILE), torch.randn(1, 8, 5, 6, generator=rng)
+    assert not any(isinstance(layer, torch.nn.ReLU) for layer in (model.c1, model.b2.c3))
+    with torch.no_grad():
+        for fusion in (model.c1, model.c2, model.c3):
+            fusion.weight.zero_()
+            fusion.bias.fill_(-0.5)
+        torch.testing.assert_close(model.trunk(f), f - 0.5)
+
+
+def test_pcarn_s_file_becomes_ours_for_each_scale():
+    model = PCARN(heads=HEADS, channels=8, **MOBILE)
+    file = pcarn_file(model)
+    assert {"b2.b3.conv2.bias", "b1.b1.pw.weight", "b3.c2.weight"} < file.keys()
+    for scale in HEADS:
+        one = PCARN(scale, channels=8, **MOBILE)
+        one.load_state_dict(PCARN.from_authors(file, scale))
+        assert torch.equal(one.exit.weight, model.exit.weight)
+        assert torch.equal(one.b2.b1.body[4].weight, model.b2.b1.body[4].weight)
+    file["b2.b3.conv2.bias"] += 1
+    with pytest.raises(ValueError, match=r"b2\.b3\.conv2\.bias should be equal to that of b2\.b1"):
+        PCARN.from_authors(file, 4)
+
+
+def test_neither_network_takes_the_other_s_file(assets):
+    """They have the same sizes, and other answers."""
+    carn, pcarn = assets("weights/CARN/carn_m.pth"), assets("weights/PCARN/PCARN-M.pth")
+    with pytest.raises(ValueError, match=r"does not fit carn_m_x4\. .*create_model\('pcarn_m', "):
+        create_model("carn_m_x4", weights=pcarn)
+    with pytest.raises(ValueError, match=r"does not fit pcarn_m_x4\. .*create_model\('carn_m', "):
+        create_model("pcarn_m_x4", weights=carn)
 
 
 def test_refusals():

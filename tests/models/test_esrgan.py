@@ -10,7 +10,14 @@ import torch
 from oracle import fill_network, picture, relative_error
 from torch import Tensor, nn
 
-from srkit.models.esrgan import LAYOUTS, RRDBNet, UNetDiscriminator, VGGDiscriminator, rename_keys
+from srkit.models.esrgan import (
+    LAYOUTS,
+    RRDBNet,
+    UNetDiscriminator,
+    VGGDiscriminator,
+    rename_keys,
+    sized,
+)
 from srkit.models.layers import RDB, RRDB
 from srkit.weights.load import load_weights
 
@@ -183,6 +190,25 @@ def test_weights_of_another_network_keep_their_names():
     assert rename_keys(state) == state
     with pytest.raises(ValueError, match="layout 'new': choose one of esrgan, old, basicsr"):
         rename_keys(state, "new")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_size_and_scale_are_read_from_shapes(layout, scale):
+    arguments = {"scale": scale, "channels": 5, "blocks": 3, "growth": 2}
+    model = sized(rename_keys(RRDBNet(**arguments).state_dict(), layout))
+    assert model is not None
+    assert arguments.items() <= model.arguments.items()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("conv_first", (4, 5, 3, 3)), ("RRDB_trunk.1.RDB2.conv3", (2, 9, 3, 3))]
+)
+def test_shapes_that_no_such_network_has_give_none(name, shape):
+    state = small().state_dict() | {f"{name}.weight": torch.zeros(shape)}
+    assert sized(state) is None
+    assert sized(small(batch_norm=True).state_dict()) is None
+    assert sized(nn.Conv2d(3, 4, 3).state_dict()) is None
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

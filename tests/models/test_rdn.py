@@ -6,7 +6,10 @@ import pytest
 import torch
 from oracle import relative_error
 
-from srkit.models.rdn import RDB, RDN
+from srkit.datasets.catalog import pairs
+from srkit.metrics.evaluate import evaluate
+from srkit.models.rdn import RDB, RDN, IdealoRDN
+from srkit.weights.load import create_model
 
 A = {"growth": 32, "blocks": 20, "layers": 6}
 
@@ -98,6 +101,46 @@ def test_each_corner_of_the_ablation_learns_everywhere(part):
     model = small(**{part: False})
     model(torch.rand(1, 3, 6, 6)).square().mean().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_idealo_s_network_repeats_pixels(rng):
+    """The last convolution sees maps whose pixels stand r times in a row and in a column."""
+    model = IdealoRDN(3, channels=4, growth=4, blocks=1, layers=1).eval()
+    seen = []
+    model.UPNet[-1].register_forward_hook(lambda layer, given, out: seen.append(given[0]))
+    with torch.no_grad():
+        model(torch.rand(1, 3, 4, 5, generator=rng))
+    assert seen[0].shape == (1, 27, 12, 15)
+    assert torch.equal(
+        seen[0], seen[0][..., ::3, ::3].repeat_interleave(3, 2).repeat_interleave(3, 3)
+    )
+
+
+def test_idealo_s_names_become_ours():
+    model = IdealoRDN(channels=4, growth=4, blocks=2, layers=2)
+    theirs = {
+        "RDBs.1.convs.0.conv.0.weight": "F_2_1/kernel",
+        "RDBs.1.LFF.bias": "LFF_2/bias",
+        "GFF.0.weight": "GFF_1/kernel",
+        "SFENet1.weight": "F_m1/kernel",
+        "SFENet2.bias": "F_0/bias",
+        "UPNet.0.weight": "UPN1/kernel",
+        "UPNet.6.bias": "SR/bias",
+    }
+    state = {theirs[n]: t for n, t in model.state_dict().items() if n in theirs}
+    back = IdealoRDN.from_authors(state, 2)
+    assert back.keys() == theirs.keys()
+    assert all(back[name] is state[other] for name, other in theirs.items())
+
+
+def test_idealo_s_weights_on_the_four_pictures_they_were_measured_on(assets):
+    """35.57 dB and LPIPS 0.0541 were measured without baby, by another program."""
+    assets("weights/RDN/rdn_small_idealo_x2.safetensors")
+    assets("backbones/lpips_alex.safetensors")
+    four = [p for p in pairs("Set5", 2, root=assets("benchmarks/Set5")) if p.name != "baby"]
+    scores = evaluate(create_model("rdn_small_x2", weights="idealo"), four, lpips="alex")
+    assert scores.means["psnr"] == pytest.approx(35.57, abs=0.02)
+    assert scores.means["lpips"] == pytest.approx(0.0541, abs=0.0001)
 
 
 def test_a_scale_that_cannot_be_is_refused_in_words():

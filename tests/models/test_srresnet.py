@@ -10,7 +10,7 @@ from oracle import relative_error
 from torch import nn
 from torch.nn import functional as F
 
-from srkit.models.srresnet import Discriminator, MSRResNet, SRResNet
+from srkit.models.srresnet import Discriminator, MSRResNet, SRGANPort, SRResNet
 
 
 def parameters(network: nn.Module) -> int:
@@ -46,6 +46,55 @@ def test_srresnet_makes_minus_one_to_one_inside():
     nn.init.zeros_(network.tail[-1].weight)
     nn.init.constant_(network.tail[-1].bias, 0.5)
     assert network(torch.rand(1, 3, 5, 6)).detach().unique().tolist() == [0.75]
+
+
+def test_slopes_and_biases_are_as_many_as_asked_for():
+    plain, other = (
+        SRResNet(channels=8, blocks=2),
+        SRResNet(channels=8, blocks=2, channel_slopes=True, trunk_bias=False),
+    )
+    slopes = [m for m in plain.modules() if isinstance(m, nn.PReLU)]
+    assert [m.num_parameters for m in other.modules() if isinstance(m, nn.PReLU)] == [8] * 5
+    assert len(slopes) == 5
+    assert all(layer.bias is None for layer in before_batch_norm(other))
+    assert len(before_batch_norm(other)) == 5
+    assert parameters(other) == parameters(plain) + 5 * 7 - 5 * 8
+
+
+def test_the_port_ends_in_prelu_and_tanh(rng):
+    torch.manual_seed(0)
+    port, lr = SRGANPort(channels=8, blocks=2).eval(), torch.rand(1, 3, 6, 5, generator=rng)
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in port.modules()) == 2 * 2
+    assert isinstance(port.body[-1], nn.PReLU)
+    with torch.no_grad():
+        port.tail[-2].bias += 100
+        assert port(lr).unique().tolist() == [1.0]  # (tanh(y) + 1) / 2
+        port.tail[-2].bias -= 200
+        assert port(lr).unique().tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("scale", "last"), [(2, "tail.3"), (4, "tail.6")])
+def test_the_port_s_names_become_ours(scale, last):
+    """Two blocks: block1 is the head, block4 ends the trunk, block5 the network."""
+    ours = {
+        "block1.0.weight": "head.0.weight",
+        "block1.1.weight": "head.1.weight",
+        "block2.conv1.bias": "body.0.body.0.bias",
+        "block2.bn1.running_mean": "body.0.body.1.running_mean",
+        "block3.prelu.weight": "body.1.body.2.weight",
+        "block3.conv2.weight": "body.1.body.3.weight",
+        "block3.bn2.num_batches_tracked": "body.1.body.4.num_batches_tracked",
+        "block4.0.weight": "body.2.weight",
+        "block4.1.weight": "body.3.weight",
+        "block5.0.conv.weight": "tail.0.weight",
+        "block5.0.prelu.weight": "tail.2.weight",
+        f"block5.{scale // 2}.bias": f"{last}.bias",
+    }
+    state = SRGANPort(scale, channels=4, blocks=2).state_dict()
+    back = SRGANPort.from_authors({theirs: state[name] for theirs, name in ours.items()}, scale)
+    assert list(back) == list(ours.values())
+    assert all(back[name] is state[name] for name in back)
+    assert SRGANPort.from_authors(state, scale) is state
 
 
 def test_msrresnet_starts_near_the_bilinear_picture(rng):

@@ -15,11 +15,14 @@ from oracle import relative_error
 from small import SMALL
 from torch import nn
 
+from srkit.metrics.evaluate import evaluate
 from srkit.models.counting import count
 from srkit.models.layers import CCA, he_init
 from srkit.models.network import as_model
 from srkit.models.zoo import ZOO, list_models, model_info
+from srkit.weights.load import create_model
 
+PCARN = model_info("pcarn_m_x4").paper  # the weights are the authors', two trainings
 each_model = pytest.mark.parametrize("entry", ZOO, ids=lambda entry: entry.name)
 
 
@@ -269,6 +272,36 @@ def test_counting_by_hand():
     assert cost.activations == 6 * 16 + 5 * 64 + 40 * 7
     assert cost.convs == 3
     assert net(torch.ones(1, 3, 8, 8)).abs().sum() > 0  # the network itself still computes
+
+
+BY_OTHERS = [(e, kind) for e in ZOO for kind in e.weights if kind not in ("official", "srkit")]
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind"), BY_OTHERS, ids=[f"{e.name}-{kind}" for e, kind in BY_OTHERS]
+)
+def test_what_others_trained_reaches_its_figures(assets, entry, kind):
+    """PSNR to two decimals, LPIPS to three digits, as they are printed."""
+    file = entry.weights[kind]
+    root = assets("benchmarks/Set5")
+    assets(file.path)
+    assets("backbones/lpips_alex.safetensors")
+    model = create_model(entry.name, weights=kind)
+    scores = evaluate(model, "Set5", root=root, lpips="alex")
+    assert scores.means["psnr"] == pytest.approx(file.psnr["Set5"], abs=0.0051)
+    digits = 3 if file.lpips["Set5"] > 0.1 else 4
+    assert round(scores.means["lpips"], digits) == file.lpips["Set5"]
+
+
+def test_nobody_takes_what_others_trained_for_the_authors():
+    for entry, kind in BY_OTHERS:
+        file = entry.weights[kind]
+        assert "trained" in file.origin
+        assert file.sha256
+        shown = " ".join(str(entry).split())
+        assert f"{kind!r}: {file.path} ({file.licence}) {file.scores} {file.origin}" in shown
+        assert "not by" in file.origin or "not trained by" in file.origin or entry.paper == PCARN
+    assert "Set5 30.39 dB, LPIPS 0.0772" in str(model_info("esrgan_x4"))
 
 
 def test_names_are_listed_by_pattern_and_by_family():

@@ -1,4 +1,4 @@
-"""Files of Caffe, TensorFlow 1 and NumPy: nothing is run, refused in words when damaged."""
+"""Files of Caffe, TensorFlow 1, NumPy and ncnn: nothing is run, refused in words when damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from models.test_srfeat import as_tensorlayer
+from torch import nn
 
+from srkit.models.esrgan import RRDBNet, rename_keys
 from srkit.weights import foreign
 from srkit.weights.load import create_model, load_checkpoint, load_weights
 
@@ -286,3 +288,145 @@ def test_values_that_are_not_finite_are_refused(tmp_path, arrays):
     path.write_bytes(tensorflow(arrays))
     with pytest.raises(ValueError, match=r"net/conv/biases of .*weights is damaged.*NaN"):
         load_checkpoint(path)
+
+
+def ncnn(model, word=0x01306B47):
+    """The .param and the .bin of an RRDBNet, as ncnn's converter and optimiser write them.
+
+    word: how the weights are kept, float16 (0x01306B47) or float32 (0).
+    """
+    weights = list(rename_keys(model.state_dict(), "ncnn").items())
+    numbers, layers, last = b"", ["Input input.1 0 1 data"], "data"
+
+    def layer(kind, inputs, settings):
+        nonlocal last
+        last = str(len(layers))
+        names = " ".join(inputs)
+        layers.append(f"{kind:<24} {kind}_{last} {len(inputs)} 1 {names} {last} {settings}")
+
+    def convolution(activation=" 9=2 -23310=1,0.2"):
+        nonlocal numbers
+        (_, weight), (_, bias) = weights.pop(0), weights.pop(0)
+        values = weight.numpy().astype("<f2" if word else "<f4").tobytes()
+        numbers += struct.pack("<I", word) + values + bytes(-len(values) % 4)
+        numbers += bias.numpy().astype("<f4").tobytes()
+        settings = f"0={len(bias)} 1=3 4=1 5=1 6={weight.numel()}"
+        layer("Convolution", [last], settings + activation)
+
+    convolution("")
+    first = last
+    for _ in range(model.arguments["blocks"]):
+        begin = last
+        for _ in range(3):
+            maps = [last]
+            for _ in range(4):
+                convolution()
+                maps.append(last)
+                layer("Concat", maps, "")
+            convolution("")
+            layer("Eltwise", [last, maps[0]], "0=1 -23301=2,0.2,1.0")
+        layer("Eltwise", [last, begin], "0=1 -23301=2,0.2,1.0")
+    convolution("")
+    layer("BinaryOp", [first, last], "")
+    for _ in range(2):
+        layer("Interp", [last], "0=1 1=2.0 2=2.0")
+        convolution()
+    convolution()
+    convolution("")
+    assert not weights
+    return "\n".join(["7767517", f"{len(layers)} {len(layers)}", *layers, ""]), numbers
+
+
+def write_ncnn(folder, param, numbers):
+    (folder / "x4.param").write_text(param)
+    (folder / "x4.bin").write_bytes(numbers)
+
+
+@pytest.fixture
+def rrdbnet():
+    """With an odd number of weights in its first convolution, so that float16 is padded."""
+    torch.manual_seed(0)
+    model = RRDBNet(channels=5, blocks=2, growth=3).eval()
+    for bias in (p for name, p in model.named_parameters() if name.endswith("bias")):
+        nn.init.normal_(bias)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.* does not say how its network was made")
+@pytest.mark.parametrize(
+    ("word", "cast"), [(0, torch.Tensor.float), (0x01306B47, torch.Tensor.half)]
+)
+@pytest.mark.parametrize("suffix", [".param", ".bin"])
+def test_a_network_of_ncnn_comes_back(tmp_path, rng, rrdbnet, word, cast, suffix):
+    write_ncnn(tmp_path, *ncnn(rrdbnet, word))
+    loaded = load_checkpoint(tmp_path / f"x4{suffix}")
+    wanted = {n: t if t.dim() == 1 else cast(t).float() for n, t in rrdbnet.state_dict().items()}
+    assert loaded.arguments == rrdbnet.arguments
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in loaded.state_dict().items())
+    rrdbnet.load_state_dict(wanted)
+    lr = torch.rand(1, 3, 6, 7, generator=rng)
+    with torch.no_grad():
+        assert torch.equal(loaded(lr), rrdbnet(lr))
+
+
+@pytest.mark.parametrize(("word", "size"), [(0, 66_793_352), (0x01306B47, 33_424_520)])
+def test_esrgan_s_network_has_the_size_of_the_released_files(tmp_path, word, size):
+    """The bytes of realesrgan-x4plus.bin with weights in float32 and in float16."""
+    model = RRDBNet()
+    param, numbers = ncnn(model, word)
+    assert len(numbers) == size
+    write_ncnn(tmp_path, param, numbers)
+    loaded = create_model("esrgan_x4", weights=tmp_path / "x4.param")
+    assert torch.equal(loaded.conv_last.bias, model.conv_last.bias)
+    assert torch.equal(
+        loaded.conv_last.weight, model.conv_last.weight.to(torch.half if word else torch.float)
+    )
+
+
+def test_realsr_s_network_is_the_same_by_way_of_ncnn(assets, tmp_path):
+    assets("weights/ESRGAN/realsr_df2k_x4.safetensors")
+    ours = create_model("esrgan_x4", weights="realsr")
+    write_ncnn(tmp_path, *ncnn(ours))
+    theirs = create_model("esrgan_x4", weights=tmp_path / "x4.bin").state_dict()
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in ours.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda p, n: (p, n[:-10]), "it breaks off in Convolution_.*, 10 bytes are missing"),
+        (lambda p, n: (p, n + b"1234"), r"4 bytes of x4\.bin are left over"),
+        (lambda p, n: (p, b"\x38\x4b\x0d\0" + n[4:]), "kind 0x000d4b38; srkit reads 0 .float32"),
+        (lambda p, n: (p, b""), "it breaks off in Convolution_1"),
+        (
+            lambda p, n: (p.replace("Interp ", "PReLU ", 1), n),
+            r"layer Interp_\d+ is a PReLU; srkit ",
+        ),
+        (lambda p, n: (p.replace(" 6=135", "", 1), n), "a layer has no '6'="),
+        (lambda p, n: (p.replace(" 6=135", " 6=134", 1), n), "invalid for input of size 134"),
+        (lambda p, n: (p.replace("6=135", "6=many", 1), n), "'many'"),
+        (lambda p, n: ("\n".join(p.splitlines()[:-3]), n), "layers are listed, .* are announced"),
+        (lambda p, n: (p.replace("7767517", "7767518"), n), "first line is '7767518', not 7767517"),
+        (lambda p, n: (p.replace("6=135", "6=0", 1), n), "Convolution_1 should have 0 weights"),
+        (lambda p, n: ("", n), "first line is '', not 7767517"),
+    ],
+)
+def test_a_broken_network_of_ncnn_is_refused_in_one_sentence(tmp_path, rrdbnet, spoil, words):
+    write_ncnn(tmp_path, *spoil(*ncnn(rrdbnet)))
+    with pytest.raises(ValueError, match=words) as refusal:
+        load_checkpoint(tmp_path / "x4.param")
+    assert "x4.param and x4.bin are no whole network of ncnn that srkit reads" in str(refusal.value)
+
+
+@pytest.mark.parametrize(("given", "missing"), [("x4.param", "x4.bin"), ("x4.bin", "x4.param")])
+def test_half_a_network_of_ncnn_names_the_other_half(tmp_path, rrdbnet, given, missing):
+    write_ncnn(tmp_path, *ncnn(rrdbnet))
+    (tmp_path / missing).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{given} needs {missing} beside it"):
+        load_checkpoint(tmp_path / given)
+
+
+@pytest.mark.filterwarnings("ignore:.* does not say how its network was made")
+def test_a_bin_of_pytorch_is_none_of_ncnn(tmp_path, rrdbnet):
+    torch.save(rrdbnet.state_dict(), tmp_path / "pytorch_model.bin")
+    assert load_checkpoint(tmp_path / "pytorch_model.bin").arguments == rrdbnet.arguments

@@ -10,10 +10,11 @@ from itertools import product
 
 import pytest
 import torch
+from models.test_carn import MOBILE, pcarn_file
 from torch import nn
 
 from srkit import files
-from srkit.models.esrgan import rename_keys
+from srkit.models.esrgan import RRDBNet, rename_keys
 from srkit.models.memnet import MemNet
 from srkit.models.rcan import RCAN
 from srkit.models.rlfn import RLFN
@@ -28,6 +29,9 @@ OFFICIAL = [
     for e in ZOO
     if "official" in e.weights and e.weights["official"].sha256 and e.name not in ABSENT
 ]
+
+
+BY_OTHERS = [(e, kind) for e in ZOO for kind in e.weights if kind not in ("official", "srkit")]
 
 
 @pytest.fixture
@@ -61,6 +65,27 @@ def test_the_authors_file_is_verified_loaded_and_recognised(assets, recwarn, ent
     assert (grey - 0.5).abs().max() < 0.003  # fed its own range, it keeps a flat grey
 
 
+@pytest.mark.parametrize(
+    ("entry", "kind"), BY_OTHERS, ids=[f"{e.name}-{kind}" for e, kind in BY_OTHERS]
+)
+def test_a_file_of_others_is_verified_loaded_and_recognised(assets, recwarn, entry, kind):
+    path = assets(entry.weights[kind].path)
+    named, recognised = create_model(entry.name, weights=kind), load_checkpoint(path)
+    first = next(e for e, other in BY_OTHERS if e.weights[other].path == entry.weights[kind].path)
+    assert (named.name, recognised.name) == (entry.name, first.name)
+    assert entry is not first or same(named, recognised)
+    assert not recwarn.list
+
+
+def test_where_weights_of_others_come_from_is_said_where_they_cannot_be_had(tmp_path, monkeypatch):
+    monkeypatch.setenv("SRKIT_HOME", str(tmp_path))
+    monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(RuntimeError, match=r"realsr_df2k_x4.* no address is known") as refusal:
+        create_model("esrgan_x4", weights="realsr")
+    assert "trained by RealSR's authors" in str(refusal.value)
+    assert "nihui/realsr-ncnn-vulkan releases them" in str(refusal.value)
+
+
 def test_an_official_file_with_another_hash_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setenv("SRKIT_HOME", str(tmp_path))
     monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "cache"))
@@ -68,7 +93,7 @@ def test_an_official_file_with_another_hash_is_not_used(tmp_path, monkeypatch):
     file = Weights("net.pth", "MIT", "http://127.0.0.1:9/net.pth", sha256="ab" * 32)
     entry = replace(model_info("imdn_x2"), weights={"official": file})
     with pytest.raises(RuntimeError) as refusal:
-        weights.official(entry)
+        weights.file_of(entry, "official")
     assert "ab" * 32 in str(refusal.value)
     assert files.sha256(tmp_path / "net.pth") in str(refusal.value)
 
@@ -78,6 +103,8 @@ def test_weights_that_do_not_exist_are_answered_with_those_that_do(tmp_path):
         create_model("rfdn", scale=4, weights="official")
     with pytest.raises(ValueError, match=r"no weights 'oficial', and no file.* It has: 'official'"):
         create_model("imdn", scale=4, weights="oficial")
+    with pytest.raises(ValueError, match=r"esrgan_x4 has no .* It has: 'official' or 'realsr'"):
+        create_model("esrgan_x4", weights="realesrgan")
     with pytest.raises(FileNotFoundError, match=r"no file .*imdn_x4.*create_model"):
         load_checkpoint(tmp_path / "imdn_x4")
 
@@ -111,17 +138,66 @@ assumed = pytest.mark.filterwarnings("ignore:.* does not say how its network was
         lambda s: {f"module.{k}": v for k, v in s.items()},
         lambda s: {f"_orig_mod.module.{k}": v for k, v in s.items()},
         lambda s: {"params": s},
-        lambda s: {"params": {k: v * 0 for k, v in s.items()}, "params_ema": s},
         lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}, "epoch": 3},
         lambda s: {"model": {"params": s}, "optimizer": {"lr": 1e-4}},
     ],
-    ids=["plain", "module", "compiled", "params", "params_ema", "state_dict", "nested"],
+    ids=["plain", "module", "compiled", "params", "state_dict", "nested"],
 )
 def test_known_wrappings_are_taken_off(tmp_path, tiny, wrap):
     torch.save(wrap(tiny.state_dict()), tmp_path / "net.pth")
     loaded = load_checkpoint(tmp_path / "net.pth")
     assert loaded.name == "rlfn_tiny_x4"
     assert same(loaded, tiny)
+
+
+@assumed
+def test_of_several_weights_in_a_file_it_is_said_which_are_taken(tmp_path, tiny):
+    """BasicSR's params and params_ema: the average, as Real-ESRGAN's own programs do."""
+    state = tiny.state_dict()
+    torch.save(
+        {"params": {k: v * 0 for k, v in state.items()}, "params_ema": state}, tmp_path / "a"
+    )
+    with pytest.warns(UserWarning, match="under params_ema and params: params_ema is taken"):
+        loaded = load_checkpoint(tmp_path / "a")
+    assert same(loaded, tiny)
+
+
+REAL_ESRGAN = [  # of each released file: scale, blocks
+    ("RealESRGAN_x4plus", 4, 23),
+    ("RealESRGAN_x2plus", 2, 23),
+    ("RealESRGAN_x4plus_anime_6B", 4, 6),
+]
+
+
+@pytest.mark.parametrize(("name", "scale", "blocks"), REAL_ESRGAN)
+def test_a_file_of_real_esrgan_is_read_by_its_shapes(tmp_path, rng, name, scale, blocks):
+    """BasicSR's names under params_ema; few channels, so that it takes no time."""
+    torch.manual_seed(0)
+    theirs = RRDBNet(scale, channels=6, blocks=blocks, growth=4).eval()
+    torch.save(
+        {"params_ema": rename_keys(theirs.state_dict(), "basicsr")}, tmp_path / f"{name}.pth"
+    )
+    words = rf"for esrgan, srkit.*:RRDBNet\(scale={scale}, channels=6, blocks={blocks}, growth=4, "
+    with pytest.warns(UserWarning, match=words):
+        loaded = load_checkpoint(tmp_path / f"{name}.pth")
+    assert loaded.scale == scale
+    lr = torch.rand(1, 3, 6, 7, generator=rng)
+    with torch.no_grad():
+        assert torch.equal(loaded(lr), theirs(lr))
+
+
+@pytest.mark.parametrize(("name", "scale", "blocks"), REAL_ESRGAN)
+def test_real_esrgan_at_full_width(tmp_path, no_init, name, scale, blocks):
+    """x4plus has ESRGAN's own network; another one is answered with the call that reads it."""
+    state = RRDBNet(scale, blocks=blocks).state_dict()
+    state = {key: like(tensor) for key, tensor in rename_keys(state, "basicsr").items()}
+    torch.save({"params_ema": state}, path := tmp_path / f"{name}.pth")
+    if (scale, blocks) == (4, 23):
+        assert create_model("esrgan_x4", weights=path).name == "esrgan_x4"
+    else:
+        made = rf"RRDBNet\(scale={scale}, channels=64, blocks={blocks}, growth=32, .*\)"
+        with pytest.raises(ValueError, match=f"not fit esrgan_x4.*{made}, which load_checkpoint"):
+            create_model("esrgan_x4", weights=path)
 
 
 def prefixed(state, scale):
@@ -134,7 +210,7 @@ def plain(state, scale):
 
 
 def basicsr(state, scale):
-    return {"params": state, "params_ema": state}
+    return {"params": state}
 
 
 def esrgan_old(state, scale):
@@ -155,6 +231,12 @@ def rdn_yjn870(state, scale):
             name = name.replace(ours, theirs)
         renamed[name] = tensor
     return renamed
+
+
+def pcarn_three_heads(state, scale):
+    """Their names, and each shared block three times."""
+    every = replace(model_info("pcarn_m_x2"), kwargs=MOBILE | {"heads": (2, 3, 4)}).build()
+    return {name: like(tensor) for name, tensor in pcarn_file(every).items()}
 
 
 def carn_three_heads(state, scale):
@@ -219,6 +301,7 @@ LAYOUTS = [
     ("msrn2018_x3", prefixed), ("msrn2018_x4", prefixed),
     ("carn_x2", carn_three_heads), ("carn_x3", plain), ("carn_x4", plain), ("carn_m_x3", plain),
     ("carn_x2", carn_one_head), ("carn_m_x4", carn_one_head),
+    ("pcarn_m_x3", plain), ("pcarn_m_x2", pcarn_three_heads),
     ("zssr_x2", plain),
     ("sftgan_x4", plain), ("sftgan_retrained_x4", plain),
     ("esrgan_x4", plain), ("esrgan_x4", esrgan_old), ("esrgan_x4", esrgan_basicsr),
@@ -246,7 +329,8 @@ def test_a_file_of_the_authors_is_recognised(tmp_path, recwarn, no_init, name, l
     state = {key: like(tensor) for key, tensor in entry.build().state_dict().items()}
     torch.save(layout(state, entry.scale), tmp_path / "a.pth")
     assert load_checkpoint(tmp_path / "a.pth").name == name
-    several = SCALES.get(entry.family, (2, 3, 4) if layout is carn_three_heads else ())[1:]
+    heads = layout in (carn_three_heads, pcarn_three_heads)
+    several = SCALES.get(entry.family, (2, 3, 4) if heads else ())[1:]
     others = ", ".join(f"{entry.family}_x{scale}" for scale in several)
     (said,) = [str(warning.message) for warning in recwarn]
     taken = f"taken for {name} (as would be {others})" if several else f"taken for {name}"

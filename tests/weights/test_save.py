@@ -27,7 +27,7 @@ from srkit.models.srcnn import SRCNN
 from srkit.models.ttsr import TTSR
 from srkit.models.zoo import ZOO, model_info
 from srkit.weights.load import create_model, load_checkpoint, load_weights
-from srkit.weights.save import convert, save
+from srkit.weights.save import convert, origin, save
 
 MADE = SMALL + SWITCHED
 
@@ -435,6 +435,23 @@ def test_convert_of_the_authors_file_knows_its_licence(assets, tmp_path, name):
     facts = json.loads(header(tmp_path / "a.safetensors")["provenance"])
     assert facts["sha256"] == entry.weights["official"].sha256
     assert facts["licence"] == entry.weights["official"].licence
+
+
+@pytest.mark.filterwarnings("ignore:.* does not say how its network was made")
+def test_convert_of_what_others_trained_says_so(assets, tmp_path):
+    entry = model_info("pcarn_m_x4")
+    source = assets(entry.weights["gan"].path)
+    convert(source, tmp_path / "a.safetensors", name="pcarn_m_x4")
+    facts = json.loads(header(tmp_path / "a.safetensors")["provenance"])
+    assert facts["licence"] == "MIT"
+    assert facts["origin"] == "trained by PCARN's authors, against a discriminator"
+
+
+def test_of_a_pair_of_ncnn_the_numbers_are_what_is_known(tmp_path):
+    (tmp_path / "x4.param").write_text("7767517")
+    (tmp_path / "x4.bin").write_bytes(b"numbers")
+    assert origin(tmp_path / "x4.param") == origin(tmp_path / "x4.bin")
+    assert origin(tmp_path / "x4.bin")["sha256"] == files.sha256(tmp_path / "x4.bin")
 
 
 @pytest.mark.filterwarnings("ignore:.* does not say how its network was made")
