@@ -17,7 +17,9 @@ INSTALL  := $(BIN)/python -m pip install --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint types test-library test-notebooks test-pages serve lab vendor clean
+.PHONY: help install book test lint types test-library test-notebooks test-pages serve lab clean vendor
+
+# Pages carry all that they need: `make vendor`, which once fetched code for them, has nothing to do.
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,9 +64,6 @@ serve: book ## show the built book on http://127.0.0.1:8000
 
 lab: $(INSTALLED) ## open JupyterLab on the book
 	$(BIN)/python -m jupyterlab book
-
-vendor: ## fetch the browser code (npm), so that the pages ask no other machine
-	tools/vendor.sh
 
 clean: ## remove what was built, but not .venv
 	rm -rf _build site/vendor build dist .pytest_cache .ruff_cache

@@ -1,10 +1,10 @@
-// The theme's Font Awesome turns every <i class="fa"> into an <svg>, inside widgets too, and their
-// Play button then fails. Let it look once, at load: before it is there, and once it is.
-window.FontAwesomeConfig = { observeMutations: false };
-
-window.addEventListener("load", () => {
-  window.FontAwesome?.noAuto?.();
-  // Widgets with HTML inside call MathJax 2; the page has MathJax 3.
-  if (window.MathJax && !window.MathJax.Hub)
-    window.MathJax.Hub = { Queue: ([, , element]) => window.MathJax.typesetPromise?.([element]) };
+// The contents, to the right of the text, fold while a picture as wide as the page is on screen.
+document.addEventListener("DOMContentLoaded", () => {
+  const contents = document.querySelector(".bd-sidebar-secondary"), shown = new Set();
+  const watch = new IntersectionObserver(entries => {
+    for (const { target, isIntersecting } of entries)
+      shown[isIntersecting ? "add" : "delete"](target);
+    contents?.classList.toggle("hide", shown.size > 0);
+  });
+  document.querySelectorAll(".srkit-wide").forEach(picture => watch.observe(picture));
 });

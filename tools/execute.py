@@ -1,8 +1,8 @@
 """Run chapters in place and keep their outputs: python tools/execute.py book/15-rlfn.ipynb
 
 The kernel starts in the notebook's folder, with SRKIT_BUDGET as it is set. A chapter is written
-only when every cell ran and `complaints` has none, so a committed chapter is a complete run. Widget
-state goes into the notebook, so that sliders work in the rendered page.
+only when every cell ran and `complaints` has none, so a committed chapter is a complete run. A
+rendered page has no kernel: of an output with a widget and HTML only the HTML is kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import nbformat
 
 MAX_BYTES = 2_500_000
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-WIDGETS = "application/vnd.jupyter.widget-state+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 # An absolute path with two parts or more (not an address, a fraction, a closing tag), or C:\...
 MACHINE_PATH = re.compile(r"(?<![\w.:/<+=-])/[\w.-]+/[\w./-]+|\b[A-Z]:\\\w+")
 ADDRESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")  # another one in each run
@@ -25,19 +25,17 @@ DATA_URI = re.compile(r"data:[\w/+.-]+;base64,[\w/+=]*")
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without what differs from run to run: time stamps, kernel details, random widget ids."""
-    widgets = notebook.metadata.get("widgets")
+    """Without widgets, and without what differs from run to run: time stamps, kernel details."""
     notebook.metadata = nbformat.from_dict(
         {"kernelspec": KERNEL, "language_info": {"name": "python", "pygments_lexer": "ipython3"}}
-        | ({"widgets": widgets} if widgets else {})
     )
     for cell in notebook.cells:
         for transient in ("execution", "scrolled", "collapsed"):
             cell.metadata.pop(transient, None)
-    text = nbformat.writes(notebook)
-    for number, model in enumerate((widgets or {}).get(WIDGETS, {}).get("state", {})):
-        text = text.replace(model, f"{number:032x}")
-    return nbformat.reads(text, as_version=4)
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data.pop(WIDGET, None)
+    return notebook
 
 
 def complaints(notebook: nbformat.NotebookNode) -> list[str]:
@@ -66,6 +64,8 @@ def output_complaints(output: nbformat.NotebookNode, cell: nbformat.NotebookNode
     page = data.get("text/html", "")
     if any("alt=" not in image for image in re.findall(r"<img\b[^>]*>", page)):
         found.append("picture without alt= in HTML")
+    if WIDGET in data:
+        found.append("widget without HTML, which a page cannot show: use srkit's stepper or mixer")
     pictured = any(kind.startswith("image/") for kind in data) and not page
     if pictured and not cell.metadata.get("mystnb", {}).get("image", {}).get("alt"):
         found.append('picture without alt text: "mystnb": {"image": {"alt": ...}} in the metadata')

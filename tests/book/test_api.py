@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
 PAGES = {page.stem: page.read_text() for page in (ROOT / "book/api").glob("*.md")}
 SHOWN = {
     name: re.findall(r"^\.\. auto\w+:: (\S+)$", text, re.MULTILINE) for name, text in PAGES.items()
@@ -52,3 +55,31 @@ def test_every_page_is_in_the_table_of_contents():
     listed = {page["file"] for part in toc["parts"] for page in part["chapters"]}
     assert {f"book/api/{name}" for name in PAGES} == {f for f in listed if "/api/" in f}
     assert PAGES.keys() >= ROOMS | {"inference", "ledger", "cli"}
+
+
+def test_indented_lines_of_a_docstring_are_code():
+    """After an empty line; those that continue a `name: meaning` line are not."""
+    book_ext = pytest.importorskip("book_ext")
+
+    def f(size): ...
+
+    lines = ["Doubles.", "", "    f(2)  # *4*", "", "size: one", "    or several", ""]
+    book_ext.from_plain_text(None, "function", "f", f, None, lines)
+    text = "\n".join(lines)
+    assert "::\n\n    f(2)  # *4*\n" in text
+    assert ":param size: one \n    " in text
+    assert text.count("::") == 1
+
+
+def test_a_formula_that_cannot_be_converted_ends_the_build_with_its_name():
+    book_ext = pytest.importorskip("book_ext")
+    nodes, errors = pytest.importorskip("docutils.nodes"), pytest.importorskip("sphinx.errors")
+    page = SimpleNamespace(builder=SimpleNamespace(current_docname="book/99-none"))
+
+    def convert(tex):
+        return book_ext.mathml(page, nodes.math_block(tex, tex, label="eq-none"), display=True)
+
+    assert convert(r"\tfrac{1}{2}").startswith("<math")
+    assert "(1)" not in convert(r"\begin{align} a &= b \end{align}"), "Sphinx numbers it"
+    with pytest.raises(errors.ExtensionError, match=r"book/99-none: .*eq-none.*nonsense"):
+        convert(r"\nonsense{x}")

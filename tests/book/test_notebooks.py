@@ -102,18 +102,31 @@ def test_what_may_be_committed_is_let_through(notebook):
     assert complaints(notebook) == []
 
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
 def test_two_runs_differ_in_nothing_after_tidying():
-    """Random widget ids and time stamps go."""
+    """Widgets, whose ids are random, and time stamps go; the HTML beside a widget stays."""
 
     def run(model, time):
-        shown = shows("text/plain", f"IntSlider(model_id={model})")
+        shown = shows("text/html", "<p>a slider</p>")
+        shown.data[WIDGET] = {"model_id": model}
         notebook = notebook_with(shown, metadata={"execution": {"shell.execute_reply": time}})
         notebook.cells[0].id = "same"
         state = {"state": {model: {"model_name": "IntSliderModel"}}}
         notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": state}
         return tidy(notebook)
 
-    assert run("ab" * 16, "9:00") == run("cd" * 16, "9:01")
+    one = run("ab" * 16, "9:00")
+    assert one == run("cd" * 16, "9:01")
+    assert one.cells[0].outputs[0].data == {"text/html": "<p>a slider</p>"}
+    assert "widgets" not in one.metadata
+
+
+def test_a_widget_alone_is_refused():
+    """A page could not show it, and tidying would leave nothing of it."""
+    alone = notebook_with(shows(WIDGET, {"model_id": "ab" * 16}))
+    assert "widget without HTML" in complaints(tidy(alone))[0]
 
 
 def test_the_source_that_a_chapter_shows_is_the_package_s_own():
