@@ -6,6 +6,9 @@ Every file of weights at hand, each as its paper measured (SETUPS). The referenc
 independently of srkit, with the authors' networks and code; a row agrees when it is within 0.001 dB
 and 0.0001 SSIM of the printed digits. Rows without a reference are measured all the same.
 
+Then the networks that others than the papers' authors trained (OTHERS), by the protocol "classic":
+they have rows of their own, under "others". "machine" is the one that measured last.
+
 The result goes to data/runs/official.json after every row. A row that is there already, from the
 same file of weights, is kept; --force measures it again, as a change of a network asks for. All
 rows take an hour of one core. SRKIT_HOME or the cache must hold the sets and the weights.
@@ -74,6 +77,20 @@ REFERENCE: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {
     ("rlfn_x2", "classic"): ((38.067, 0.9607), (33.726, 0.9193), (32.242, 0.9004)),
     ("rlfn_x4", "classic"): ((32.240, 0.8953), (28.624, 0.7815), (27.607, 0.7364)),
 }
+# Trained by others than the papers' authors: names and kinds of weights. On Set5 and Set14.
+OTHERS = (
+    ("srresnet8_x4", "tutorial"),
+    ("srgan_port_x4", "leftthomas"),
+    ("srgan_port_x2", "leftthomas"),
+    ("pcarn_m_x4", "l1"),
+    ("pcarn_m_x4", "gan"),
+    ("pcarn_m_x2", "l1"),
+    ("pcarn_m_x2", "gan"),
+    ("pcarn_m_x3", "l1"),
+    ("pcarn_m_x3", "gan"),
+    ("rdn_small_x2", "idealo"),
+    ("esrgan_x4", "realsr"),
+)
 
 
 def lanczos_pairs(data: str, scale: int, folder: Path) -> list[Pair]:
@@ -118,6 +135,13 @@ def measure(name: str, setup: str, data: str) -> dict[str, float]:
     return {what: round(mean, 5) for what, mean in scores.means.items() if what != "seconds"}
 
 
+def measure_other(name: str, kind: str, data: str) -> dict[str, float]:
+    """PSNR, SSIM and LPIPS of a network that others trained, by the protocol "classic"."""
+    model = srkit.create_model(name, weights=kind)
+    means = evaluate(model, data, protocol="classic", lpips="alex").means
+    return {what: round(mean, 5) for what, mean in means.items() if what != "seconds"}
+
+
 def judged(row: dict, reference: tuple[float, float] | None) -> dict:
     """The row, beside what the authors' code gives where that is known."""
     row = {
@@ -144,13 +168,17 @@ def main() -> None:
         for (name, setup), known in REFERENCE.items()
         for data, reference in zip_longest(SETS, known)
     }
-    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    rows = {(row["model"], row["setup"], row["data"]): row for row in before}
+    before = json.loads(options.out.read_text()) if options.out.exists() else {}
+    rows = {(row["model"], row["setup"], row["data"]): row for row in before.get("rows", [])}
+    elsewhere = before.get("others", {"machine": machine(), "rows": []})
+    others = {(r["model"], r["weights"], r["data"]): r for r in elsewhere["rows"]}
     record = {
         "setups": SETUPS,
         "protocols": {name: PROTOCOLS[name].text for name in ("classic", "yplane")},
-        "machine": machine(),
+        "machine": before.get("machine", machine()),
         "precision": "float32",
+        "rows": [judged(rows[k], references[k]) for k in references if k in rows],
+        "others": elsewhere,
     }
     for key in references:
         name, setup, data = key
@@ -162,11 +190,25 @@ def main() -> None:
             facts = {"model": name, "setup": setup, "data": data, "sha256": sha256}
             facts["protocol"] = SETUPS[setup]["protocol"]
             rows[key] = facts | measure(*key)
+            record["machine"] = machine()
         record["rows"] = [judged(rows[k], references[k]) for k in references if k in rows]
         write_json(record, options.out)
         row = judged(rows[key], references[key])
         line = f"{name:<18}{setup:<11}{data:<8}{row['psnr']:8.3f}{row['ssim']:8.4f}"
         print(line + {True: "  agrees", False: "  NO", None: ""}[row.get("agrees")], flush=True)
+    for name, kind, data in ((*pair, data) for pair in OTHERS for data in SETS[:2]):
+        if data not in options.sets or (options.only and name not in options.only):
+            continue
+        key, sha256 = (name, kind, data), model_info(name).weights[kind].sha256
+        if options.force or key not in others or others[key]["sha256"] != sha256:
+            facts = {"model": name, "weights": kind, "data": data, "sha256": sha256}
+            others[key] = facts | {"protocol": "classic"} | measure_other(*key)
+            elsewhere["machine"] = machine()
+        order = ((*pair, data) for pair in OTHERS for data in SETS[:2])
+        elsewhere["rows"] = [others[k] for k in order if k in others]
+        write_json(record, options.out)
+        row = others[key]
+        print(f"{name:<18}{kind:<11}{data:<8}{row['psnr']:8.3f}{row['lpips']:8.4f}", flush=True)
     if differ := [row for row in record["rows"] if not row.get("agrees", True)]:
         raise SystemExit(f"not as the authors' code has it: {differ}")
 

@@ -1,0 +1,72 @@
+"""README and the book's first page: their numbers, pictures and links are those of now."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from srkit import ledger
+from srkit.recipes import RECIPES
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import front  # noqa: E402
+
+README, INTRO = ((ROOT / name).read_text() for name in ("README.md", "book/intro.md"))
+AGAIN = "run tools/front.py"
+
+
+def test_readme_s_table_is_what_the_records_say():
+    assert front.with_table(README) == README, AGAIN
+
+
+def test_the_table_counts_every_run_claim_and_figure():
+    last = front.table().splitlines()[-1]
+    cells = [cell.strip() for cell in last.strip("|").split("|")]
+    runs = sum(len(ledger.records(name)) for name in RECIPES)
+    findings = ledger.findings()
+    figures = ledger.weights()
+    assert cells[:2] == ["all", str(runs)]
+    assert sum(int(cell or 0) for cell in cells[2:6]) == len(findings)
+    assert cells[3] == str(sum(each.finding.verdict == "no" for each in findings) or "")
+    assert cells[6] == f"{sum(abs(f.gap) <= 0.01 for f in figures)} of {len(figures)}"
+
+
+def test_the_first_page_links_the_chapters_that_exist():
+    table = re.findall(r"^\| (\d+) \| (?:\[[^]]+\]\(([^)]+)\)|[^\[])", INTRO, re.MULTILINE)
+    assert [int(number) for number, _ in table] == list(range(len(RECIPES) + 1))
+    for number, link in table:
+        page = front.chapter(int(number))
+        assert link == (page.stem if page else ""), f"chapter {number} in book/intro.md"
+
+
+@pytest.mark.parametrize("name", ["cat.webp", "trade.png", "account.png"])
+def test_a_picture_is_small_and_described_in_both_places(name):
+    path = front.PICTURES / name
+    assert path.stat().st_size < 100_000
+    assert re.search(rf"pictures/{name}\n:alt: \w.{{40}}", INTRO)
+    assert re.search(
+        rf'(!\[\w.{{40}}.*\]\(book/pictures/{name}\)|{name}"[^>]* alt="\w.{{40}})', README
+    )
+
+
+def test_the_picture_of_all_claims_is_of_the_records_of_now():
+    tested = [each for each in ledger.findings() if each.finding.interval]
+    made_of = Image.open(front.PICTURES / "account.png").text["made of"]
+    assert made_of == front.fingerprint(tested), AGAIN
+
+
+def test_the_picture_of_losses_shows_what_its_captions_say():
+    """Three seeds of each loss; all have less PSNR and better LPIPS than squared error."""
+    runs = ledger.records("srgan").budget("laptop")
+    psnr, lpips = (
+        {v: runs.mean(v, "Set14", metric) for v in front.LOSSES} for metric in ("psnr", "lpips")
+    )
+    assert len(front.LOSSES) == 5
+    for variant in front.LOSSES:
+        assert len(runs.values(variant, "Set14", "lpips")) == 3
+        if variant != "mse":
+            assert psnr[variant] < psnr["mse"]
+            assert lpips[variant] < lpips["mse"]
