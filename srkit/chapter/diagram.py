@@ -78,7 +78,7 @@ def flow(
     above = {length: 0.7 + 0.3 * (rank + repeated) for rank, length in enumerate(lengths)}
     top = max(0.45 + 0.3 * repeated, *above.values(), 0)
     bottom = -1.75 if below else lowest
-    span = (columns * STEP + 0.9, top + 0.2 - bottom)
+    span = (columns * STEP + 1.15, top + 0.2 - bottom)
     with drawing(1, 1, (span[0] * UNIT, span[1] * UNIT)) as (figure, (axes,)):
         figure.set_layout_engine("none")
         axes.set(xlim=(-1.45, span[0] - 1.45), ylim=(bottom, top + 0.2), position=(0, 0, 1, 1))
@@ -111,7 +111,7 @@ def flow(
         sums = {j for _, j in skips}
         for i in range(len(row) + 1):  # the arrow to box i, and the one from the last box
             start = (i - 1) * STEP + WIDTH / 2
-            stop = i * STEP - (WIDTH / 2 if i < len(row) else 0.75)
+            stop = i * STEP - (WIDTH / 2 if i < len(row) else 0.4)
             if i - 1 in sums:
                 axes.plot((start, start + PLUS - 0.13), (0, 0), color=INK, linewidth=1.2)
                 arrow((start + PLUS + 0.13, 0), (stop, 0))

@@ -25,7 +25,6 @@ _CSS = (
     ".srkit-verdicts td:last-child {min-width: 9em} "
     ".srkit-verdicts .answer {display: inline-block; padding: 0 .6em; border-radius: 1em; "
     "color: #fff; font-weight: bold; white-space: nowrap} "
-    ".srkit-verdicts .of {white-space: nowrap}"
 )
 
 
@@ -92,7 +91,8 @@ def by_runs(
     seeds = len(tested.finding.seeds)
     unit = "dB" if tested.claim.metric == "psnr" else UNITS[tested.claim.metric]
     runs = f"{seeds} seeds" if seeds > 1 else "1 seed"
-    pair = f"{of} against {against}, {tested.claim.test}"
+    name = "PSNR" if tested.claim.metric == "psnr" else UNITS[tested.claim.metric]
+    pair = f"{of} against {against}, {name}, {tested.claim.test}"
     return Verdict(
         claim or tested.claim.says,
         how or pair,
@@ -127,9 +127,9 @@ class Verdicts:
         for v in self.rows:
             colour = COLOURS.get(v.answer, "#6b7280")
             answer = f'<span class="answer" style="background:{colour}">{escape(v.answer)}</span>'
-            parts = escape(v.number.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))
-            number = ", ".join(f'<span class="of">{part}</span>' for part in parts.split(", "))
-            body += f"<tr><td>{escape(v.claim)}</td><td>{escape(v.how)}</td>"
+            parts = tables.unbroken(v.number).split(", ")
+            number = ", ".join(f'<span class="srkit-whole">{part}</span>' for part in parts)
+            body += f"<tr><td>{tables.unbroken(v.claim)}</td><td>{tables.unbroken(v.how)}</td>"
             body += f"<td>{answer} {number if v.number else ''}</td></tr>"
         return (
             f"<style>{tables.CSS}{_CSS}</style><div class='srkit-scroll'>"

@@ -34,7 +34,7 @@ SPOTS = {
 }
 
 
-def spots(side: int = 96) -> dict[str, Tensor]:
+def spots(side: int = 100) -> dict[str, Tensor]:
     """Squares (3, side, side) of the sample pictures with fur, metal, cloth and bricks."""
     found = catalog.samples()
     return {

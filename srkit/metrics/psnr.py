@@ -1,5 +1,6 @@
 """PSNR without a hidden convention: the channel and the border have no default.
 
+Of a table its protocol decides Y or RGB: see PROTOCOLS in `metrics/protocols.py`.
 On one and the same picture they move PSNR by more than most papers do. Pictures are compared as
 given; a result that will be a file is rounded first: `psnr(round_8bit(sr), hr, ...)`.
 

@@ -3,9 +3,10 @@ ECCVW 2018; winner of PIRM 2018, region 3).
 
 Sec. 3.1 -> layers.RDB, layers.RRDB, RRDBNet; Sec. 3.4 -> weights.interpolate.
 VGGDiscriminator is the discriminator of the authors' training code, UNetDiscriminator that of their
-later Real-ESRGAN (ICCVW 2021). Reference code: xinntao/ESRGAN (the tensor names here) and
-XPixelGroup/BasicSR (x1 and x2 too), both Apache-2.0, weights included; read, not copied. The
-authors' files name tensors in three ways: see KEYS. Real-ESRGAN's RRDB networks are read too.
+later Real-ESRGAN (ICCVW 2021); what they learn from is losses.objectives.RelativisticAverage.
+Reference code: xinntao/ESRGAN (the tensor names here) and XPixelGroup/BasicSR (x1 and x2 too), both
+Apache-2.0, weights included; read, not copied. The authors' files name tensors in three ways: see
+KEYS. Real-ESRGAN's RRDB networks are read too.
 """
 
 from __future__ import annotations

@@ -47,6 +47,8 @@ class Change:
     def __str__(self) -> str:
         """In a few words: both values where they are short, else what is another one."""
         field = IN_WORDS.get(self.field, self.field)
+        if field == "the stage":
+            return f"without the stage {self.stage}" if self.ours is None else f"{self.stage} added"
         if isinstance(self.paper, dict | list) or isinstance(self.ours, dict | list):
             return f"another {field}"
         return f"{field} {in_short(self.ours)} for {in_short(self.paper)}"
@@ -160,13 +162,30 @@ def changes(record: Record) -> tuple[Change, ...]:
 
 
 def _differing(field: str, paper: Any, ours: Any) -> list[tuple[str, Any, Any]]:
-    """The arguments that differ, if both sides call the same function; else the whole value."""
+    """The arguments that differ, where both sides call the same function; else the whole value.
+
+    Of a loss: the terms, each with its weight, where both sides have the same ones.
+    """
     if paper == ours:
         return []
-    if field in ("network", "crops") and paper["call"] == ours["call"]:
-        names = [name for name in ours if ours[name] != paper[name]]
-        return [(f"{field}'s {name}", paper[name], ours[name]) for name in names]
-    return [(field, paper, ours)]
+    calls = [value.get("call") if isinstance(value, dict) else None for value in (paper, ours)]
+    if calls[0] is None or calls[0] != calls[1]:
+        return [(field, paper, ours)]
+    if "terms" not in ours:
+        of = IN_WORDS.get(field, field)
+        of += "'" if of.endswith("s") else "'s"
+        names = [name for name in ours if name != "call"]
+        parts = (_differing(f"{of} {name}", paper.get(name), ours[name]) for name in names)
+        return [change for part in parts for change in part]
+    terms = [[term["call"].split(":")[-1] for _, term in side["terms"]] for side in (paper, ours)]
+    if terms[0] != terms[1]:
+        return [(field, paper, ours)]
+    found = []
+    for name, (old, theirs), (new, term) in zip(
+        terms[0], paper["terms"], ours["terms"], strict=True
+    ):
+        found += _differing(f"weight of {name}", old, new) + _differing(name, theirs, term)
+    return found
 
 
 def in_short(value: Any) -> str:

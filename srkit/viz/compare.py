@@ -43,6 +43,7 @@ _CSS = """
 .srkit-compare :is(select, [type=checkbox]):focus-visible {outline: 3px solid #0072b2}
 .srkit-compare select {max-width: 48%; margin: 0; font: inherit; font-size: .9em; color: inherit;
   background: transparent; border: 1px solid currentColor; border-radius: 4px; padding: .1em .3em}
+@media (max-width: 600px) {.srkit-compare select {max-width: 100%}}
 .srkit-compare option {color: #000; background: #fff}
 """
 

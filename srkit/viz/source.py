@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
+
+
+NEWLINE = "\n"
+PRE = '<pre style="white-space:pre-wrap">'
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,12 +32,22 @@ class Source:
         from pygments.lexers import PythonLexer
 
         code = highlight(self.code, PythonLexer(), HtmlFormatter(cssclass="highlight"))
+        head, lines, tail = re.split(r"(?<=<pre>)|(?=\n</pre>)", code)
         # The class "highlight" is coloured by the book's theme and by JupyterLab, light and dark.
         return (
-            f'<figure style="margin:0 0 1rem">{code}'
+            f'<figure style="margin:0 0 1rem">{head.replace("<pre>", PRE)}'
+            f"{''.join(map(_hanging, lines.split(NEWLINE)))}{tail}"
             f'<figcaption style="color:inherit;text-align:left">{escape(self.where)}</figcaption>'
             "</figure>"
         )
+
+
+def _hanging(line: str) -> str:
+    """A highlighted line that goes on eight columns further in, where the page is too narrow."""
+    plain = re.sub(r"<[^>]+>", "", line)
+    indent = len(plain) - len(plain.lstrip()) + 8
+    look = f"display:block;padding-left:{indent}ch;text-indent:-{indent}ch"
+    return f'<span style="{look}">{line or " "}</span>'
 
 
 def show_source(

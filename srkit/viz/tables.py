@@ -17,13 +17,14 @@ CSS = (
     ".srkit-table :is(td, th) {padding: .15em .8em .15em 0; vertical-align: top; "
     "text-align: left; border-bottom: 1px solid #8886; overflow-wrap: normal; "
     "word-break: normal; hyphens: none} "
+    ".srkit-whole {white-space: nowrap} "
     ".srkit-table .number {text-align: right; white-space: nowrap; "
     "font-variant-numeric: tabular-nums} "
     ".srkit-table :is(td, th):first-child {position: sticky; left: 0; "
     "background: var(--pst-color-background, var(--jp-layout-color0, Canvas))}"
 )
 # A number with its sign, unit and spread; "-" and "" stand for a missing one.
-_NUMBER = re.compile(r"[-+−±]?[\d.,]+'?(\s*±\s*[\d.,]+)?( ?(%|dB|K|M|G|s|ms|px))?|-|")
+_NUMBER = re.compile(r"[-+−±]?(?:inf|nan|∞|[\d.,]+)'?(\s*±\s*[\d.,]+)?( ?(%|dB|K|M|G|s|ms|px))?|-|")
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,6 +91,14 @@ def text(rows: Sequence[Sequence[str]], *, left: bool = False) -> str:
     )
 
 
+def unbroken(cell: str) -> str:
+    """A cell's text as HTML in which no spread and no name with a hyphen is broken over lines."""
+    whole = re.sub(
+        r"\S*\w-\w\S*", lambda found: f'<span class="srkit-whole">{found[0]}</span>', escape(cell)
+    )
+    return whole.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+
+
 def html(rows: Sequence[Sequence[str]], caption: Sequence[str] = ()) -> str:
     """The rows as a <table>; each string of `caption` is a line of its caption.
 
@@ -105,9 +114,7 @@ def html(rows: Sequence[Sequence[str]], caption: Sequence[str] = ()) -> str:
         inside = ""
         for cell, number in zip(cells, numeric, strict=True):
             look = ' class="number"' if number else ""
-            inside += (
-                f"<{tag}{look}>{escape(cell).replace(' ± ', chr(160) + '±' + chr(160))}</{tag}>"
-            )
+            inside += f"<{tag}{look}>{unbroken(cell)}</{tag}>"
         return f"<tr>{inside}</tr>"
 
     title = f"<caption>{'<br>'.join(map(escape, caption))}</caption>" if caption else ""

@@ -1,4 +1,4 @@
-"""A reader's way: a chapter opened in JupyterLab, Run All, a slider moved."""
+"""A reader's way: a chapter opened in JupyterLab, Run All, a slider of ipywidgets moved."""
 
 from __future__ import annotations
 
@@ -88,9 +88,20 @@ def test_chapter_15_runs_in_jupyterlab(open_page, lab):
     assert page.locator(error).all_inner_texts() == []
     assert page.locator(".jp-OutputArea-output img").count() > 0
 
-    box = page.locator(".widget-vbox:has(.noUi-handle)").first
-    before = box.locator("img:visible").first.get_attribute("src")
-    box.locator(".noUi-handle").press("ArrowRight")
+    box = page.locator(".widget-vbox:has(.widget-slider)").first
+    seen = [box.locator("img:visible, svg:visible").first.evaluate("e => e.outerHTML")]
+    handle = box.locator(".noUi-handle").first
+    handle.press("ArrowRight")
     page.wait_for_timeout(500)
-    assert box.locator("img:visible").first.get_attribute("src") != before
+    seen.append(box.locator("img:visible, svg:visible").first.evaluate("e => e.outerHTML"))
+    handle.scroll_into_view_if_needed()
+    place, track = handle.bounding_box(), box.locator(".noUi-base").first.bounding_box()
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(track["x"] + 1, place["y"] + place["height"] / 2, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    seen.append(box.locator("img:visible, svg:visible").first.evaluate("e => e.outerHTML"))
+    assert seen[0] != seen[1], "the key changes nothing"
+    assert seen[1] != seen[2], "the drag changes nothing"
     assert page.outside == []
