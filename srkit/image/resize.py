@@ -2,7 +2,7 @@
 
 The low-resolution pictures of the classic benchmarks were made by MATLAB's `imresize`, and no other
 bicubic gives them: torch's drops the pixels outside the picture, and none rounds to 8 bits between
-the two axes. At the border MATLAB repeats the last pixel (`border="clamp"`, in the pictures that the
+the two axes. At the border MATLAB repeats the last pixel (`border="clamp"`: the pictures that the
 classic tables use) or, in newer versions, mirrors the picture ("mirror").
 
 Along one axis, output pixel k = 1, 2, ... looks at the input position (pixels counted from 1)

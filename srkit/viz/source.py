@@ -11,7 +11,6 @@ from html import escape
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 
-
 NEWLINE = "\n"
 PRE = '<pre style="white-space:pre-wrap">'
 
