@@ -107,11 +107,17 @@ def weights() -> list[Measured]:
 
 
 def gap_cause(data: str, gap: float, second_hand: bool) -> str:
-    """Why authors' weights do not give their paper's PSNR; "" within a hundredth of a decibel."""
+    """Why authors' weights may not give their paper's PSNR; "" within a hundredth of a decibel.
+
+    It sees the size of the gap alone, so it can only guess at a cause.
+    """
     if abs(gap) <= 0.01:
         return ""
     if data == "Set14" and abs(abs(gap) - GREY) < 0.02:
-        return "Set14's grey picture, scored as grey by one side and as RGB by the other"
+        return (
+            "perhaps Set14's grey picture, scored as grey by one side and as RGB by the other: "
+            "the size fits"
+        )
     return "not found" + ("; the paper's value is second-hand" if second_hand else "")
 
 

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 import srkit
-from srkit import ledger
+from srkit import chapter, ledger
 from srkit.files import data_path
+from srkit.image.degrade import make_lr
+from srkit.models.enhancenet import Discriminator
 from srkit.models.ttsr import LTE, hard_attention
+from srkit.recipes import recorded
 from srkit.reports.records import Records
 
 BICUBIC = 28.43  # dB, Set5 at x4, protocol classic
@@ -74,3 +77,34 @@ def test_attention_does_not_find_the_patches_of_a_turned_copy(name):
     assert torch.equal(hard_attention(own, own)[0], here)
     there = here.rot90(1, (0, 1)).flatten()[hard_attention(own, turned)[0]]
     assert (there == here).float().mean() < 0.02
+
+
+def test_without_batch_norm_pytorch_s_first_weights_hide_what_differs():
+    """Of EnhanceNet's discriminator: its answers to a cat and to bricks, by both first weights."""
+    samples = srkit.samples()
+    cat, bricks = (samples[name][None, :, :128, :128] for name in ("chelsea", "brick"))
+    apart = {}
+    for first_weights in ("He et al.", "PyTorch"):
+        torch.manual_seed(0)
+        discriminator = Discriminator()
+        if first_weights == "PyTorch":
+            for layer in discriminator.modules():
+                if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+                    layer.reset_parameters()
+        with torch.no_grad():
+            apart[first_weights] = abs(discriminator(cat) - discriminator(bricks)).item()
+    assert apart["PyTorch"] < 1e-4
+    assert apart["He et al."] > 100 * apart["PyTorch"]
+
+
+def test_a_reduced_result_does_not_show_what_was_invented():
+    """Chapter 1's measure: how well results fit the LR picture that they were made from."""
+    places = list(chapter.spots(160).values())[:4]
+    fits = {}
+    for variant in ("mse-on", "gan", "srgan"):
+        network = recorded("srgan", variant)
+        results = [chapter.enlarge({variant: network}, hr)[variant] for hr in places]
+        pairs = zip(results, places, strict=True)
+        back = [srkit.psnr(make_lr(sr, 4), make_lr(hr, 4), on="rgb", shave=1) for sr, hr in pairs]
+        fits[variant] = sum(back) / 4
+    assert all(35 <= fits[variant] < fits["mse-on"] for variant in ("gan", "srgan"))
