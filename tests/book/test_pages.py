@@ -183,8 +183,8 @@ def test_a_chapter_shows_something_and_its_number(site, visit, name):
 # What a figure shows: the visible pictures, how they are cut and drawn, the words in their place.
 SHOWN = """control => [...control.closest('figure').querySelectorAll('img, svg, .shown')]
   .filter(e => e.checkVisibility({visibilityProperty: true}))
-  .map(e => [e.src ?? e.getAttribute('aria-label') ?? e.innerText, getComputedStyle(e).clipPath,
-             getComputedStyle(e).imageRendering]).join()"""
+  .map(e => [e.src ?? (e.tagName == 'svg' ? e.outerHTML : e.innerText),
+             getComputedStyle(e).clipPath, getComputedStyle(e).imageRendering]).join()"""
 # `checkVisibility` says yes for a transparent range over a picture, which is meant.
 CONTROLS = "figure :is(input[type=range], input[type=checkbox], select):enabled"
 
