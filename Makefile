@@ -17,9 +17,7 @@ INSTALL  := $(BIN)/python -m pip install --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint types test-library test-notebooks test-pages serve lab clean vendor
-
-# Pages carry all that they need: `make vendor`, which once fetched code for them, has nothing to do.
+.PHONY: help install book test lint types test-library test-notebooks test-pages serve lab clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,4 +64,4 @@ lab: $(INSTALLED) ## open JupyterLab on the book
 	$(BIN)/python -m jupyterlab book
 
 clean: ## remove what was built, but not .venv
-	rm -rf _build site/vendor build dist .pytest_cache .ruff_cache
+	rm -rf _build build dist .pytest_cache .ruff_cache

@@ -42,19 +42,18 @@ def needs(*sets: str, lpips: bool = False, weights: dict[str, str] | None = None
 
     Raises ValueError for a name that the catalog or the zoo does not have.
     """
-    wanted = {name: f"srkit fetch {name}" for name in sets if name != "vgg19"}
-    paths = {name: catalog.entry(name).folder for name in wanted}
+    # what it is called, where it lies, how to get it
+    wanted = [(s, catalog.entry(s).folder, f"srkit fetch {s}") for s in sets if s != "vgg19"]
     for name, kind in (weights or {}).items():
         known = model_info(name).weights
         if kind not in known:
             raise ValueError(f"{name} has no weights {kind!r}: choose one of {', '.join(known)}")
-        label = f"{name} with the weights {kind!r}"
-        wanted[label], paths[label] = f"srkit fetch {name}", known[kind].path
-    trunks = {"VGG-19": "backbones/vgg19_oxford.npz", "LPIPS": "backbones/lpips_alex.safetensors"}
-    for label, asked in (("VGG-19", "vgg19" in sets), ("LPIPS", lpips)):
-        if asked:
-            paths[label], wanted[label] = trunks[label], f"put {trunks[label]} under SRKIT_HOME"
-    missing = [f"{name} ({wanted[name]})" for name in wanted if files.find(paths[name]) is None]
+        get = f"srkit fetch {name} --weights {kind}"
+        wanted.append((f"{name} with the weights {kind!r}", known[kind].path, get))
+    trunks = {"VGG-19": "backbones/vgg19_oxford.npz"} if "vgg19" in sets else {}
+    trunks |= {"LPIPS": "backbones/lpips_alex.safetensors"} if lpips else {}
+    wanted += [(name, path, f"put {path} under SRKIT_HOME") for name, path in trunks.items()]
+    missing = [f"{name} ({get})" for name, path, get in wanted if files.find(path) is None]
     if missing:
         print(f"Left out, for this is not on this machine: {', '.join(missing)}.")
     return not missing
@@ -88,17 +87,11 @@ def by_runs(
     if len(found) != 1:
         raise ValueError(f"{len(found)} claims of {recipe} compare {of} with {against}: expected 1")
     (tested,) = found
-    seeds = len(tested.finding.seeds)
-    unit = "dB" if tested.claim.metric == "psnr" else UNITS[tested.claim.metric]
-    runs = f"{seeds} seeds" if seeds > 1 else "1 seed"
-    name = "PSNR" if tested.claim.metric == "psnr" else UNITS[tested.claim.metric]
-    pair = f"{of} against {against}, {name}, {tested.claim.test}"
-    return Verdict(
-        claim or tested.claim.says,
-        how or pair,
-        tested.finding.verdict,
-        f"{tested.ours} {unit}, {runs}",
-    )
+    other, seeds = UNITS[tested.claim.metric], len(tested.finding.seeds)
+    name, unit = ("PSNR", "dB") if tested.claim.metric == "psnr" else (other, other)
+    number = f"{tested.ours} {unit}, {seeds} seed{'s' if seeds > 1 else ''}"
+    how = how or f"{of} against {against}, {name}, {tested.claim.test}"
+    return Verdict(claim or tested.claim.says, how, tested.finding.verdict, number)
 
 
 def by_test(claim: str, how: str, holds: bool | None, number: str = "") -> Verdict:

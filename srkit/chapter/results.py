@@ -120,10 +120,8 @@ def plane_of(
         if not both:
             raise ValueError(f"no record of {variant} has PSNR and LPIPS of {test}")
         points[variant] = [(psnr[seed], lpips[seed]) for seed in both]
-    where = f"{test} (dB)", test
-    return plane(
-        points, lines=lines, xlabel=f"PSNR, {where[0]}", ylabel=f"LPIPS, {where[1]}", alt=alt
-    )
+    labels = {"xlabel": f"PSNR, {test} (dB)", "ylabel": f"LPIPS, {test}"}
+    return plane(points, lines=lines, alt=alt, **labels)
 
 
 def blind_vote(

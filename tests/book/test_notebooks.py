@@ -30,9 +30,9 @@ MEASURED = re.compile(
 QUOTED = re.compile(r"```(?:bash|python).*?```|\$\$.*?\$\$|\$[^$]*\$|`[^`]*`", re.DOTALL)
 # Numbers that are definitions: of an equation, a paper's own setting, a unit, a budget.
 DEFINED = {
-    "00-foundations": {"0.5", "0.75", "6 dB", "3 dB"},
+    "00-foundations": {"0.5", "0.75", "6 dB"},
     "01-losses-srgan": {"3 dB", "3.01", "1.5", "0.1"},
-    "13-esrgan": {"0.2", "11.5", "12.5"},
+    "13-esrgan": {"0.2"},
     "losses": {"12.75", "0.2", "0.02", "1", "2"},
 }
 

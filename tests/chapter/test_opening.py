@@ -48,7 +48,8 @@ def test_needs_says_what_is_missing_and_how_to_get_it(capsys, monkeypatch, tmp_p
     said = capsys.readouterr().out
     for words in (
         "Set5 (srkit fetch Set5)", "VGG-19 (put backbones/vgg19_oxford.npz under SRKIT_HOME)",
-        "LPIPS (put", "rlfn_x4 with the weights 'official' (srkit fetch rlfn_x4)",
+        "LPIPS (put",
+        "rlfn_x4 with the weights 'official' (srkit fetch rlfn_x4 --weights official)",
     ):  # fmt: skip
         assert words in said
     (tmp_path / "benchmarks" / "Set5").mkdir(parents=True)
