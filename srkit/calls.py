@@ -135,10 +135,10 @@ def as_json(value: Any) -> Any:
 
 
 def completed(value: Any) -> Any:
-    """What `as_json` gave, with the present defaults of arguments that calls have got since then.
+    """A stored call, as `as_json` gave it, with today's defaults for arguments that it lacks.
 
-    So a plan that was stored before a class got one more argument still equals today's. Looks at
-    modules that are imported already, and imports none.
+    A class may get one more argument after a plan was stored; the plan then still equals today's.
+    Only modules that are imported already are looked at.
     """
     if isinstance(value, list):
         return [completed(item) for item in value]

@@ -138,7 +138,7 @@ def verdicts(*rows: Verdict) -> Verdicts:
 
 
 def footer(read: int, smoke: int, *, laptop: float = 0, records: Iterable[Record] = ()) -> Table:
-    """Minutes to read a chapter, to run it, and the hardware of its recorded runs: its last table.
+    """The last table of a chapter: minutes to read and to run it, and what its runs ran on.
 
     smoke: seconds of one core that the chapter takes with that budget. laptop: minutes that its own
     training takes with that one. records: of the runs that it shows.

@@ -88,7 +88,7 @@ def _drawing(svg: str, alt: str, width: int) -> str:
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)  # would hold for the whole page
     svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
     svg = svg.replace(INK, "currentColor").replace(" \n", " ")
-    # A clip within a state that is not shown would be hidden with it, and what it clips, too.
+    # A hidden clip path cuts everything away, so clips stay visible in states that are not shown.
     svg = svg.replace("<clipPath ", '<clipPath style="visibility:visible" ')
     svg = re.sub(r"data:image/png;base64,([^\"]+)", _smaller, svg)
     box = re.search(r'viewBox="[^"]+"', svg)
