@@ -55,7 +55,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exist
 
 # Of a training:
 Recipe = Annotated[str, typer.Argument(help="A recipe: the name of a chapter's paper.")]
-Budget = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper.")]
+Budget = Annotated[str, typer.Option(help="smoke, laptop, overnight, gpu or paper.")]
 Data = Annotated[
     str | None, typer.Option(help="A folder of pictures or a set's name, or some joined by +.")
 ]

@@ -1,8 +1,9 @@
-"""Recipes: one paper, one file; how it is trained, in four budgets, as values.
+"""Recipes: one paper, one file; how it is trained, in up to five budgets, as values.
 
 A module has one `RECIPE` (`srkit.recipes.base`). Budgets: smoke (seconds, any machine, no files),
-laptop (1 to 15 minutes of a processor), gpu (minutes to an hour of one GPU) and paper, which says
-what the authors did.
+laptop (1 to 15 minutes of a processor), overnight (half an hour to three hours of one core, for
+claims that minutes cannot tell; not every recipe has it), gpu (minutes to an hour of one GPU) and
+paper, which says what the authors did.
 
     srkit.train("rlfn", budget="smoke")
 """
@@ -36,13 +37,13 @@ DEFAULT_BUDGET = "laptop"
 
 
 def budget() -> str:
-    """The budget that the environment variable SRKIT_BUDGET names: smoke (default), laptop or gpu.
+    """The budget that SRKIT_BUDGET names: smoke (default), laptop, overnight or gpu.
 
     Chapters ask here, so that one switch decides for all of them. Raises ValueError for any other.
     """
     chosen = os.environ.get("SRKIT_BUDGET", "smoke")
-    if chosen not in ("smoke", "laptop", "gpu"):
-        raise ValueError(f"SRKIT_BUDGET={chosen}: expected smoke, laptop or gpu")
+    if chosen not in (known := ("smoke", "laptop", "overnight", "gpu")):
+        raise ValueError(f"SRKIT_BUDGET={chosen}: expected one of {', '.join(known)}")
     return chosen
 
 

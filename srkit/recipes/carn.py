@@ -72,6 +72,11 @@ BUDGETS = {
         data="BSDS400", steps=1500, batch=8, patch=24, channels=24,
         rate=Warmup(Halving(2e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
     ),
+    "overnight": Budget(
+        data="BSDS400", steps=18_000, batch=8, patch=24, channels=48,
+        rate=Warmup(Halving(1e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
+        validate_every=2000,
+    ),
     "gpu": Budget(
         data="DIV2K_train", steps=50_000, batch=64, patch=64, channels=64,
         rate=Multistep(2e-4, at=(2 / 3,)), clip=10.0, validate_every=2000,

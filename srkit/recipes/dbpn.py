@@ -90,6 +90,12 @@ BUDGETS = {
         S=plain(18, 64, 1), M=plain(18, 64, 2), L=plain(18, 64, 3),
         rate=Warmup(Halving(1e-3, every=0.2), 0.03), start=ENLARGEMENT,
     ),
+    "overnight": Budget(
+        data="BSDS400", steps=12_000, batch=8, patch=16,
+        network=Call(DBPN, scale=SCALE, channels=24, features=96, stages=5),
+        S=plain(18, 64, 2), M=plain(18, 64, 4), L=plain(18, 64, 6),
+        rate=Warmup(Halving(1e-3, every=0.2), 0.03), start=ENLARGEMENT, validate_every=2000,
+    ),
     "gpu": Budget(
         data="DIV2K_train", steps=30_000, batch=20, patch=32, network=D_DBPN,
         S=plain(32, 128, 2), M=plain(32, 128, 4), L=plain(32, 128, 6),

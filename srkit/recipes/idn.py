@@ -89,6 +89,11 @@ BUDGETS = {
         rate=Warmup(Halving(1e-3, every=0.2), 0.03), mse_rate=Constant(1e-4), clip=0.1,
         start=ENLARGEMENT,
     ),
+    "overnight": Budget(  # the paper's network
+        data="BSDS400", steps=20_000, batch=8, patch=29, mse_steps=1000, mse_patch=39,
+        network=FULL_SIZE, rate=Warmup(Halving(1e-3, every=0.2), 0.03), mse_rate=Constant(1e-4),
+        clip=0.1, start=ENLARGEMENT, validate_every=2000,
+    ),
     "gpu": Budget(
         data="BSDS400", steps=60_000, batch=64, patch=29, mse_steps=3000, mse_patch=39,
         network=FULL_SIZE, rate=Multistep(5e-4, at=(5 / 12, 10 / 12), factor=0.1),

@@ -142,6 +142,11 @@ BUDGETS = {
         network=Call(MemNet, scale=SCALE, channels=32, blocks=3, recursions=3),
         rate=Warmup(Halving(4e-3, every=0.2), 0.03), clip=1.0, start=BICUBIC, validate_every=400,
     ),
+    "overnight": Budget(  # the paper's 80 layers, a quarter of its channels
+        data="BSDS400", steps=8000, batch=8, patch=9,
+        network=Call(MemNet, scale=SCALE, channels=16, blocks=6, recursions=6),
+        rate=Warmup(Halving(2e-3, every=0.2), 0.03), clip=1.0, start=BICUBIC, validate_every=1000,
+    ),
     "gpu": Budget(
         data="BSDS400", steps=30_000, batch=64, patch=9, network=M6R6,
         rate=Halving(1e-3, every=0.2), clip=1.0, validate_every=2000,

@@ -66,6 +66,12 @@ BUDGETS = {
         channels_3x3=21, edsr_channels=32, edsr_blocks=8,
         rate=Warmup(Halving(2e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
     ),
+    "overnight": Budget(
+        data="BSDS400", steps=12_000, batch=16, patch=24, channels=32, blocks=4,
+        channels_3x3=42, edsr_channels=48, edsr_blocks=16,
+        rate=Warmup(Halving(1e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
+        validate_every=2000,
+    ),
     "gpu": Budget(
         data="DIV2K_train", steps=60_000, batch=16, patch=48, channels=64, blocks=8,
         channels_3x3=86, edsr_channels=64, edsr_blocks=78,

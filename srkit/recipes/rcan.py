@@ -65,6 +65,14 @@ BUDGETS = {
         rate=Warmup(Halving(2e-3, every=0.2), 0.03),
         ablation_rate=Warmup(Halving(2e-3, every=0.2 * 1.5), 0.03), clip=0.1, start=ENLARGEMENT,
     ),
+    "overnight": Budget(
+        data="BSDS400", steps=12_000, batch=16, patch=24, ablation_steps=12_000,
+        network=Call(RCAN, scale=SCALE, channels=32, groups=5, blocks=6, reduction=8),
+        ablation_network=Call(RCAN, scale=SCALE, channels=16, groups=5, blocks=10, reduction=4),
+        rate=Warmup(Halving(1e-3, every=0.2), 0.03),
+        ablation_rate=Warmup(Halving(1e-3, every=0.2), 0.03), clip=0.1, start=ENLARGEMENT,
+        validate_every=2000,
+    ),
     "gpu": Budget(
         data="DIV2K_train", steps=50_000, batch=16, patch=48, ablation_steps=50_000,
         network=FULL_SIZE, ablation_network=FULL_SIZE, rate=Halving(1e-4, every=0.2),

@@ -68,6 +68,14 @@ BUDGETS = {
         rate=Warmup(Halving(2e-3, every=0.2), 0.03),
         ablation_rate=Warmup(Halving(2e-3, every=0.2), 0.03), start=ENLARGEMENT,
     ),
+    "overnight": Budget(
+        data="BSDS400", steps=12_000, batch=16, patch=24, ablation_steps=12_000,
+        network=Call(RDN, scale=SCALE, channels=32, growth=16, blocks=8, layers=4),
+        ablation_network=Call(RDN, scale=SCALE, channels=16, growth=8, blocks=16, layers=3),
+        rate=Warmup(Halving(2e-3, every=0.2), 0.03),
+        ablation_rate=Warmup(Halving(2e-3, every=0.2), 0.03), start=ENLARGEMENT,
+        validate_every=2000,
+    ),
     "gpu": Budget(
         data="DIV2K_train", steps=40_000, batch=16, patch=32, ablation_steps=40_000,
         network=RDN_B, ablation_network=RDN_A, rate=Halving(1e-4, every=0.2),

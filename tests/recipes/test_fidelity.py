@@ -57,7 +57,7 @@ def test_a_variant_trains_from_beginning_to_end(name, variant, tmp_path):
     assert min(stage.steps for stage in papers) >= 20_000
 
 
-@pytest.mark.parametrize("budget", ["gpu", "paper"])
+@pytest.mark.parametrize("budget", ["overnight", "gpu", "paper"])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_awaits_a_gpu_runs_when_it_is_made_small(name, budget, tmp_path, monkeypatch):
     """The same stages, rates, starts and optimisers, with smoke's networks, crops and steps."""
@@ -249,7 +249,7 @@ def test_msrns_controls_are_compared_with_controls_of_the_papers_size(tmp_path):
         assert f"network's channels {text}" in {str(change) for change in changes(record)}
 
 
-@pytest.mark.parametrize("budget", ["laptop", "gpu", "paper"])
+@pytest.mark.parametrize("budget", ["laptop", "overnight", "gpu", "paper"])
 @pytest.mark.parametrize("control", ["two-3x3", "residual"])
 def test_msrns_controls_are_as_large_as_msrn(control, budget):
     own, other = (parameters(network("msrn", v, budget)) for v in ("msrn", control))

@@ -448,7 +448,7 @@ def test_reproduce_in_used_folders_is_refused_before_it_trains(toy_recipe, tmp_p
     [
         ({"name": "nothing"}, "there is no recipe 'nothing': one of .*rlfn"),
         ({"variant": "nothing"}, "RLFN has no variant 'nothing': one of rlfn, block-RFDB24"),
-        ({"budget": "big"}, "budget 'big': one of smoke, laptop, gpu, paper"),
+        ({"budget": "big"}, "RLFN has no budget 'big': one of smoke, laptop, gpu, paper"),
         ({"minutes": 0}, "minutes=0: expected a finite number above 0"),
         ({"minutes": float("nan")}, "minutes=nan: expected a finite number above 0"),
         ({"seed": -1}, "seed=-1: expected a whole number from 0"),
