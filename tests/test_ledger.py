@@ -65,6 +65,20 @@ def test_a_finding_is_numbers():
     assert (none.mean, none.half, none.interval) == (None, None, None)
 
 
+def test_a_finding_knows_what_it_could_have_seen_and_what_it_takes_to_see_more():
+    finding = Finding(Claim("a beats b", "a", "b"), {0: 0.0, 1: 0.1, 2: 0.2})  # deviation 0.1
+    assert finding.sees == finding.half == pytest.approx(0.2484, abs=1e-4)
+    # t of 6 - 1 and of 7 - 1 degrees of freedom: 2.571, 2.447
+    assert finding.seeds_to_see(2.571 * 0.1 / 6**0.5 + 1e-4) == 6
+    assert finding.seeds_to_see(-(2.571 * 0.1 / 6**0.5) + 1e-4) == 7
+    assert finding.seeds_to_see(5.0) == 2
+    assert finding.seeds_to_see(TELLS["psnr"] / 2) is None, "too small to count"
+    sure = Finding(finding.claim, {0: 0.01, 1: 0.01, 2: 0.01})
+    assert sure.sees == TELLS["psnr"], "no difference below this one counts"
+    assert Finding(finding.claim, {0: 0.5}).sees is None
+    assert Finding(finding.claim, {0: 0.5}).seeds_to_see(0.2) is None
+
+
 def test_only_seeds_that_both_variants_have_are_compared():
     claim = Claim("a beats b", "a", "b")
     records = runs((30.0, 29.0), (31.0, 29.0))

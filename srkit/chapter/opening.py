@@ -10,9 +10,10 @@ import torch
 
 from srkit import files, ledger
 from srkit.datasets import catalog
+from srkit.ledger import Tested
 from srkit.models.zoo import model_info
 from srkit.reports.card import UNITS, where
-from srkit.reports.claims import NO, YES
+from srkit.reports.claims import NO, TELLS, YES
 from srkit.training.record import Record
 from srkit.viz import tables
 from srkit.viz.plots import style
@@ -70,28 +71,72 @@ class Verdict:
 
 
 def by_runs(
-    recipe: str, of: str, against: str, *, metric: str = "", claim: str = "", how: str = ""
+    recipe: str,
+    of: str,
+    against: str,
+    *,
+    metric: str = "",
+    budget: str = "laptop",
+    claim: str = "",
+    how: str = "",
 ) -> Verdict:
-    """The verdict on a recipe's claim, from its recorded runs with the budget "laptop".
+    """The verdict on a recipe's claim, from its recorded runs with one budget.
 
     of, against: the two variants that the claim compares. metric: tells apart two claims on the
     same pair. claim, how: other words than the recipe's, and than the names of the two variants.
 
     Raises ValueError unless just one claim is meant, and where it was not run.
     """
-    found = [
-        each for each in ledger.findings([recipe])
-        if (each.claim.of, each.claim.against) == (of, against)
-        and metric in ("", each.claim.metric) and each.budget == "laptop"
-    ]  # fmt: skip
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} claims of {recipe} compare {of} with {against}: expected 1")
-    (tested,) = found
+    tested = finding(recipe, of, against, metric=metric, budget=budget)
     other, seeds = UNITS[tested.claim.metric], len(tested.finding.seeds)
     name, unit = ("PSNR", "dB") if tested.claim.metric == "psnr" else (other, other)
     number = f"{tested.ours} {unit}, {seeds} seed{'s' if seeds > 1 else ''}"
     how = how or f"{of} against {against}, {name}, {tested.claim.test}"
     return Verdict(claim or tested.claim.says, how, tested.finding.verdict, number)
+
+
+def finding(
+    recipe: str, of: str, against: str, *, metric: str = "", budget: str = "laptop"
+) -> Tested:
+    """What recorded runs say of the recipe's claim on two variants, in numbers.
+
+    Raises ValueError unless just one claim is meant, and where it was not run.
+    """
+    matching = [
+        each for each in ledger.findings([recipe])
+        if (each.claim.of, each.claim.against) == (of, against)
+        and metric in ("", each.claim.metric) and each.budget == budget
+    ]  # fmt: skip
+    if len(matching) != 1:
+        raise ValueError(
+            f"{len(matching)} claims of {recipe} compare {of} with {against} under {budget}: "
+            "expected 1"
+        )
+    return matching[0]
+
+
+def could_see(*claims: Tested) -> Table:
+    """What the runs behind claims could have seen, and how many seeds it takes to see more.
+
+    A row for each claim: our mean difference; the smallest that these runs could have told from
+    none; how many seeds of such runs tell a difference of TELLS, the smallest that we count; the
+    paper's difference where its figures are known, and the seeds that tell one of that size
+    (`Finding.seeds_to_see`).
+    """
+    head = ["claim", "budget", "ours", "seeds", "could have seen"]
+    rows = [[*head, "seeds to see the least that counts", "the paper's", "seeds to see that"]]
+    for each in claims:
+        found, least = each.finding, TELLS[each.claim.metric]
+        sees = "" if found.sees is None else f"{found.sees:.2f}"
+        row = [each.claim.says, each.budget, each.ours, str(len(found.seeds)), sees]
+        row.append(f"{found.seeds_to_see(least) or ''} for {least:g}")
+        theirs = each.theirs
+        if theirs is None:
+            row += ["no figures", ""]
+        else:
+            row += [each.expected, str(found.seeds_to_see(theirs) or "too small to count")]
+        rows.append(row)
+    return Table(rows)
 
 
 def by_test(claim: str, how: str, holds: bool | None, number: str = "") -> Verdict:

@@ -19,7 +19,8 @@ from srkit.models.network import Network
 from srkit.reports.records import Records
 from srkit.training.record import Record
 from srkit.viz.figure import Figure
-from srkit.viz.plots import plane
+from srkit.viz.plots import dots, plane
+from srkit.viz.tables import Table, table
 
 Method = Network | Callable[[Tensor], Tensor]
 
@@ -96,6 +97,54 @@ def train_here(recipe: str, variant: str, *, seed: int = 0) -> Record:
         return recipes.train(recipe, variant, budget=budget, seed=seed, out="../runs")
     with tempfile.TemporaryDirectory() as folder:
         return recipes.train(recipe, variant, budget=budget, seed=seed, out=folder)
+
+
+def ablation(
+    recipe: str,
+    variants: Mapping[str, str],
+    *,
+    alt: str,
+    test: str = "Set5",
+    metric: str = "psnr",
+    budget: str = "laptop",
+    caption: str = "",
+) -> Figure:
+    """Recorded variants of a recipe, a dot for each seed. variants: {variant: what to call it}.
+
+    Raises ValueError for a variant without records.
+    """
+    runs, values = Records.of(recipe).budget(budget), {}
+    for variant, label in variants.items():
+        values[label] = list(runs.values(variant, test, metric).values())
+        if not values[label]:
+            raise ValueError(f"no record of {recipe}, {variant}, {budget} has {metric} of {test}")
+    unit = "PSNR (dB)" if metric == "psnr" else metric.upper()
+    return dots(values, xlabel=f"{unit}, {test}", alt=alt, caption=caption)
+
+
+def runs_table(
+    recipe: str,
+    variants: Mapping[str, str],
+    *,
+    tests: Sequence[str] = ("Set5", "Set14", "BSD100"),
+    metric: str = "psnr",
+    budget: str = "laptop",
+    caption: str = "",
+) -> Table:
+    """Recorded variants in a table: parameters, seeds, and the metric's mean ± deviation.
+
+    variants: {variant: what to call it}. Raises ValueError for a variant without records.
+    """
+    runs, rows = Records.of(recipe).budget(budget), {}
+    for variant, label in variants.items():
+        group = list(runs.variant(variant))
+        if not group:
+            raise ValueError(f"no record of {recipe}, {variant}, {budget}")
+        row: dict[str, int | list[float]] = {"parameters": group[0].parameters, "seeds": len(group)}
+        for test in tests:
+            row[test] = list(runs.values(variant, test, metric).values())
+        rows[label] = row
+    return table(rows, caption=caption, digits=2 if metric == "psnr" else 3)
 
 
 def plane_of(

@@ -83,6 +83,29 @@ class Finding:
         return self.mean - self.half, self.mean + self.half
 
     @property
+    def sees(self) -> float | None:
+        """The smallest mean difference that these runs could have told from none.
+
+        It is half of the interval, and at least TELLS; None for fewer than two seeds.
+        """
+        return None if self.half is None else max(self.half, TELLS[self.claim.metric])
+
+    def seeds_to_see(self, difference: float) -> int | None:
+        """How many seeds would tell a mean difference, if they vary as these do.
+
+        It is the least n for which the 95 % interval is narrower than the difference: Student's t
+        with n - 1 degrees of freedom, times the deviation of these differences, divided by the root
+        of n. None for fewer than two seeds here, and for a difference below TELLS, which we count
+        as none however many seeds there are.
+        """
+        if len(self.differences) < 2 or abs(difference) < TELLS[self.claim.metric]:
+            return None
+        deviation, count = stdev(self.differences.values()), 2
+        while float(stdtrit(count - 1, 0.975)) * deviation / count**0.5 > abs(difference):
+            count += 1
+        return count
+
+    @property
     def verdict(self) -> str:
         """ "yes", "no", "cannot tell", "one seed" or "not run".
 

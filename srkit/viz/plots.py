@@ -120,6 +120,86 @@ def bars(quantities: Mapping[str, Mapping[str, float]], *, alt: str, caption: st
         return chart(figure, alt=alt, caption=caption)
 
 
+def dots(
+    values: Mapping[str, Sequence[float]],
+    *,
+    xlabel: str,
+    alt: str,
+    line: float | None = None,
+    caption: str = "",
+) -> Figure:
+    """A row of dots for each name, one dot for each seed, and a stroke at their mean.
+
+    values: {name: [value of each seed]}; the first name is the uppermost row.
+    line: where a dotted vertical line is drawn, at bicubic for example.
+
+    Raises ValueError for an empty alt, or a name without values.
+    """
+    check_alt(alt)
+    if empty := [name for name, found in values.items() if not len(found)] or not values:
+        raise ValueError(f"dots got no values for {empty}: give each name a value of every seed")
+    with drawing(1, 1, (6.4, 0.9 + 0.36 * len(values))) as (figure, (axes,)):
+        for row, (found, colour) in enumerate(zip(values.values(), cycle(COLOURS), strict=False)):
+            axes.plot(found, [row] * len(found), "o", color=colour, markersize=6, alpha=0.6)
+            axes.plot([float(np.mean(found))] * 2, [row - 0.3, row + 0.3], color=colour)
+        if line is not None:
+            axes.axvline(line, color=INK, linestyle=":", linewidth=1)
+        axes.set_yticks(range(len(values)), list(values))
+        axes.set(xlabel=xlabel, ylim=(len(values) - 0.5, -0.5))
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x")
+        return chart(figure, alt=alt, caption=caption)
+
+
+def matrix(
+    values: Sequence[Sequence[float]] | np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    label: str,
+    alt: str,
+    centre: float | None = None,
+    digits: int = 2,
+    caption: str = "",
+) -> Figure:
+    """Numbers as coloured squares, with their values where there are at most 120 of them.
+
+    values: (rows, columns); NaN leaves a square empty, where a block has no such source.
+    label: what the colours mean. centre: the value of a colour scale that goes both ways from it
+    (0.5 for gates); None: a scale from the smallest to the largest value.
+
+    Raises ValueError for an empty alt, or values of another shape than the names'.
+    """
+    check_alt(alt)
+    found = np.asarray(values, float)
+    if found.shape != (len(rows), len(columns)):
+        raise ValueError(
+            f"matrix got values of shape {found.shape}: expected {(len(rows), len(columns))}, "
+            "a row for each name in rows and a column for each in columns"
+        )
+    low, high = float(np.nanmin(found)), float(np.nanmax(found))
+    if centre is not None:
+        reach = max(high - centre, centre - low) or 1.0
+        low, high = centre - reach, centre + reach
+    size = (min(9.0, 2.2 + 0.55 * len(columns)), 1.1 + min(0.42, 6 / len(rows)) * len(rows))
+    with drawing(1, 1, size) as (figure, (axes,)):
+        colours = "viridis" if centre is None else "PuOr"
+        shown = axes.imshow(found, cmap=colours, vmin=low, vmax=high, aspect="auto")
+        axes.set_xticks(range(len(columns)), list(columns), rotation=45, ha="right")
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        for (row, column), value in np.ndenumerate(found) if found.size <= 120 else ():
+            if not np.isnan(value):
+                red, green, blue, _ = shown.cmap(shown.norm(value))
+                dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
+                axes.text(column, row, f"{value:.{digits}f}", ha="center", va="center",
+                          fontsize="small", color="white" if dark else "#111111")  # fmt: skip
+        figure.colorbar(shown, ax=axes, label=label)
+        return chart(figure, alt=alt, caption=caption)
+
+
 def plane(
     points: Mapping[str, tuple[float, float] | Sequence[tuple[float, float]]],
     *,

@@ -26,6 +26,16 @@ def test_a_claim_that_is_not_there_or_not_alone_is_refused():
         chapter.by_runs("rlfn", "rlfn", "nothing")
 
 
+def test_what_runs_could_have_seen_is_the_findings():
+    tested = chapter.finding("rlfn", "warm-start", "long")
+    text = str(chapter.could_see(tested))
+    assert tested.ours in text
+    assert f"{tested.finding.sees:.2f}" in text
+    assert f"{tested.finding.seeds_to_see(0.1)} for 0.1" in text
+    with pytest.raises(ValueError, match="compare warm-start with long under gpu: expected 1"):
+        chapter.finding("rlfn", "warm-start", "long", budget="gpu")
+
+
 def test_verdicts_print_and_show_claim_test_and_answer():
     table = chapter.verdicts(
         chapter.by_test("It is exact.", "bit for bit", True, "0 of 48 differ"),

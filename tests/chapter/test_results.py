@@ -1,5 +1,8 @@
 """What chapters ask of networks and records."""
 
+from functools import partial
+from statistics import mean, stdev
+
 import pytest
 import torch
 
@@ -45,6 +48,20 @@ def test_a_plane_of_records_has_their_seeds_and_refuses_what_was_not_run():
     assert "PSNR, Set14 (dB)" in figure.html
     with pytest.raises(ValueError, match="no record of nothing has PSNR and LPIPS of Set14"):
         chapter.plane_of(runs, ["nothing"], "Set14", alt="a")
+
+
+def test_an_ablation_shows_recorded_seeds_under_names_of_the_pages_choice():
+    names = {"carn": "CARN", "neither": "no cascades"}
+    runs = Records.of("carn").budget("laptop")
+    found = list(runs.values("neither", "Set14", "psnr").values())
+    figure = chapter.ablation("carn", names, test="Set14", alt="two variants")
+    assert [word in figure.html for word in ("no cascades", "PSNR (dB), Set14")] == [True] * 2
+    shown = str(chapter.runs_table("carn", names, tests=["Set14"]))
+    assert f"{mean(found):.2f} ± {stdev(found):.2f}" in shown
+    assert f"{runs.variant('neither')[0].parameters:,}" in shown
+    for make in (partial(chapter.ablation, alt="a"), chapter.runs_table):
+        with pytest.raises(ValueError, match="no record of carn, nothing, laptop"):
+            make("carn", {"nothing": "x"})
 
 
 def test_a_vote_is_between_two():

@@ -32,6 +32,8 @@ def figures(hr):
         "curves": plots.curves({"l": [(1, 2), (2, 1)]}, xlabel="x", ylabel="y", alt="a"),
         "bars": plots.bars({"MACs (G)": {"rlfn": 19.7, "imdn": 40.9}}, alt="a"),
         "plane": plots.plane({"p": (28, 0.3), "q": [(27, 0.2), (27.2, 0.1)]}, alt="a"),
+        "dots": plots.dots({"p": [28, 28.2], "q": [27]}, xlabel="dB", alt="a", line=27.5),
+        "matrix": plots.matrix([[0.5, float("nan")]], ["r"], ["a", "b"], label="w", alt="a"),
         "wishes": maps.wishes({"MSE": MSE()}, other, hr, alt="a"),
     }
 
@@ -227,6 +229,36 @@ def test_curves_draw_the_mean_of_seeds_their_band_and_the_marks(monkeypatch):
 def test_bars_want_the_same_names_in_every_panel():
     with pytest.raises(ValueError, match=r"'MACs' has bars \['b'\], the first panel has \['a'\]"):
         plots.bars({"params": {"a": 1}, "MACs": {"b": 1}}, alt="a")
+
+
+def test_dots_draw_each_seed_and_a_stroke_at_the_mean(monkeypatch):
+    drawn = draw_nothing(monkeypatch, plots)
+    plots.dots({"p": [28.0, 28.2], "q": [27.0]}, xlabel="dB", alt="a", line=27.5)
+    (axes,) = drawn[0].axes
+    seeds, mean, alone, its_mean, line = axes.lines
+    assert [list(seeds.get_xdata()), list(seeds.get_ydata())] == [[28.0, 28.2], [0, 0]]
+    assert list(mean.get_xdata()) == pytest.approx([28.1, 28.1])
+    assert list(alone.get_xdata()) == [27.0]
+    assert list(its_mean.get_xdata()) == [27.0, 27.0]
+    assert list(line.get_xdata()) == [27.5, 27.5]
+    top = axes.get_ylim()
+    assert top[1] < top[0], "the first name is the uppermost row"
+    with pytest.raises(ValueError, match=r"dots got no values for \['q'\]"):
+        plots.dots({"p": [1], "q": []}, xlabel="dB", alt="a")
+
+
+def test_matrix_writes_values_where_there_are_few_and_leaves_sources_out(monkeypatch):
+    drawn = draw_nothing(monkeypatch, plots)
+    values = [[0.25, float("nan")], [0.5, 1.0]]
+    plots.matrix(values, ["r", "s"], ["a", "b"], label="gate", alt="a", centre=0.5)
+    axes = drawn[0].axes[0]
+    found = {(t.get_position()): t.get_text() for t in axes.texts}
+    assert found == {(0, 0): "0.25", (0, 1): "0.50", (1, 1): "1.00"}
+    assert (axes.images[0].norm.vmin, axes.images[0].norm.vmax) == (0.0, 1.0)
+    plots.matrix(np.zeros((11, 11)), list("abcdefghijk"), list("abcdefghijk"), label="w", alt="a")
+    assert not drawn[1].axes[0].texts, "121 values would not be read"
+    with pytest.raises(ValueError, match=r"values of shape \(2, 2\): expected \(2, 1\)"):
+        plots.matrix(values, ["r", "s"], ["a"], label="w", alt="a")
 
 
 def test_plane_draws_the_mean_of_seeds_with_bars_and_joins_points_by_name(monkeypatch):
