@@ -47,7 +47,8 @@ Name = Annotated[str, typer.Argument(help="A network (rlfn_x4; rlfn --scale 4) o
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Scale = Annotated[int | None, typer.Option(help="The factor, where the name does not say it.")]
 Weights = Annotated[
-    str, typer.Option(help="A kind that `srkit info NAME` lists (official, ...), or a file.")
+    str | None,
+    typer.Option(help="A kind that `srkit info NAME` lists, or a file. [default: official]"),
 ]
 Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")]
@@ -202,7 +203,7 @@ def upscale(
     source: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
     target: Annotated[Path, typer.Argument(help="The file, or the folder, to write.")],
     scale: Scale = None,
-    weights: Weights = "official",
+    weights: Weights = None,
     tile: Annotated[int | None, typer.Option(help="Side of the tiles in LR pixels.")] = None,
     overlap: Annotated[int | None, typer.Option(help="Of the tiles; measured if left out.")] = None,
     self_ensemble: Annotated[
@@ -250,7 +251,7 @@ def evaluate(
     name: Annotated[str, typer.Argument(help="A network, its file, or bicubic.")],
     data: Annotated[str, typer.Option(help="A data set, or a folder of HR pictures.")] = "Set5",
     scale: Scale = None,
-    weights: Weights = "official",
+    weights: Weights = None,
     protocol: Annotated[str, typer.Option(help="How the number is made.")] = "classic",
     root: Annotated[Path | None, typer.Option(help="Where the data set is.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
@@ -311,7 +312,7 @@ def export(
     name: Name,
     target: Annotated[Path, typer.Argument(help="The .onnx to write.")],
     scale: Scale = None,
-    weights: Weights = "official",
+    weights: Weights = None,
     opset: Annotated[int | None, typer.Option(help="ONNX's version of operators.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -323,7 +324,8 @@ def export(
 
     _check_free(target, overwrite)
     model = _network(name, scale, weights)
-    file = name if Path(name).is_file() else file_of(model_info(model.name), weights)
+    entry = model_info(model.name)
+    file = name if Path(name).is_file() else file_of(entry, weights or "official")
     error = export.export_onnx(model, target, opset=opset, provenance=origin(file))
     typer.echo(f"{target}: {model.name}, {error:.0e} from PyTorch's pictures at most")
 
@@ -503,10 +505,15 @@ def _launch(devices: int, nodes: int, rendezvous: str) -> bool:
     return True
 
 
-def _network(name: str, scale: int | None, weights: str):
+def _network(name: str, scale: int | None, weights: str | None):
     """A network of the zoo with weights, or the one that a file of weights is for."""
     from srkit.weights.load import create_model, load_checkpoint
 
     if Path(name).is_file():
-        return load_checkpoint(name)
-    return create_model(name, scale=scale, weights=weights)
+        if weights is not None:
+            raise ValueError(
+                f"--weights {weights} beside the file {name}: the file has the weights, leave "
+                "--weights out, or name the network (srkit models) that they are for"
+            )
+        return load_checkpoint(name, scale=scale)
+    return create_model(name, scale=scale, weights=weights or "official")

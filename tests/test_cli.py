@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import srkit
 from srkit.cli import app
 from srkit.image.io import read_image, write_image
+from srkit.models.carn import CARN
 from srkit.models.esrgan import RRDBNet, rename_keys
 
 
@@ -80,6 +81,27 @@ def test_upscale_a_file(run, weights, picture, tmp_path):
     again = run("upscale", weights, picture, out)
     assert again.exit_code == 1
     assert again.stderr == f"srkit: {out} exists: --overwrite replaces it\n"
+
+
+@pytest.mark.parametrize("command", ["upscale", "eval", "export"])
+def test_with_a_file_of_weights_no_option_is_dropped(run, weights, picture, tmp_path, command):
+    """The same file is the same network in every command; another scale or weights are refused."""
+    more = {"upscale": (picture, tmp_path / "b.png"), "export": (tmp_path / "b.onnx",)}
+    words = (command, weights, *more.get(command, ()))
+    said = run(*words, "--scale", 2).stderr
+    assert "tiny.safetensors holds weights for x4, not for x2" in said
+    said = run(*words, "--weights", "srkit").stderr
+    assert f"--weights srkit beside the file {weights}: the file has the weights" in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cat.png", "tiny.safetensors"]
+
+
+def test_a_file_for_three_scales_enlarges_by_the_one_that_is_asked_for(run, picture, tmp_path):
+    srkit.save(CARN(scale=2, heads=(2, 3, 4), channels=8), path := tmp_path / "carn.safetensors")
+    for scale in (2, 3, 4):
+        out = tmp_path / f"x{scale}.png"
+        result = run("upscale", path, picture, out, "--scale", scale, "--device", "cpu")
+        assert result.exit_code == 0, result.stderr
+        assert read_image(out).shape == (3, 40 * scale, 50 * scale)
 
 
 def test_upscale_a_folder_with_a_bad_file(run, weights, picture, tmp_path):

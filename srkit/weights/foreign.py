@@ -82,9 +82,13 @@ def read_tensorflow(path: str | PathLike) -> dict[str, Tensor]:
         footer = data[-FOOTER:]
         _, at = _handle(footer, 0)  # of the meta index, not used
         index, _ = _handle(footer, at)
-        shapes, values = {}, {}
-        for _, handle in _entries(_block(data, index)):
-            for key, record in _entries(_block(data, _handle(handle, 0)[0])):
+        shapes, values, read = {}, {}, 0
+        for _, entry in _entries(_block(data, index)):
+            handle, _ = _handle(entry, 0)
+            read += handle[1]
+            if read > len(data):
+                raise ValueError("its index names a block more than once")
+            for key, record in _entries(_block(data, handle)):
                 message = _fields_by_number(record)  # SavedTensorSlices
                 if not key:
                     shapes = _shapes(message[1][0])
@@ -293,7 +297,7 @@ def _fields_by_number(data: bytes) -> dict[int, list]:
 
 
 def _tensor(floats: bytes, shape: tuple[int, ...]) -> Tensor:
-    if len(floats) != 4 * math.prod(shape):
+    if len(floats) != 4 * math.prod(shape) or not floats:
         raise ValueError(f"{len(floats)} bytes of values for a float32 tensor {shape}")
     return torch.from_numpy(np.frombuffer(floats, "<f4").astype(np.float32)).reshape(shape)
 
@@ -325,7 +329,57 @@ def _block(data: bytes, handle: tuple[int, int]) -> bytes:
         raise ValueError("a block lies outside the file")
     if data[offset + size]:
         raise ValueError("its blocks are compressed, which srkit does not read")
+    crc = crc32c(data[offset : offset + size + 1])
+    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF  # so LevelDB stores it
+    if masked != int.from_bytes(data[offset + size + 1 : offset + size + 5], "little"):
+        raise ValueError("a block does not have its checksum, the file is damaged")
     return data[offset : offset + size]
+
+
+def crc32c(data: bytes) -> int:
+    """The checksum CRC-32C (Castagnoli) of `data`, which zlib does not have.
+
+    Lanes of equal length go through the table side by side; then each one's remainder is carried
+    past those behind it, by repeated squaring of "one zero bit more" as a matrix over two numbers.
+    """
+    if not data:
+        return 0
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = np.where(table & 1, table >> 1 ^ np.uint32(0x82F63B78), table >> 1)
+    length = max(1, math.isqrt(len(data)))
+    front = np.frombuffer(data[: len(data) % length], np.uint8)
+    lanes = np.frombuffer(data[len(front) :], np.uint8).reshape(-1, length)
+    crc = np.uint32(0xFFFFFFFF)
+    for byte in front:
+        crc = table[(crc ^ byte) & 0xFF] ^ crc >> np.uint32(8)
+    rests = np.zeros(len(lanes), np.uint32)
+    rests[0] = crc
+    for column in lanes.T:
+        rests = table[(rests ^ column) & 0xFF] ^ rests >> np.uint32(8)
+    carry = [int(table[1 << bit]) if bit < 8 else 1 << (bit - 8) for bit in range(32)]  # 1 byte
+    step = [1 << bit for bit in range(32)]
+    while length:
+        if length & 1:
+            step = [_times(carry, column) for column in step]
+        carry = [_times(carry, column) for column in carry]
+        length >>= 1
+    whole = 0
+    for rest in rests.tolist():
+        whole = _times(step, whole) ^ rest
+    return whole ^ 0xFFFFFFFF
+
+
+def _times(matrix: list[int], vector: int) -> int:
+    """A product of 32 bits, the matrix given by its columns; sums are exclusive ors."""
+    product = 0
+    for column in matrix:
+        if vector & 1:
+            product ^= column
+        vector >>= 1
+        if not vector:
+            break
+    return product
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,19 @@ from srkit.models.esrgan import sized
 from srkit.models.network import Network, Wrapped
 from srkit.models.zoo import ZOO, Entry, model_info
 from srkit.weights import foreign
+from srkit.weights.formats import format_of
 
-# Keys under which trainers put weights, the first one found is taken. BasicSR writes params, and
-# their average over the steps of training as params_ema.
-WRAPPERS = ("params_ema", "params", "state_dict", "model")
+# Under what trainers put the weights of the network that makes pictures; the first one found is
+# taken. BasicSR writes params, and their average over the steps of training as params_ema. The
+# endings _state_dict, _weights and _params, and capitals, make no difference.
+WRAPPERS = (
+    "params_ema", "net_g_ema", "generator_ema", "g_ema", "model_ema", "ema", "shadow",
+    "params", "state_dict", "model", "net_g", "netg", "generator", "gen", "g", "network", "net",
+    "weights",
+)  # fmt: skip
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+EXPANDED = 2**30  # bytes that tensors may have beyond those that a file holds
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def create_model(
@@ -52,7 +61,7 @@ def create_model(
     return model.eval()
 
 
-def load_checkpoint(path: str | PathLike) -> Network:
+def load_checkpoint(path: str | PathLike, *, scale: int | None = None) -> Network:
     """The network that a file of weights is for, with these weights, in eval mode, on the CPU.
 
     A file of srkit's is built as its header says, with the name and the scale that the network had
@@ -62,9 +71,12 @@ def load_checkpoint(path: str | PathLike) -> Network:
     file is one that the zoo knows by its hash, a warning says what was assumed.
     `create_model(name, weights=path)` takes it for another.
 
-    Raises ValueError for a file that is broken or fits no network, for a header that names
-    something else than a network of srkit or does not fit its tensors, and for weights of a class
-    of your own (`load_weights` reads them).
+    scale: the one that is meant, where a file serves several (CARN's, MemNet's); None takes the one
+    it was saved with, or the smallest.
+
+    Raises ValueError for a file that is broken, fits no network or has not that scale, for a header
+    that names something else than a network of srkit or does not fit its tensors, and for weights
+    of a class of your own (`load_weights` reads them).
     """
     state, header = read(path)
     if "own_class" in header:
@@ -72,8 +84,9 @@ def load_checkpoint(path: str | PathLike) -> Network:
             f"{path} holds weights of a class of your own, {header['own_class']}: build your "
             "network and use srkit.weights.load.load_weights(model, path)."
         )
-    ours = "constructor" in header
-    return (_rebuilt(path, state, header) if ours else _recognised(path, state)).eval()
+    if "constructor" in header:
+        return _rebuilt(path, state, header, scale).eval()
+    return _recognised(path, state, scale).eval()
 
 
 def load_weights(model: nn.Module, path: str | PathLike) -> None:
@@ -92,9 +105,13 @@ def load_weights(model: nn.Module, path: str | PathLike) -> None:
         hint = difference(shapes(own), expected)
         if "constructor" in header:
             hint = f"It was saved from {_call(header)}: {hint}"
-        elif ways := [f"create_model({e.family!r}, scale={e.scale})" for e in _fits(state)]:
+        elif ways := [
+            f"create_model({e.family!r}, scale={e.scale})"
+            for view, _ in _views(state)
+            for e in _fits(view)
+        ]:
             hint = f"This file is for {' or '.join(ways)}."
-        elif other := sized(state):
+        elif other := next(filter(None, (sized(view) for view, _ in _views(state))), None):
             hint = f"This file is for {_made(other)}, which load_checkpoint(path) builds. {hint}"
         raise ValueError(f"{path} does not fit {name}. {hint}")
     model.load_state_dict(own)
@@ -164,7 +181,9 @@ def difference(found: Mapping[str, torch.Size], expected: Mapping[str, torch.Siz
     return " and ".join(parts) + "."
 
 
-def _rebuilt(path: str | PathLike, state: dict[str, Tensor], header: Mapping[str, str]) -> Network:
+def _rebuilt(
+    path: str | PathLike, state: dict[str, Tensor], header: Mapping[str, str], asked: int | None
+) -> Network:
     """The network that the header of srkit's own file describes, with the file's tensors."""
     try:
         name, scale = header["name"], int(header["scale"])
@@ -177,6 +196,14 @@ def _rebuilt(path: str | PathLike, state: dict[str, Tensor], header: Mapping[str
         model = build(network, arguments, scale, state)
     except ValueError as error:
         raise _refused(path, header, str(error)) from error
+    if asked not in (None, scale):
+        try:
+            model = build(network, arguments, asked, state)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} holds weights for x{scale}, not for x{asked}: {_call(header)} at that "
+                "scale has other tensors."
+            ) from error
     model.name = name
     model.load_state_dict(state)
     return model
@@ -207,34 +234,54 @@ def _call(header: Mapping[str, str]) -> str:
     return f"{header['constructor']}({header.get('arguments', '')})"
 
 
-def _recognised(path: str | PathLike, state: dict[str, Tensor]) -> Network:
+def _recognised(path: str | PathLike, state: dict[str, Tensor], scale: int | None) -> Network:
     """The network of the zoo that has the tensors of a file which does not say what it is.
 
     Where several have them, it is the one whose weights have the file's hash, or else the first.
+    scale: the one that is meant, where the same tensors serve several.
     """
-    fits = _fits(state)
+    tried = ((view, taken, _fits(view), sized(view)) for view, taken in _views(state))
+    found = next(
+        ((v, taken, fits, other) for v, taken, fits, other in tried if fits or other), None
+    )
+    if found is None:
+        raise ValueError(f"{path} fits no network of srkit. {_nearest(state)}")
+    view, taken, fits, other = found
     seen = files.sha256(path)
+    scales = {e.scale for e in fits} | ({other.scale} if other else set())
+    if scale not in {None, *scales}:
+        has = " and ".join(f"x{one}" for one in sorted(scales))
+        raise ValueError(f"{path} holds weights for {has}, not for x{scale}.")
+    fits = [e for e in fits if scale in (None, e.scale)]
     known = [e for e in fits if seen in (file.sha256 for file in e.weights.values())]
-    model = (known or fits)[0].build() if fits else sized(state)
-    if model is None:
-        found, values = shapes(state), sum(tensor.numel() for tensor in state.values())
-        # building all of the zoo to compare would take seconds
-        alike = [e for e in ZOO if 0.1 < e.parameters / max(1, values) < 10] or ZOO
-        nearest = max(alike, key=lambda e: len(found.items() & _signature(e).items()))
-        raise ValueError(
-            f"{path} fits no network of srkit. The nearest is {nearest.name}: "
-            f"{difference(found, _signature(nearest))}"
-        )
+    model = (known or fits)[0].build() if fits else other
+    assert model is not None  # of the scale that is asked for there is a line of the zoo, or other
     if not known:
         others = f" (as would be {', '.join(e.name for e in fits[1:])})" if fits[1:] else ""
+        left = len(state) - len(view)
+        part = f" Of its tensors, {left} that do not begin with {taken} are left out." * bool(left)
         warnings.warn(
             f"{path} does not say how its network was made. By the names and shapes of its tensors "
-            f"it is taken for {model.name}{others}, {_made(model)}. "
+            f"it is taken for {model.name}{others}, {_made(model)}.{part} "
             "create_model(name, weights=path) takes it for another, as does srkit convert --name.",
             stacklevel=3,
         )
-    model.load_state_dict(_translated(state, model))
+    model.load_state_dict(_translated(view, model))
     return model
+
+
+def _nearest(state: dict[str, Tensor]) -> str:
+    """In words, the network that most tensors of a file are of, and how the others differ."""
+    values = sum(tensor.numel() for tensor in state.values())
+    # building all of the zoo to compare would take seconds
+    alike = [e for e in ZOO if 0.1 < e.parameters / max(1, values) < 10] or ZOO
+    best = max(
+        ((len(shapes(view).items() & _signature(e).items()), -k, e, view)
+         for k, e in enumerate(alike) for view, _ in _views(state)),
+        key=lambda found: found[:2],
+    )  # fmt: skip
+    *_, entry, view = best
+    return f"The nearest is {entry.name}: {difference(shapes(view), _signature(entry))}"
 
 
 def _made(model: Network) -> str:
@@ -263,10 +310,42 @@ def _fits(state: dict[str, Tensor]) -> list[Entry]:
     return found
 
 
+def _views(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], str]]:
+    """`state`, and what it may be instead, each with the beginning of the names that was taken off.
+
+    First what is left when all names begin with the same part ("generator.conv.weight"); then each
+    of several networks in one file ("generator.conv.weight" beside "discriminator.conv.weight").
+    """
+    yield state, ""
+    taken = ""
+    while len(firsts := _parts(state)) == 1 and (first := next(iter(firsts))):
+        state, taken = firsts[first], f"{taken}{first}."
+        yield state, taken
+    whole = sum(tensor.numel() for tensor in state.values())
+    for first, part in firsts.items():
+        if first and sum(tensor.numel() for tensor in part.values()) > 0.05 * whole:
+            yield part, f"{taken}{first}."
+
+
+def _parts(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors by what their names begin with, and "": those whose names have one part."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        first, _, rest = name.partition(".")
+        parts.setdefault(first if rest else "", {})[rest or name] = tensor
+    return parts
+
+
 def _translated(state: dict[str, Tensor], model: Network) -> dict[str, Tensor]:
-    """`state` as it is where it fits, else the authors' tensors by the network's names."""
-    if shapes(state) == shapes(model.state_dict()):
-        return state
+    """`state` as it is where it fits, else the authors' tensors by the network's names.
+
+    Where neither fits, but a part of the file does (`_views`), it is that part.
+    """
+    expected = shapes(model.state_dict())
+    for view, _ in _views(state):
+        for own in (view, model.from_authors(view, model.scale)):
+            if shapes(own) == expected:
+                return own
     return model.from_authors(state, model.scale)
 
 
@@ -280,16 +359,7 @@ def read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     path = Path(path)
     content, header = _content(path)
-    while isinstance(content, dict) and (
-        keys := [key for key in WRAPPERS if isinstance(content.get(key), dict)]
-    ):
-        if others := " and ".join(keys[1:]):
-            warnings.warn(
-                f"{path} holds weights under {keys[0]} and {others}: {keys[0]} is taken.",
-                stacklevel=2,
-            )
-        content = content[keys[0]]
-    state = _tensors(path, content)
+    state = _tensors(path, _unwrapped(path, content))
     if header.keys() & {"constructor", "own_class"}:
         return state, header
     while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in state)), None):
@@ -306,51 +376,121 @@ def _content(path: Path) -> tuple[object, dict[str, str]]:
             f"no file {path}. For a network by its name use create_model, "
             "for a list of names list_models."
         )
-    if path.suffix == ".safetensors":
+    kind = format_of(path)
+    if kind == "safetensors":
         return _read_safetensors(path)
-    if path.suffix == ".caffemodel":
-        return foreign.read_caffemodel(path), {}
-    if path.suffix == ".npz":
-        return foreign.read_npz(path), {}
-    if foreign.is_ncnn(path):
-        return foreign.read_ncnn(path), {}
-    if path.suffix == ".t7":
-        raise ValueError(
-            f"{path} is a file of Torch7, which srkit does not read. Open it where Torch7 or a "
-            "reader of its files is, and save its tensors by the names and shapes of "
-            "create_model(name).state_dict(), with torch.save or as .safetensors."
-        )
-    return (foreign.read_tensorflow if foreign.is_tensorflow(path) else _read_pickle)(path), {}
+    readers = {
+        "pytorch": _read_pickle, "npz": foreign.read_npz, "caffe": foreign.read_caffemodel,
+        "tensorflow": foreign.read_tensorflow, "ncnn": foreign.read_ncnn,
+    }  # fmt: skip
+    return readers[kind](path), {}
+
+
+def _unwrapped(path: Path, content: object) -> object:
+    """What trainers wrap around tensors by name taken off: dictionaries in dictionaries."""
+    outer = []
+    while isinstance(content, dict) and not any(isinstance(v, Tensor) for v in content.values()):
+        if any(content is one for one in outer):
+            raise ValueError(f"{path} holds no tensors by name: a dictionary in it holds itself.")
+        outer.append(content)
+        inner = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, dict)}
+        known = {_plain_key(key): key for key in reversed(inner)}
+        keys = [known[key] for key in WRAPPERS if key in known]
+        keys = keys or [key for key, value in inner.items() if _has_tensors(value)]
+        keys = keys or [key for key, value in inner.items() if value] * (len(inner) == 1)
+        if not keys:
+            break
+        first, *others = keys
+        if others and _plain_key(first) not in WRAPPERS:
+            raise ValueError(
+                f"{path} holds tensors under {_listed(keys)}: save the ones you want by "
+                "themselves, torch.save(torch.load(path)[key], 'weights.pth')."
+            )
+        if others := [key for key in others if _has_tensors(content[key])]:
+            warnings.warn(
+                f"{path} holds weights under {first} and {' and '.join(others)}: {first} is taken.",
+                stacklevel=3,
+            )
+        content = content[first]
+    return content
+
+
+def _plain_key(key: str) -> str:
+    """A wrapper's key without capitals and endings: "G_state_dict" is "g"."""
+    return re.sub(r"_(state_dict|weights|params)$", "", key.lower())
+
+
+def _has_tensors(content: dict) -> bool:
+    return any(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+
+
+def _listed(names: Iterable[object]) -> str:
+    """The first five names; a crafted file may have millions, or names that are no text."""
+    shown = [str(name)[:80] if isinstance(name, str) else f"a {type(name).__name__}"
+             for name in islice(names, 6)]  # fmt: skip
+    return ", ".join(shown[:5]) + ", ..." * (len(shown) > 5)
 
 
 def _tensors(path: Path, content: object) -> dict[str, Tensor]:
-    """`content`, if it is tensors by name with finite values."""
+    """`content`, if it is tensors by name, each of a kind that networks have, with finite values.
+
+    Numbers, texts and None beside them (an epoch, a version) are left out.
+    """
     state = content if isinstance(content, dict) else {}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        found = f"dict with {', '.join(map(str, state))}" if state else type(content).__name__
+    tensors = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    others = {k: v for k, v in state.items() if k not in tensors}
+    plain = all(isinstance(v, bool | int | float | str | None) for v in others.values())
+    if not tensors or not plain:
+        odd = [k for k, v in others.items() if not isinstance(v, str | int | float | None)]
+        found = f"dict with {_listed(odd or state)}" if state else type(content).__name__
         raise ValueError(
-            f"{path} holds no tensors by name, at its top or under {', '.join(WRAPPERS)}; "
-            f"there is a {found}."
+            f"{path} holds no tensors by name alone, at its top or where trainers put them "
+            f"(params, state_dict, generator, ...); there is a {found}."
         )
-    for name, tensor in state.items():
+    for name, tensor in tensors.items():
+        _check_tensor(tensor, name, f"of {path}")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    held = sum(tensor.untyped_storage().nbytes() for tensor in tensors.values())
+    if size > max(held, EXPANDED):  # one number may stand for a tensor of any shape
+        raise ValueError(
+            f"{path} is refused: its tensors have {size:,} bytes, of which it holds {held:,}; the "
+            "others repeat them. Save tensor.clone() of each where it was made."
+        )
+    for name, tensor in tensors.items():
         check_finite(tensor, name, f"of {path} is damaged")
-    return state
+    return tensors
+
+
+def _check_tensor(tensor: Tensor, name: str, what: str) -> None:
+    """Refuse a tensor that no network's weights are, before anything is computed with it."""
+    instead = "save it as a plain tensor of float32, float16 or bfloat16 where it was made."
+    if tensor.is_nested or tensor.layout != torch.strided:
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        raise ValueError(f"{name} {what} is a {kind} tensor: {instead}")
+    if tensor.is_quantized or tensor.device.type == "meta":
+        kind = "quantised" if tensor.is_quantized else "without values, on the device meta"
+        raise ValueError(f"{name} {what} is {kind}: {instead}")
+    counts = tensor.dtype == torch.int64 and name.endswith("num_batches_tracked")
+    if tensor.dtype not in FLOATS and not counts:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise ValueError(f"{name} {what} is of the type {kind}: {instead}")
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
-    try:
+    try:  # the sides of a tensor and its type may be anything in a crafted header
         with safe_open(path, "pt") as file:
             names = file.keys()
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except SafetensorError as error:
+    except (SafetensorError, OverflowError, TypeError, ValueError, RuntimeError) as error:
         raise _unreadable(path) from error
 
 
 def _read_pickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by a path, PyTorch goes by its suffix
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file shows as any of half a dozen kinds
         if wanted := re.search(r"GLOBAL (\S+)", str(error)):
             raise ValueError(
@@ -362,17 +502,13 @@ def _read_pickle(path: Path) -> object:
 
 
 def _unreadable(path: Path) -> ValueError:
-    with open(path, "rb") as file:
-        head = file.read(64).lstrip()
-    if head.startswith(b"version https://git-lfs"):
-        return ValueError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull`.")
-    if head.startswith(b"<"):
-        return ValueError(f"{path} is a web page, not weights: look at what the address gave.")
-    what = "broken, cut off, or not a file of weights" if head else "empty"
-    return ValueError(f"{path} is {what}: fetch it again.")
+    return ValueError(f"{path} is broken, cut off, or not a file of weights: fetch it again.")
 
 
 def check_finite(tensor: Tensor, name: str, what: str) -> None:
-    """Raises ValueError, "`name` `what`: ...", if a value of `tensor` is NaN or infinite."""
-    if not tensor.isfinite().all():
+    """Raises ValueError, "`name` `what`: ...", if a value of `tensor` is NaN or infinite.
+
+    Values of float64 must be finite in float32, in which networks compute.
+    """
+    if not tensor.float().isfinite().all():
         raise ValueError(f"{name} {what}: it holds NaN or infinite values.")

@@ -62,11 +62,26 @@ def block(entries, compression=0):
         out += varint(shared) + varint(len(key) - shared) + varint(len(value))
         out += key[shared:] + value
         before = key
-    return out + struct.pack("<II", 0, 1) + bytes([compression]) + b"\0\0\0\0"
+    out += struct.pack("<II", 0, 1) + bytes([compression])
+    crc = castagnoli(out)
+    return out + struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def tensorflow(arrays, compression=0):
-    """A V1 checkpoint: one block of metadata and data, an empty meta index, the index."""
+def castagnoli(data):
+    """CRC-32C bit by bit, as its definition has it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def tensorflow(arrays, compression=0, times=1):
+    """A V1 checkpoint: one block of metadata and data, an empty meta index, the index.
+
+    times: how often the index names the block.
+    """
     meta, entries = b"", []
     for name, array in sorted(arrays.items()):
         shape = b"".join(field(2, field(1, side)) for side in array.shape)
@@ -77,7 +92,8 @@ def tensorflow(arrays, compression=0):
         entries.append((b"\0" + name.encode(), field(2, saved)))
     parts = [block([(b"", field(1, meta)), *entries], compression), block([])]
     sizes = [len(part) - 5 for part in parts]
-    index = block([(b"\xff", varint(0) + varint(sizes[0]))])
+    handle = varint(0) + varint(sizes[0])
+    index = block([(b"\xff%04d" % k, handle) for k in range(times)])
     at = [0, len(parts[0]), len(parts[0]) + len(parts[1])]
     footer = varint(at[1]) + varint(sizes[1]) + varint(at[2]) + varint(len(index) - 5)
     return b"".join(parts) + index + footer.ljust(40, b"\0") + foreign.TABLE_MAGIC
@@ -139,6 +155,30 @@ def test_a_tensorflow_checkpoint_comes_back(tmp_path, arrays):
     for name, tensor in state.items():
         assert tensor.dtype == torch.float32
         assert np.array_equal(tensor, arrays[name])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 9, 255, 256, 1000, 4097])
+def test_the_checksum_of_leveldb_is_castagnolis(size):
+    data = random.Random(size).randbytes(size)
+    assert foreign.crc32c(data) == castagnoli(data)
+    assert foreign.crc32c(b"123456789") == 0xE3069283  # the check value of the standard
+
+
+def test_a_changed_bit_of_a_tensorflow_checkpoint_is_seen(tmp_path, arrays):
+    """In a value, where no structure would show it."""
+    whole, path = tensorflow(arrays), tmp_path / "weights"
+    at = whole.index(arrays["net/conv/weights"].tobytes()) + 7
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(ValueError, match=r"does not have its checksum.*fetch it again"):
+        foreign.read_tensorflow(path)
+
+
+def test_a_block_that_an_index_names_again_and_again_is_not_read_again(tmp_path, arrays):
+    """Three thousand times took 90 seconds."""
+    path = tmp_path / "weights"
+    path.write_bytes(tensorflow(arrays, times=3000))
+    with pytest.raises(ValueError, match="names a block more than once"):
+        foreign.read_tensorflow(path)
 
 
 def test_other_files_are_not_taken_for_tensorflows(tmp_path):
@@ -278,7 +318,7 @@ def test_what_is_not_supported_is_said(tmp_path, arrays):
     with pytest.raises(ValueError, match="no Caffe model with weights: there are no layers"):
         load_checkpoint(path)
     path.write_bytes(b"<!DOCTYPE html><title>404</title>")
-    with pytest.raises(ValueError, match=r"a\.caffemodel is no whole Caffe model.*fetch it again"):
+    with pytest.raises(ValueError, match=r"a\.caffemodel is a web page or an XML file"):
         load_checkpoint(path)
 
 
