@@ -129,7 +129,8 @@ def could_see(*claims: Tested) -> Table:
         found, least = each.finding, TELLS[each.claim.metric]
         sees = "" if found.sees is None else f"{found.sees:.2f}"
         row = [each.claim.says, each.budget, each.ours, str(len(found.seeds)), sees]
-        row.append(f"{found.seeds_to_see(least) or ''} for {least:g}")
+        needed = found.seeds_to_see(least)
+        row.append(f"{needed} for {least:g}" if needed else "")
         theirs = each.theirs
         if theirs is None:
             row += ["no figures", ""]

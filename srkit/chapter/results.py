@@ -87,14 +87,17 @@ def scores(
     return found
 
 
-def train_here(recipe: str, variant: str, *, seed: int = 0) -> Record:
+def train_here(recipe: str, variant: str, *, seed: int = 0, precision: str = "auto") -> Record:
     """Train with the budget of SRKIT_BUDGET; a finished run is read and not repeated.
 
-    Under "smoke" the run is thrown away, else it is kept in `../runs`.
+    Under "smoke" the run is thrown away, else it is kept in `../runs`. precision: as of `train`;
+    most recorded runs have float32.
     """
     budget = recipes.budget()
     if budget != "smoke":
-        return recipes.train(recipe, variant, budget=budget, seed=seed, out="../runs")
+        return recipes.train(
+            recipe, variant, budget=budget, seed=seed, out="../runs", precision=precision
+        )
     with tempfile.TemporaryDirectory() as folder:
         return recipes.train(recipe, variant, budget=budget, seed=seed, out=folder)
 

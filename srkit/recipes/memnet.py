@@ -203,5 +203,6 @@ RECIPE = Recipe(
         Claim("long-term links are worth more", "no-short-term", "no-long-term"),
         Claim("supervising every memory beats the last alone", "memnet", "single"),
         Claim("more memories are better", "memnet", "blocks-1"),
+        Claim("recursions that share their weights lose nothing", "memnet", "unshared", sign=0),
     ),
 )
