@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 import torch
@@ -13,7 +13,8 @@ from srkit.datasets import catalog
 from srkit.ledger import Tested
 from srkit.models.zoo import model_info
 from srkit.reports.card import UNITS, where
-from srkit.reports.claims import NO, TELLS, YES
+from srkit.reports.claims import NO, TELLS, YES, Finding
+from srkit.reports.records import Records
 from srkit.training.record import Record
 from srkit.viz import tables
 from srkit.viz.plots import style
@@ -85,12 +86,12 @@ def by_runs(
     of, against: the two variants that the claim compares. metric: tells apart two claims on the
     same pair. claim, how: other words than the recipe's, and than the names of the two variants.
 
-    Raises ValueError unless just one claim is meant, and where it was not run.
+    Raises ValueError unless just one claim is meant.
     """
     tested = finding(recipe, of, against, metric=metric, budget=budget)
     other, seeds = UNITS[tested.claim.metric], len(tested.finding.seeds)
     name, unit = ("PSNR", "dB") if tested.claim.metric == "psnr" else (other, other)
-    number = f"{tested.ours} {unit}, {seeds} seed{'s' if seeds > 1 else ''}"
+    number = f"{tested.ours} {unit}, {seeds} seed{'s' if seeds > 1 else ''}" if seeds else ""
     how = how or f"{of} against {against}, {name}, {tested.claim.test}"
     return Verdict(claim or tested.claim.says, how, tested.finding.verdict, number)
 
@@ -100,19 +101,24 @@ def finding(
 ) -> Tested:
     """What recorded runs say of the recipe's claim on two variants, in numbers.
 
-    Raises ValueError unless just one claim is meant, and where it was not run.
+    Without such runs the claim is there, with no seeds.
+
+    Raises ValueError unless just one claim is meant.
     """
-    matching = [
+    of_the_pair = [
         each for each in ledger.findings([recipe])
         if (each.claim.of, each.claim.against) == (of, against)
-        and metric in ("", each.claim.metric) and each.budget == budget
+        and metric in ("", each.claim.metric)
     ]  # fmt: skip
-    if len(matching) != 1:
+    if len(claims := {each.claim for each in of_the_pair}) != 1:
         raise ValueError(
-            f"{len(matching)} claims of {recipe} compare {of} with {against} under {budget}: "
-            "expected 1"
+            f"{len(claims)} claims of {recipe} compare {of} with {against}: expected 1"
         )
-    return matching[0]
+    for each in of_the_pair:
+        if each.budget == budget:
+            return each
+    none = Finding(of_the_pair[0].claim, {})
+    return replace(of_the_pair[0], finding=none, budget=budget, records=Records([]))
 
 
 def could_see(*claims: Tested) -> Table:
@@ -134,8 +140,10 @@ def could_see(*claims: Tested) -> Table:
         theirs = each.theirs
         if theirs is None:
             row += ["no figures", ""]
+        elif abs(theirs) < least:
+            row += [each.expected, "too small to count"]
         else:
-            row += [each.expected, str(found.seeds_to_see(theirs) or "too small to count")]
+            row += [each.expected, str(found.seeds_to_see(theirs) or "")]
         rows.append(row)
     return Table(rows)
 

@@ -32,8 +32,11 @@ def test_what_runs_could_have_seen_is_the_findings():
     assert tested.ours in text
     assert f"{tested.finding.sees:.2f}" in text
     assert f"{tested.finding.seeds_to_see(0.1)} for 0.1" in text
-    with pytest.raises(ValueError, match="compare warm-start with long under gpu: expected 1"):
-        chapter.finding("rlfn", "warm-start", "long", budget="gpu")
+    none = chapter.finding("rlfn", "warm-start", "long", budget="gpu")
+    assert (none.finding.seeds, none.budget) == ((), "gpu")
+    verdict = chapter.by_runs("rlfn", "warm-start", "long", budget="gpu")
+    assert (verdict.answer, verdict.number) == ("not run", "")
+    assert "gpu" in str(chapter.could_see(none))
 
 
 def test_verdicts_print_and_show_claim_test_and_answer():
