@@ -125,25 +125,24 @@ def could_see(*claims: Tested) -> Table:
     """What the runs behind claims could have seen, and how many seeds it takes to see more.
 
     A row for each claim: our mean difference; the smallest that these runs could have told from
-    none; how many seeds of such runs tell a difference of TELLS, the smallest that we count; the
-    paper's difference where its figures are known, and the seeds that tell one of that size
-    (`Finding.seeds_to_see`).
+    none; how many seeds of such runs tell a difference of TELLS, the smallest that we count; where
+    the paper's figures are known, its difference, and the seeds that tell one of that size
+    (`Finding.seeds_to_see`). Claims may be of several budgets, but of one metric.
     """
-    head = ["claim", "budget", "ours", "seeds", "could have seen"]
-    rows = [[*head, "seeds to see the least that counts", "the paper's", "seeds to see that"]]
+    least = TELLS[claims[0].claim.metric]
+    of_papers, budgets = any(each.theirs for each in claims), {each.budget for each in claims}
+    head = ["claim", "ours", "seeds", "could see", f"seeds for {least:g}"]
+    rows = [head + ["the paper's", "seeds for that"] * of_papers]
     for each in claims:
-        found, least = each.finding, TELLS[each.claim.metric]
-        sees = "" if found.sees is None else f"{found.sees:.2f}"
-        row = [each.claim.says, each.budget, each.ours, str(len(found.seeds)), sees]
-        needed = found.seeds_to_see(least)
-        row.append(f"{needed} for {least:g}" if needed else "")
-        theirs = each.theirs
-        if theirs is None:
-            row += ["no figures", ""]
-        elif abs(theirs) < least:
-            row += [each.expected, "too small to count"]
-        else:
-            row += [each.expected, str(found.seeds_to_see(theirs) or "")]
+        found, says = each.finding, each.claim.says
+        row = [f"{says} ({each.budget})" if len(budgets) > 1 else says, each.ours]
+        row += [str(len(found.seeds)), "" if found.sees is None else f"{found.sees:.2f}"]
+        row.append(str(found.seeds_to_see(least) or ""))
+        if of_papers and each.theirs is None:
+            row += ["", ""]
+        elif of_papers:
+            small = "too small to count" * (abs(each.theirs or 0) < least)
+            row += [each.expected, small or str(found.seeds_to_see(each.theirs or 0) or "")]
         rows.append(row)
     return Table(rows)
 
