@@ -36,9 +36,14 @@ SCALE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Budget(LoopBudget):
-    """Sizes of DBPN's stage. network: D-DBPN. S, M, L: the networks of the ablation."""
+    """Sizes of DBPN's stage.
+
+    network: D-DBPN. x8_patch: side of a crop at x8, in LR pixels; half of x4's, except in the
+    paper, makes HR crops of one size. S, M, L: the networks of the ablation.
+    """
 
     network: Call
+    x8_patch: int
     S: Call
     M: Call
     L: Call
@@ -80,30 +85,30 @@ D_DBPN = Call(DBPN, scale=SCALE, channels=64, features=256, stages=7)
 
 BUDGETS = {
     "smoke": Budget(
-        data="procedural", tests=(), steps=2, batch=2, patch=8,
+        data="procedural", tests=(), steps=2, batch=2, patch=8, x8_patch=4,
         network=Call(DBPN, scale=SCALE, channels=4, features=8, stages=3),
         S=plain(4, 8, 1), M=plain(4, 8, 2), L=plain(4, 8, 3),
         rate=Warmup(Halving(5e-4, every=0.2), 0.03), start=ENLARGEMENT,
     ),
     "laptop": Budget(
-        data="BSDS400", steps=1200, batch=8, patch=16,
+        data="BSDS400", steps=1200, batch=8, patch=16, x8_patch=8,
         network=Call(DBPN, scale=SCALE, channels=18, features=64, stages=3),
         S=plain(18, 64, 1), M=plain(18, 64, 2), L=plain(18, 64, 3),
         rate=Warmup(Halving(1e-3, every=0.2), 0.03), start=ENLARGEMENT,
     ),
     "overnight": Budget(
-        data="BSDS400", steps=12_000, batch=8, patch=16,
+        data="BSDS400", steps=12_000, batch=8, patch=16, x8_patch=8,
         network=Call(DBPN, scale=SCALE, channels=24, features=96, stages=5),
         S=plain(18, 64, 2), M=plain(18, 64, 4), L=plain(18, 64, 6),
         rate=Warmup(Halving(1e-3, every=0.2), 0.03), start=ENLARGEMENT, validate_every=2000,
     ),
     "gpu": Budget(
-        data="DIV2K_train", steps=30_000, batch=20, patch=32, network=D_DBPN,
+        data="DIV2K_train", steps=30_000, batch=20, patch=32, x8_patch=16, network=D_DBPN,
         S=plain(32, 128, 2), M=plain(32, 128, 4), L=plain(32, 128, 6),
         rate=Multistep(1e-4, at=(0.5,), factor=0.1), validate_every=2000,
     ),
     "paper": Budget(
-        data="DIV2K_train", steps=1_000_000, batch=20, patch=32, network=D_DBPN,
+        data="DIV2K_train", steps=1_000_000, batch=20, patch=32, x8_patch=32, network=D_DBPN,
         S=plain(32, 128, 2), M=plain(32, 128, 4), L=plain(32, 128, 6),
         rate=Multistep(1e-4, at=(0.5,), factor=0.1), validate_every=10_000,
     ),
@@ -117,7 +122,7 @@ def on_rgb(b: Budget, network: Call) -> Stage:
 
 def at_x8(b: Budget, network: Call) -> Stage:
     """The same at eight times, where the paper gains most."""
-    return replace(on_rgb(b, network.but(scale=8)), scale=8)
+    return replace(on_rgb(b, network.but(scale=8)), scale=8, patch=b.x8_patch)
 
 
 def on_y(b: Budget, network: Call) -> Stage:

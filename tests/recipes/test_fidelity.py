@@ -275,7 +275,8 @@ def test_no_two_variants_are_the_same_experiment(name):
                 values = torch.randn(p.shape, generator=torch.Generator().manual_seed(number))
                 p.copy_(values / math.sqrt(max(p[0].numel(), 1)))
         answer = model.eval()(torch.full((1, 3, 9, 9), 0.5).cumsum(-1) / 9)
-        how = [(stage.clip, str(stage.loss)) for stage in recipe(name).stages(variant, "smoke")]
+        stages = recipe(name).stages(variant, "smoke")
+        how = [(stage.clip, str(stage.loss), str(stage.rate)) for stage in stages]
         seen.append((parameters(model), tuple(how), round(answer.sum().item(), 2)))
     if name in ("rdn", "rcan"):  # their own network, again in the ablation's size or steps
         seen = seen[1:]
