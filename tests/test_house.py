@@ -34,6 +34,7 @@ FLOORS = (
     ("__main__",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+UNDER_IO = ("metadata", "picture", "png", "jpeg", "webp", "bmp", "tiff")
 HEAVY = "torchvision lpips matplotlib PIL skimage scipy IPython ipywidgets platformdirs typer tqdm"
 
 
@@ -71,6 +72,10 @@ def test_imports_go_down_only(path):
             if n.startswith("models") and n.split(".")[1:2] not in (["layers"], ["network"])
         }
         assert siblings == set(), "one paper, one file: what papers share is in srkit.models.layers"
+    elif module[0] == "image" and module[1] in UNDER_IO:
+        assert [name for name in used if name.startswith("image.io")] == [], (
+            "image/io.py calls the readers of the formats, and none of them calls it"
+        )
     for name in used:
         other = name.split(".")[0]
         lower = FLOOR[other] < FLOOR[module[0]]

@@ -429,12 +429,12 @@ def test_ctrl_c_leaves_whole_files_and_a_report(folder, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-def test_depth_grey_and_profile_survive_a_folder(folder, tmp_path):
+def test_depth_grey_profile_and_resolution_survive_a_folder(folder, tmp_path):
     deep = (np.arange(64 * 64).reshape(64, 64) * 16).astype(np.uint16)
     Image.fromarray(deep).save(folder / "deep.png")
-    profile = bytes(16) + b"GRAY" + bytes(108)  # just enough of one
+    profile = bytes([0, 0, 0, 132]) + bytes(12) + b"GRAY".ljust(20, b"\0") + b"acsp" + bytes(92)
     grey = Image.fromarray((deep // 256).astype(np.uint8))
-    grey.save(folder / "grey.png", icc_profile=profile)
+    grey.save(folder / "grey.png", icc_profile=profile, dpi=(300, 300))
     rgba = np.dstack([np.full((8, 8, 3), 200, np.uint8), np.eye(8, dtype=np.uint8) * 255])
     Image.fromarray(rgba).save(folder / "rgba.png")
     upscale_folder(Nearest(), folder, tmp_path / "out")
@@ -444,4 +444,5 @@ def test_depth_grey_and_profile_survive_a_folder(folder, tmp_path):
     assert torch.equal(big.rgb[:, ::2, ::2], read_picture(folder / "deep.png").rgb)
     assert Image.open(tmp_path / "out" / "grey.png").mode == "L"
     assert Image.open(tmp_path / "out" / "grey.png").info["icc_profile"] == profile
+    assert read_picture(tmp_path / "out" / "grey.png").dpi == pytest.approx((300, 300), rel=1e-4)
     assert Image.open(tmp_path / "out" / "rgba.png").mode == "RGBA"

@@ -253,10 +253,11 @@ def _size(source: PictureOrPath) -> tuple[int, int]:
         with Image.open(source) as image:
             width, height = image.size
             exif = Image.Image.getexif(image)  # a PNG's own method would decode the picture
+            turn = exif.get(0x0112)
     except Exception:  # whatever it is, read_image says what is wrong with the file
         height, width = read_image(source).shape[1:]
         return height, width
-    turned = exif.get(0x0112, 1) >= 5  # orientations 5 to 8 turn the picture by 90 degrees
+    turned = isinstance(turn, int) and 5 <= turn <= 8  # by 90 degrees; text is no orientation
     return (width, height) if turned else (height, width)
 
 

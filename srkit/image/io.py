@@ -1,78 +1,56 @@
 """Reads picture files as tensors, and writes tensors as picture files.
 
 An image is a float32 RGB tensor in [0, 1], (3, H, W). A `Picture` is an image with what a file says
-beside its colours: transparency, depth, whether it is grey, ICC profile, EXIF.
+beside its colours: transparency, depth, whether it is grey, ICC profile, EXIF, resolution. How each
+format is read is in the module of its name: `png`, `jpeg`, `webp`, `tiff`, `bmp`.
 """
 
 from __future__ import annotations
 
 import os
-import struct
-import sys
-import zlib
-from dataclasses import dataclass
-from io import BytesIO
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, overload
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.ExifTags import Base as Tag
-from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from srkit.files import write_whole
+from srkit.image.bmp import read_bmp
 from srkit.image.colour import to_y
+from srkit.image.jpeg import read_jpeg
+from srkit.image.metadata import tidy_exif
+from srkit.image.picture import Picture, Refusal, make_picture, pillow_pixels
+from srkit.image.png import png_16bit, read_png
 from srkit.image.tensors import check_image, to_pixels
+from srkit.image.tiff import read_tiff
+from srkit.image.webp import read_webp
 
 FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
-
-
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
+    ".tiff": "TIFF", ".bmp": "BMP",
+}  # fmt: skip
 DEEP = ("PNG", "TIFF")  # formats of 16 bits
-
-
 OPAQUE = ("JPEG", "BMP")  # formats without transparency
 
-
-_GREY = ("1", "L", "LA")  # Pillow's pixel modes of at most 8 bits
-
-
-_COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
-
-
-# Order of the two bytes in Pillow's raw modes, B(ig), L(ittle) or N(ative), and the other order.
-_SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-
+# How a file begins, and what reads it.
+_READERS = (
+    (rb"\x89PNG\r\n\x1a\n", read_png),
+    (rb"\xff\xd8\xff", read_jpeg),
+    (rb"RIFF....WEBP", read_webp),
+    (rb"II[*+]\0|MM\0[*+]", read_tiff),
+    (rb"BM", read_bmp),
+)
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
 Kind = TypeVar("Kind", Tensor, np.ndarray, Image.Image)
-
-
-@dataclass
-class Picture:
-    """An image and what its file says beside the colours.
-
-    rgb: (3, H, W) in [0, 1], upright. alpha: (1, H, W) in [0, 1], or None where all is opaque; the
-    colours are not multiplied by it. bits: 8 or 16 a channel. grey: the file has no colours, the
-    three channels are equal. icc, exif: the file's own, less EXIF's orientation, already applied.
-    """
-
-    rgb: Tensor
-    alpha: Tensor | None = None
-    bits: int = 8
-    grey: bool = False
-    icc: bytes | None = None
-    exif: bytes | None = None
-    path: Path | None = None
 
 
 def read_image(path: str | os.PathLike) -> Tensor:
@@ -86,29 +64,42 @@ def read_image(path: str | os.PathLike) -> Tensor:
 def read_picture(path: str | os.PathLike) -> Picture:
     """Read a PNG, JPEG, WebP, TIFF or BMP file; `write_picture` gives the same picture back.
 
-    1-bit, grey, palette, RGB and CMYK, with or without transparency; 16 bits in PNG and TIFF at
-    full precision. CMYK goes through its ICC profile, if it has one, to sRGB. Above 179 million
-    pixels a file is refused; `PIL.Image.MAX_IMAGE_PIXELS` (half of that) moves the limit.
+    Samples are unsigned, of 1, 2, 4 or 8 bits, in PNG and TIFF also of 16: grey, RGB, palette, CMYK
+    or 8-bit YCbCr. CMYK goes through its ICC profile to sRGB; without one of CMYK it is
+    (1 - C) (1 - K). `PIL.Image.MAX_IMAGE_PIXELS` sets the limit: twice that, 179 million pixels.
 
-    Raises FileNotFoundError, or ValueError for what is no picture, damaged or of another kind.
+    No tag can stop the pixels, and all of them must be there: checksums (PNG, TIFF's Deflate), the
+    rows and the end of a scan are checked, whatever PIL.ImageFile.LOAD_TRUNCATED_IMAGES says.
+
+    Kept are the ICC profile, EXIF and the resolution; EXIF's orientation is applied, its thumbnail
+    left out. One warning a file tells what was lost: damaged tags, colours that are not sRGB (the
+    numbers are taken as sRGB), pixels that are not square, the EXIF of a TIFF. Text, XMP and
+    background colours are left out without a word.
+
+    Raises FileNotFoundError, PermissionError, or ValueError for what is no picture, cut short,
+    damaged or of another kind.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file (looked from {Path.cwd()}).")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file but a folder or device: pass one picture of it.")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes): fetch or copy it again.")
     try:
-        with Image.open(path, formats=tuple(set(FORMATS.values()))) as image:
-            frames, depth = getattr(image, "n_frames", 1), _depth(image, path)
-            if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG with its depth map
-                raise _Refusal(f"{frames} frames or pages; save the one you want by itself.")
-            if depth > 8 and depth != 16:
-                raise _Refusal(f"{depth} bits a channel; save it with 8 or 16.")
-            pixels = _pixels_16bit(image, path) if depth == 16 else _pixels(image)
-            picture = _picture(image, pixels)
-    except _Refusal as refusal:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is no such file (looked from {Path.cwd()}).")
+        if not path.is_file():
+            raise ValueError(f"{path} is not a file but a folder or device: pass one picture.")
+        data = path.read_bytes()
+    except PermissionError:
+        raise PermissionError(
+            f"{path} may not be read by this user: allow it (chmod u+r), or copy the file."
+        ) from None
+    if not data:
+        raise ValueError(f"{path} is empty (0 bytes): fetch or copy it again.")
+    lost: list[str] = []
+    try:
+        with _strictly():
+            read = next((r for start, r in _READERS if re.match(start, data, re.DOTALL)), None)
+            if read is None:
+                raise UnidentifiedImageError
+            picture = read(data, lost)
+    except Refusal as refusal:
         raise ValueError(f"{path}: {refusal}") from None
     except Image.DecompressionBombError as error:
         raise ValueError(
@@ -127,101 +118,37 @@ def read_picture(path: str | os.PathLike) -> Picture:
             f"{path} cannot be decoded, it may be cut short or damaged ({error}): "
             "fetch or copy it again, or convert it to PNG."
         ) from error
+    _tell(path, lost)
     picture.path = path
     return picture
 
 
-class _Refusal(ValueError):
-    """A readable picture of a kind that is not taken."""
+def _tell(path: Path, lost: list[str]) -> None:
+    """One warning for all that a file loses."""
+    if lost:
+        warnings.warn(f"{path}: {'; '.join(dict.fromkeys(lost))}.", stacklevel=3)
 
 
-def _depth(image: ImageFile.ImageFile, path: Path) -> int:
-    """Bits a channel in the file, which Pillow's pixel mode does not tell."""
-    if image.format == "PNG":
-        with path.open("rb") as file:
-            return file.read(25)[24]
-    if isinstance(image, TiffImageFile):
-        return max(image.tag_v2.get(Tag.BitsPerSample, (1,)))
-    return 8
+_strict = threading.Lock()
+_reading, _truncated_allowed = 0, False
 
 
-def _pixels_16bit(image: ImageFile.ImageFile, path: Path) -> np.ndarray:
-    """Pixels (H, W) or (H, W, C), uint16, of a 16-bit file.
-
-    Pillow keeps 8 bits of most such files, the high bytes. A second reading, told that the two
-    bytes of a sample lie the other way round, gives the low ones.
-    """
-    rawmode = _tile_args(image.tile[0])[0]  # "RGB;16B", say
-    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-    planar = tags.get(Tag.PlanarConfiguration) == 2
-    if image.mode.startswith("I;16"):  # grey: here Pillow keeps all
-        pixels = np.array(image)
-        if tags.get(Tag.PhotometricInterpretation) == 0:
-            pixels = 65535 - pixels  # white is zero
-    elif rawmode == "LA;16B":  # grey with alpha: the same bytes as RGBA of 8 bits
-        image.tile = [tile._replace(args="RGBA") for tile in image.tile]
-        pixels = np.array(image).view(">u2")  # (H, W, 4) -> (H, W, 2)
-    elif rawmode[:-1] == f"{image.mode};16" and not planar:
-        swapped = rawmode[:-1] + _SWAPPED[rawmode[-1]]
-        with Image.open(path) as low:
-            low.tile = [tile._replace(args=(swapped, *_tile_args(tile)[1:])) for tile in low.tile]
-            pixels = np.array(image) * np.uint16(256) + np.array(low)
-    else:
-        raise _Refusal(
-            f"16 bits a channel in a layout ({rawmode}{', planar' * planar}) that is not taken; "
-            "save it as PNG, or as grey, RGB or RGBA with plain alpha."
-        )
-    if "transparency" in image.info:  # PNG's tRNS: the one colour that is see-through
-        pixels = np.atleast_3d(pixels)
-        seen = (pixels != np.array(image.info["transparency"])).any(-1, keepdims=True)
-        pixels = np.concatenate([pixels, seen * np.uint16(65535)], -1)
-    return pixels
-
-
-def _tile_args(tile: tuple) -> tuple:
-    """What Pillow's decoder is told, its raw mode first; PNG has nothing but that."""
-    *_, args = tile
-    return (args,) if isinstance(args, str) else args
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    """Pixels (H, W) or (H, W, C), uint8, or uint16 for 16-bit grey; palette and CMYK as RGB."""
-    if image.mode.startswith("I;16"):
-        return np.array(image)
-    if image.mode not in _GREY + _COLOUR:
-        raise _Refusal(f"pixel mode {image.mode} is not taken; convert it to RGB or grey.")
-    mode = "L" if image.mode in _GREY else "RGB"
-    if image.has_transparency_data:
-        mode += "A"
-    if image.mode == "CMYK" and "icc_profile" in image.info:
-        cmyk, srgb = BytesIO(image.info["icc_profile"]), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, cmyk, srgb, outputMode="RGB")
-        image = converted or image  # None only for a change in place
-    return np.array(image.convert(mode))
-
-
-def _picture(image: Image.Image, pixels: np.ndarray) -> Picture:
-    """The Picture of a loaded Pillow image. pixels: (H, W) or (H, W, C), uint8 or uint16."""
-    depth, exif = np.iinfo(pixels.dtype), image.getexif()
-    x = torch.from_numpy(np.atleast_3d(pixels).astype(np.float32) / depth.max)
-    x = x.permute(2, 0, 1)  # (H, W, C) -> (C, H, W), C = 1 to 4
-    x = _upright(x, exif.pop(Tag.Orientation, 1))  # no more in a TIFF: loading has turned it
-    return Picture(
-        rgb=x[: 3 if len(x) > 2 else 1].expand(3, -1, -1).contiguous(),
-        alpha=x[-1:].contiguous() if len(x) in (2, 4) else None,
-        bits=depth.bits,
-        grey=len(x) < 3,
-        icc=None if image.mode == "CMYK" else image.info.get("icc_profile"),  # CMYK: now sRGB
-        exif=exif.tobytes() if exif and image.format != "TIFF" else None,
-    )
-
-
-def _upright(x: Tensor, orientation: int) -> Tensor:
-    """EXIF orientation undone: 5 to 8 swap the axes, then flips."""
-    if orientation in (5, 6, 7, 8):
-        x = x.transpose(-2, -1)
-    flips = {2: [-1], 3: [-2, -1], 4: [-2], 6: [-1], 7: [-2, -1], 8: [-2]}
-    return x.flip(flips.get(orientation, []))
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Pillow's switch that lets cut files pass is off while any thread reads."""
+    global _reading, _truncated_allowed
+    with _strict:
+        if not _reading:
+            _truncated_allowed = ImageFile.LOAD_TRUNCATED_IMAGES
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        _reading += 1
+    try:
+        yield
+    finally:
+        with _strict:
+            _reading -= 1
+            if not _reading:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _truncated_allowed
 
 
 def write_image(
@@ -241,7 +168,9 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
     """Write a picture with its alpha, depth, ICC profile and EXIF; see `write_image`.
 
     A grey picture is written with one channel, its luma. An ICC profile goes along where it fits
-    what is written (grey or RGB) and BMP has none; EXIF goes to PNG, JPEG and WebP.
+    what is written (grey or RGB); BMP takes none. EXIF goes to PNG, JPEG (up to 64 KiB) and WebP,
+    with the new size in it. The resolution goes along, in whole numbers where the format has no
+    others. A warning tells what cannot be written; a profile of sRGB is left out without one.
 
     Raises ValueError for a suffix, depth or transparency that the format does not take, TypeError
     or ValueError for what is no image (`check_image`).
@@ -270,9 +199,15 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
     planes = [to_y(rgb, full=True) if grey else rgb] + ([] if alpha is None else [alpha])
     pixels = to_pixels(torch.cat(planes), np.uint8 if bits == 8 else np.uint16)
     pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    lost: list[str] = []
     icc = picture.icc
-    if icc and icc[16:20] != (b"GRAY" if grey else b"RGB "):  # the profile's colour space
+    if icc and (kind == "BMP" or icc[16:20] != (b"GRAY" if grey else b"RGB ")):
+        if b"sRGB" not in icc.replace(b"\0", b""):
+            what = "a BMP" if kind == "BMP" else f"a {'grey' if grey else 'colour'} picture"
+            lost.append(f"the ICC profile does not fit into {what} and was left out")
         icc = None
+    exif = _exif_to_write(picture, kind, lost)
+    _tell(path, lost)
     with write_whole(path) as file:
         if bits == 8:
             options = {
@@ -280,11 +215,13 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
                 "WEBP": {"quality": quality, "lossless": quality == 100, "exact": True},
                 "TIFF": {"compression": "tiff_adobe_deflate"},
             }.get(kind, {})
-            if picture.exif and kind != "TIFF":
-                options["exif"] = picture.exif
+            if exif:
+                options["exif"] = exif
+            if picture.dpi and kind != "WEBP":
+                options["dpi"] = picture.dpi
             Image.fromarray(pixels).save(file, kind, icc_profile=icc, **options)
         elif kind == "PNG":
-            file.write(_png_16bit(pixels, icc, picture.exif))
+            file.write(png_16bit(pixels, icc, exif, picture.dpi))
         else:
             import tifffile
 
@@ -295,35 +232,29 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
                 extrasamples=None if alpha is None else ["unassalpha"],
                 compression="zlib",
                 iccprofile=icc,
+                resolution=picture.dpi,
+                resolutionunit="INCH" if picture.dpi else None,
                 metadata=None,  # or it adds its own description of the array
             )
 
 
-def _png_16bit(pixels: np.ndarray, icc: bytes | None, exif: bytes | None) -> bytes:
-    """The bytes of a PNG file, sections 5 and 11 of its specification; Pillow writes 8 bits only.
-
-    pixels: (H, W) or (H, W, C) uint16, C = 2 to 4.
-    """
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        checksum = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
-
-    height, width, channels = np.atleast_3d(pixels).shape
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    rows = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
-    rows = np.diff(rows, axis=0, prepend=np.uint8(0))  # filter 2: less the row above, modulo 256
-    rows = np.insert(rows, 0, 2, axis=1)
-    return b"".join(
-        [
-            b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)),
-            chunk(b"iCCP", b"ICC\0\0" + zlib.compress(icc)) if icc else b"",
-            chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")) if exif else b"",
-            chunk(b"IDAT", zlib.compress(rows.tobytes())),
-            chunk(b"IEND", b""),
-        ]
-    )
+def _exif_to_write(picture: Picture, kind: str, lost: list[str]) -> bytes | None:
+    exif = picture.exif
+    if exif and kind in ("TIFF", "BMP"):
+        lost.append(f"EXIF is not written into a {kind} and was left out")
+        return None
+    if exif:
+        height, width = picture.rgb.shape[1:]
+        exif, _ = tidy_exif(exif, lost, (width, height))
+    if exif and kind == "JPEG" and len(exif) > 65533:
+        lost.append(f"the EXIF has {len(exif)} bytes, a JPEG takes 65533, and was left out")
+        return None
+    if picture.dpi and kind == "WEBP" and not exif:
+        made = Image.Exif()
+        made[Tag.XResolution], made[Tag.YResolution] = picture.dpi
+        made[Tag.ResolutionUnit] = 2  # inch
+        exif = made.tobytes()
+    return exif
 
 
 def as_image(x: ImageLike) -> Tensor:
@@ -337,8 +268,7 @@ def as_image(x: ImageLike) -> Tensor:
     if isinstance(x, str | os.PathLike):
         return read_image(x)
     if isinstance(x, Image.Image):
-        x = x.copy()  # as reading takes the orientation out of its EXIF
-        return _picture(x, _pixels(x)).rgb
+        return make_picture(pillow_pixels(x), [], orientation=_orientation(x)).rgb
     if isinstance(x, np.ndarray):
         if x.ndim != 3 or x.shape[2] != 3:
             raise ValueError(
@@ -350,6 +280,14 @@ def as_image(x: ImageLike) -> Tensor:
         x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 0)))  # (3, H, W)
     check_image(x, batch=False)
     return x.float()
+
+
+def _orientation(image: Image.Image) -> int:
+    """Of a Pillow image; 1, upright, also where Pillow cannot read its EXIF."""
+    try:
+        return image.getexif().get(Tag.Orientation, 1)
+    except Exception:  # damaged EXIF raises anything
+        return 1
 
 
 @overload

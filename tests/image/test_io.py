@@ -266,8 +266,10 @@ def test_cmyk_goes_through_its_profile_or_by_complement(tmp_path):
     assert picture.icc is None
 
     ink.save(path, quality=100, icc_profile=SRGB)  # of another colour space
-    with pytest.raises(ValueError, match=r"a\.jpg cannot be decoded"):
-        read_image(path)
+    with pytest.warns(
+        UserWarning, match=r"a\.jpg: its ICC profile is not of CMYK and was left out"
+    ):
+        assert np.allclose(read_image(path)[:, 8, 8], plain, atol=3 / 255)
 
 
 def test_jpeg_and_webp_lose_little(tmp_path):
@@ -317,8 +319,6 @@ def pages():
     )
 
 
-PLANES = np.zeros((3, 4, 5), np.uint16)
-PLANAR = {"photometric": "rgb", "planarconfig": "separate"}
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
 
 
@@ -343,14 +343,7 @@ PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), n
         (
             "half.tif",
             tiff(np.zeros((4, 4), np.float16), photometric="minisblack"),
-            "is not a picture that srkit reads",
-        ),
-        ("planar.tif", tiff(PLANES, **PLANAR), r"\(R, planar\) that is not taken; save it as PNG"),
-        ("planar_zip.tif", tiff(PLANES, **PLANAR, compression="zlib"), r"\(RGB;16N, planar\) that"),
-        (
-            "premultiplied.tif",
-            tiff(noise(4, np.uint16), photometric="rgb", extrasamples=["assocalpha"]),
-            r"layout \(RGBa;16L\).*or as grey, RGB or RGBA",
+            "its samples are float, 16 bits a channel; save it with 8 or 16, unsigned",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value[:16] else "",
@@ -372,6 +365,7 @@ def test_missing_files_and_folders_are_refused(tmp_path):
         read_image(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:.*its end is cut off")
 def test_every_cut_of_a_file_is_refused_or_read_whole(tmp_path):
     """No cut of a 16-bit PNG passes with made-up pixels, though torchvision would fill them in."""
     pixels = noise(3, np.uint16)
