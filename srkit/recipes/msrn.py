@@ -133,7 +133,7 @@ RECIPE = Recipe(
     claims=(
         Claim("two kernel sizes beat one, parameters being equal", "msrn", "two-3x3"),
         Claim("the block beats EDSR's, parameters being equal", "msrn", "residual"),
-        Claim("so it does at a quarter of the rate", "msrn-slow", "residual-slow"),
+        Claim("the block beats EDSR's at a quarter of the rate", "msrn-slow", "residual-slow"),
         Claim("joining all blocks' outputs helps", "msrn", "no-fusion"),
         Claim("more blocks are better", "msrn", "half"),
     ),

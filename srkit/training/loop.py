@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from srkit.calls import as_text
 from srkit.image.colour import to_y, with_y
 from srkit.inference import in_bfloat16
 from srkit.losses.adversarial import Adversarial
@@ -107,7 +108,8 @@ def fit(
     - precision: "auto" is bfloat16 where the hardware multiplies it, else float32.
     - compiled: by torch.compile, a slow start, then faster.
     - folder: for checkpoints, every `save_every` steps (default: `validate_every`). Called again
-      with it, `fit` goes on where it stopped, on a CPU bit for bit. The first Ctrl-C or SIGTERM
+      with it, `fit` goes on where it stopped, on a CPU bit for bit; with other settings it refuses
+      to, except that steps may be more. The first Ctrl-C or SIGTERM
       ends with a checkpoint after the step at hand (of several GPUs: after ten steps at most), a
       second one stops at once.
     - Several processes learn what one would: they share each batch, and batch norm looks at the
@@ -152,7 +154,13 @@ def fit(
     network = accelerator.prepare_model(compilable, device_placement=False)
     mixed = torch.autocast(where.type, torch.bfloat16, enabled=half)
     torch.manual_seed(seed + part[0])
-    state = State(model, loss, optimizer, turns, seed, ema, folder)
+    identity = {
+        "seed": seed, "batch": batch, "patch": patch, "clip": clip, "ema": ema,
+        "precision": "bfloat16" if half else "float32", "loss": str(loss),
+        "rate": as_text(rate), "discriminator_rate": as_text(discriminator_rate),
+        "optimizer": type(optimizer).__name__, "pictures": len(crops.pictures),
+    }  # fmt: skip
+    state = State(model, loss, optimizer, turns, seed, ema, folder, identity)
     state.show_progress(steps, hidden=not accelerator.is_main_process)
 
     with stop_requests(active=folder is not None) as heard:

@@ -127,7 +127,21 @@ class Run:
         crops = stage.crops(stage.data, stage.scale, self.device)
         if self.data is None:
             self.data = data_facts(stage.data, crops.pictures)
+            self._check_data(self.data)
         return crops
+
+    def _check_data(self, now: dict[str, Any]) -> None:
+        """Keep what is learned from beside what was asked for; refuse to go on with another."""
+        path = self.folder / "data.json"
+        if not path.exists():
+            if self._processes.is_main_process:
+                write_json(now, path)
+        elif (before := json.loads(path.read_text())) != now:
+            raise ValueError(
+                f"{self.folder} was begun with {before['pictures']} pictures of {before['name']} "
+                f"(SHA-256 {before['sha256'][:12]}); there are {now['pictures']} now "
+                f"({now['sha256'][:12]}): put them back, or take another folder."
+            )
 
     def fit(
         self,

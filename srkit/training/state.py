@@ -28,9 +28,10 @@ from srkit.training import checkpoints
 class State:
     """Everything that decides how a training goes on, and what is known of it so far.
 
-    Made from the checkpoint in `folder` where there is one. `history` has a row a validation;
-    `seconds` counts training alone, not validation, over all the times it was resumed;
-    `cpu_seconds` is the same in processor time.
+    Made from the checkpoint in `folder` where there is one; identity: the settings that must be
+    those of the checkpoint, by name. `history` has a row a validation; `seconds` counts training
+    alone, not validation, over all the times it was resumed; `cpu_seconds` is the same in processor
+    time.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class State:
         seed: int,
         ema: float | None,
         folder: Path | None,
+        identity: Mapping[str, object],
     ):
         self.model, self.loss, self.folder = model, loss, folder
+        self.identity = dict(identity)
         self.optimizers = {"model": optimizer, **turns}
         self.rng = torch.Generator().manual_seed(seed)
         own = [term.rng for term in loss.terms.values() if isinstance(term, Adversarial)]
@@ -59,6 +62,7 @@ class State:
         self.sums: dict[str, Tensor] = {}
         self.unread: tuple | None = None  # the last step's loss: read one step late, see `count`
         if folder and (saved := checkpoints.load_latest(folder)):
+            self._check_identity(saved)
             self._restore(saved)
         self._start()
 
@@ -200,8 +204,23 @@ class State:
             "division by zero in the loss"
         )
 
+    def _check_identity(self, saved: dict) -> None:
+        """Refuse to go on with other settings than a checkpoint was made with."""
+        before = saved.get("identity", self.identity)  # the first edition's had none
+        changed = [
+            f"{name} was {before.get(name)}, now it is {self.identity.get(name)}"
+            for name in before | self.identity
+            if before.get(name) != self.identity.get(name)
+        ]
+        if changed:
+            raise ValueError(
+                f"{self.folder} holds a training that was begun otherwise: {'; '.join(changed)}. "
+                "Ask for what it was begun with, or take another folder."
+            )
+
     def _snapshot(self) -> dict:
         return {
+            "identity": self.identity,
             "step": self.step,
             "looked": self.looked,
             "seconds": self.seconds,

@@ -17,7 +17,7 @@ from torch import nn
 from toy import KILL_AT, KINDS, SEED, STEPS, Crops, Enlarger, assert_same, ended, steps_of, train
 
 from srkit import files
-from srkit.losses import Content, FeatureAdversarial
+from srkit.losses import L1, MSE, Content, FeatureAdversarial
 from srkit.losses.objectives import Standard
 from srkit.metrics.features import random_tanh
 from srkit.training import checkpoints
@@ -81,6 +81,35 @@ def test_the_trunk_that_terms_share_is_in_no_checkpoint(tmp_path):
 
 
 # a training that is stopped, and called again
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": 1}, "seed was 0, now it is 1"),
+        ({"batch": 1}, "batch was 2, now it is 1"),
+        ({"patch": 6}, "patch was 8, now it is 6"),
+        ({"clip": 0.5}, "clip was None, now it is 0.5"),
+        ({"ema": 0.9}, "ema was None, now it is 0.9"),
+        (
+            {"rate": Constant(2e-3)},
+            r"rate was Constant\(rate=0.001\), now it is Con",
+        ),
+        ({"loss": MSE()}, r"loss was L1: .*, now it is MSE"),
+        ({"optimizer": torch.optim.SGD}, "optimizer was Adam, now it is SGD"),
+    ],
+)
+def test_a_training_that_was_begun_otherwise_is_not_gone_on_with(tmp_path, change, words):
+    """A changed seed was ignored, an average dropped, and a run of other crops taken over."""
+    how = {"batch": 2, "patch": 8, "rate": Constant(1e-3), "device": "cpu", "folder": tmp_path}
+    fit(Enlarger(), L1(), Crops(), steps=1, **how)
+    model, changed = Enlarger(), dict(change)
+    if make := changed.pop("optimizer", None):
+        changed["optimizer"] = make(model.parameters(), lr=1e-3)
+    with pytest.raises(ValueError, match=rf"was begun otherwise: {words}.*take another folder"):
+        fit(model, changed.pop("loss", L1()), Crops(), steps=2, **how | changed)
+    history = fit(Enlarger(), L1(), Crops(), steps=2, **how)
+    assert history[-1]["step"] == 2, "more steps are the same training"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -19,6 +19,7 @@ from toy import KILL_AT, STEPS, Crops, Discriminator, Enlarger, assert_same
 import srkit
 from srkit import ledger, recipes
 from srkit.calls import Call, as_json
+from srkit.datasets.patches import Patches
 from srkit.files import data_path, sha256
 from srkit.losses import L1
 from srkit.losses.adversarial import Adversarial
@@ -49,6 +50,11 @@ ADVERSARIAL = replace(
     loss=Loss(((1.0, Call(L1)), (0.1, JUDGED))),
 )  # fmt: skip
 ASKED = {"recipe": "toy", "variant": "two", "budget": "smoke"}
+
+
+def crops_of(data, scale, device, level):
+    """Crops of one grey picture."""
+    return Patches([torch.full((3, 32, 32), int(255 * level), dtype=torch.uint8)], scale)
 
 
 class OfGivenCrops(Run):
@@ -262,6 +268,16 @@ def test_what_was_asked_for_otherwise_is_refused(tmp_path):
     other = {"plan": {"stages": [as_json(replace(PIXEL, clip=0.1))]}}
     with pytest.raises(ValueError, match=r"asked for otherwise \(differs: plan, seed\): take an"):
         Run(tmp_path, other, seed=2)
+
+
+def test_a_run_does_not_go_on_with_other_pictures(tmp_path):
+    stage = replace(PIXEL, crops=Call(crops_of, level=0.2))
+    run = Run(tmp_path, {}, device="cpu")
+    run.crops(stage)
+    Run(tmp_path, {}, device="cpu").crops(stage)
+    words = r"was begun with 1 pictures of .* \(SHA-256 \w{12}\); there are 1 now .*put them back"
+    with pytest.raises(ValueError, match=words):
+        Run(tmp_path, {}, device="cpu").crops(replace(PIXEL, crops=Call(crops_of, level=0.3)))
 
 
 def test_a_misspelt_setting_of_a_run_or_a_stage_is_an_error(tmp_path):
@@ -590,7 +606,7 @@ def test_rlfn_cyclic_warm_start_and_long_share_their_first_stage_or_not(tmp_path
     assert [stage.steps for stage in records["cyclic"].stages] == [4, 4]
 
 
-@pytest.mark.parametrize("budget", base.BUDGETS)
+@pytest.mark.parametrize("budget", recipes.recipe("rlfn").budgets)
 def test_rlfn_s_restarted_schedules_see_the_crops_that_a_long_one_goes_on_to(budget):
     """Stages along what a variant builds on draw series 0, 1, 2 of the run's crops."""
     own = recipes.recipe("rlfn")
