@@ -100,7 +100,7 @@ def pixel(b: Budget, network: Call) -> Stage:
 
 
 def slower(stage: Stage) -> Stage:
-    """The same at a quarter of the rate, at which fewer of MSRN's units die."""
+    """The same at a quarter of the rate: fewer of MSRN's units die in the first hundred steps."""
     warm = stage.rate
     assert isinstance(warm, Halving | Warmup)
     halving = warm.then if isinstance(warm, Warmup) else warm
