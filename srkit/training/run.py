@@ -131,9 +131,12 @@ class Run:
         return crops
 
     def _check_data(self, now: dict[str, Any]) -> None:
-        """Keep what is learned from beside what was asked for; refuse to go on with another."""
+        """Keep what is learned from beside what was asked for; refuse to go on with another.
+
+        A start that failed before its first checkpoint binds nothing.
+        """
         path = self.folder / "data.json"
-        if not path.exists():
+        if not (path.exists() and any(self.folder.glob("stage-*/checkpoint-*.pt"))):
             if self._processes.is_main_process:
                 write_json(now, path)
         elif (before := json.loads(path.read_text())) != now:

@@ -92,9 +92,11 @@ def text(rows: Sequence[Sequence[str]], *, left: bool = False) -> str:
 
 
 def unbroken(cell: str) -> str:
-    """A cell's text as HTML in which no spread and no name with a hyphen is broken over lines."""
+    """A cell's text as HTML in which no spread, name with a hyphen or name=(value) is broken."""
     whole = re.sub(
-        r"\S*\w-\w\S*", lambda found: f'<span class="srkit-whole">{found[0]}</span>', escape(cell)
+        r"\S*(?:\w-\w|=\()\S*",
+        lambda found: f'<span class="srkit-whole">{found[0]}</span>',
+        escape(cell),
     )
     return whole.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 

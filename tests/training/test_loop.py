@@ -199,7 +199,8 @@ def test_a_row_holds_the_mean_of_each_part_since_the_last_row(flat):
         batch=lambda count, size, rng, part: {
             "lr": torch.tensor([90.0, 200.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4) / 255,
             "hr": torch.tensor([90.0, 200.0]).view(2, 1, 1, 1).expand(2, 3, 8, 8) / 255,
-        }
+        },
+        pictures=[],
     )
     rate = Constant(1e-3)
     loss = 2 * L1() + 3 * MSE()
@@ -244,7 +245,7 @@ def test_minutes_are_a_budget_of_training_alone(flat, monkeypatch):
         return {}
 
     history = learn(
-        Gain(), SimpleNamespace(batch=batch), minutes=0.5, rate=Halving(0.1, 0.5),
+        Gain(), SimpleNamespace(batch=batch, pictures=[]), minutes=0.5, rate=Halving(0.1, 0.5),
         validate=validate, validate_every=8,
     )  # fmt: skip
     assert [row["step"] for row in history] == [8, 16, 24, 30]

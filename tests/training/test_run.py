@@ -27,6 +27,7 @@ from srkit.losses.objectives import Standard
 from srkit.models.zoo import model_info
 from srkit.recipes import base
 from srkit.reports.records import Records
+from srkit.training import checkpoints
 from srkit.training.record import (
     Record,
     code_version,
@@ -273,11 +274,15 @@ def test_what_was_asked_for_otherwise_is_refused(tmp_path):
 def test_a_run_does_not_go_on_with_other_pictures(tmp_path):
     stage = replace(PIXEL, crops=Call(crops_of, level=0.2))
     run = Run(tmp_path, {}, device="cpu")
-    run.crops(stage)
+    other = replace(PIXEL, crops=Call(crops_of, level=0.3))
+    run.crops(other)  # nothing is learned from these: it can still be others
+    Run(tmp_path, {}, device="cpu").crops(stage)
+    (tmp_path / "stage-0").mkdir()
+    checkpoints.save(tmp_path / "stage-0", 1, {"step": 1})
     Run(tmp_path, {}, device="cpu").crops(stage)
     words = r"was begun with 1 pictures of .* \(SHA-256 \w{12}\); there are 1 now .*put them back"
     with pytest.raises(ValueError, match=words):
-        Run(tmp_path, {}, device="cpu").crops(replace(PIXEL, crops=Call(crops_of, level=0.3)))
+        Run(tmp_path, {}, device="cpu").crops(other)
 
 
 def test_a_misspelt_setting_of_a_run_or_a_stage_is_an_error(tmp_path):
