@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from srkit.calls import Call
 from srkit.models.carn import CARN, PCARN
 from srkit.models.ciplab import RRDBNetx4x4
@@ -101,3 +103,9 @@ SWITCHED = (
     Call(LapSRN, scale=8, channels=8, depth=2),
 )
 # fmt: on
+
+
+def same(a, b):
+    """Whether two networks have the same tensors, bit for bit."""
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

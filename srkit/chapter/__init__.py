@@ -24,24 +24,7 @@ from srkit.chapter.results import (
 from srkit.chapter.widgets import mixer, stepper
 
 __all__ = [
-    "Box",
-    "ablation",
-    "begin",
-    "blind_vote",
-    "by_runs",
-    "by_test",
-    "could_see",
-    "enlarge",
-    "finding",
-    "flow",
-    "footer",
-    "mixer",
-    "needs",
-    "plane_of",
-    "runs_table",
-    "scores",
-    "spots",
-    "stepper",
-    "train_here",
-    "verdicts",
+    "Box", "ablation", "begin", "blind_vote", "by_runs", "by_test", "could_see", "enlarge",
+    "finding", "flow", "footer", "mixer", "needs", "plane_of", "runs_table", "scores", "spots",
+    "stepper", "train_here", "verdicts",
 ]  # fmt: skip

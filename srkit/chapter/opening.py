@@ -138,11 +138,14 @@ def could_see(*claims: Tested) -> Table:
         row = [f"{says} ({each.budget})" if len(budgets) > 1 else says, each.ours]
         row += [str(len(found.seeds)), "" if found.sees is None else f"{found.sees:.2f}"]
         row.append(str(found.seeds_to_see(least) or ""))
-        if of_papers and each.theirs is None:
-            row += ["", ""]
-        elif of_papers:
-            small = "too small to count" * (abs(each.theirs or 0) < least)
-            row += [each.expected, small or str(found.seeds_to_see(each.theirs or 0) or "")]
+        if of_papers:
+            theirs = each.theirs
+            if theirs is None:
+                row += ["", ""]
+            elif abs(theirs) < least:
+                row += [each.expected, "too small to count"]
+            else:
+                row += [each.expected, str(found.seeds_to_see(theirs) or "")]
         rows.append(row)
     return Table(rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from srkit.image.tensors import modcrop
 from srkit.inference import upscale
 from srkit.metrics.evaluate import evaluate
 from srkit.models.network import Network
+from srkit.reports.card import UNITS
 from srkit.reports.records import Records
 from srkit.training.record import Record
 from srkit.viz.figure import Figure
@@ -116,12 +117,11 @@ def ablation(
 
     Raises ValueError for a variant without records.
     """
-    runs, values = Records.of(recipe).budget(budget), {}
-    for variant, label in variants.items():
-        values[label] = list(runs.values(variant, test, metric).values())
-        if not values[label]:
-            raise ValueError(f"no record of {recipe}, {variant}, {budget} has {metric} of {test}")
-    unit = "PSNR (dB)" if metric == "psnr" else metric.upper()
+    values = {
+        label: list(runs.values(variant, test, metric).values())
+        for label, variant, runs in _recorded(recipe, variants, budget)
+    }
+    unit = "PSNR (dB)" if metric == "psnr" else UNITS[metric]
     return dots(values, xlabel=f"{unit}, {test}", alt=alt, caption=caption)
 
 
@@ -138,16 +138,24 @@ def runs_table(
 
     variants: {variant: what to call it}. Raises ValueError for a variant without records.
     """
-    runs, rows = Records.of(recipe).budget(budget), {}
-    for variant, label in variants.items():
-        group = list(runs.variant(variant))
-        if not group:
-            raise ValueError(f"no record of {recipe}, {variant}, {budget}")
-        row: dict[str, int | list[float]] = {"parameters": group[0].parameters, "seeds": len(group)}
+    rows = {}
+    for label, variant, runs in _recorded(recipe, variants, budget):
+        row: dict[str, int | list[float]] = {"parameters": runs[0].parameters, "seeds": len(runs)}
         for test in tests:
             row[test] = list(runs.values(variant, test, metric).values())
         rows[label] = row
     return table(rows, caption=caption, digits=2 if metric == "psnr" else 3)
+
+
+def _recorded(
+    recipe: str, variants: Mapping[str, str], budget: str
+) -> Iterator[tuple[str, str, Records]]:
+    """What to call each variant, the variant, and its records, of which there must be some."""
+    for variant, label in variants.items():
+        runs = Records.of(recipe).budget(budget).variant(variant)
+        if not len(runs):
+            raise ValueError(f"no record of {recipe}, {variant}, {budget}")
+        yield label, variant, runs
 
 
 def plane_of(

@@ -136,7 +136,8 @@ def dots(
     Raises ValueError for an empty alt, or a name without values.
     """
     check_alt(alt)
-    if empty := [name for name, found in values.items() if not len(found)] or not values:
+    empty = [name for name, found in values.items() if not len(found)]
+    if empty or not values:
         raise ValueError(f"dots got no values for {empty}: give each name a value of every seed")
     with drawing(1, 1, (6.4, 0.9 + 0.36 * len(values))) as (figure, (axes,)):
         for row, (found, colour) in enumerate(zip(values.values(), cycle(COLOURS), strict=False)):

@@ -8,30 +8,31 @@ from pathlib import Path
 
 from srkit.weights import foreign
 
-# What begins a file that holds no weights, or holds them in a way that srkit does not read.
-OTHERS = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the weights: run `git lfs pull`"),
-    (b"\x89HDF", "an HDF5 file (of Keras, perhaps)"),
-    (b"\x93NUMPY", "a single array of NumPy: np.savez keeps several, by name"),
-    (b"GGUF", "a GGUF file, of a language model"),
-    (b"\x1f\x8b", "compressed by gzip: unpack it first"),
-    (b"BZh", "compressed by bzip2: unpack it first"),
-    (b"\xfd7zXZ", "compressed by xz: unpack it first"),
-    (b"Rar!", "a RAR archive: unpack it first"),
-    (b"7z\xbc\xaf", "a 7z archive: unpack it first"),
-    (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "a file of Torch7"),
-    (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"%PDF", "a PDF document"),
-    (b"<", "a web page or an XML file, not weights: look at what the address gave"),
-)
 INSTEAD = (
     "srkit reads the weights of PyTorch, safetensors, Caffe, TensorFlow 1, NumPy (.npz) and ncnn"
 )
+UNPACK = "unpack it first"
 TORCH7 = (
     "srkit does not read it. Open it where Torch7 or a reader of its files is, and save its "
     "tensors by the names and shapes of create_model(name).state_dict(), with torch.save or as "
     ".safetensors"
+)
+# How a file begins that srkit does not read: its first bytes, what it is, what to do.
+OTHERS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the weights", "run `git lfs pull`"),
+    (b"\x89HDF", "an HDF5 file (of Keras, perhaps)", INSTEAD),
+    (b"\x93NUMPY", "a single array of NumPy", "np.savez keeps several, by name"),
+    (b"GGUF", "a GGUF file, of a language model", INSTEAD),
+    (b"\x1f\x8b", "compressed by gzip", UNPACK),
+    (b"BZh", "compressed by bzip2", UNPACK),
+    (b"\xfd7zXZ", "compressed by xz", UNPACK),
+    (b"Rar!", "a RAR archive", UNPACK),
+    (b"7z\xbc\xaf", "a 7z archive", UNPACK),
+    (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "a file of Torch7", TORCH7),
+    (b"\x89PNG", "a PNG picture", INSTEAD),
+    (b"\xff\xd8\xff", "a JPEG picture", INSTEAD),
+    (b"%PDF", "a PDF document", INSTEAD),
+    (b"<", "a web page or an XML file, not weights", "look at what the address gave"),
 )
 CAFFE = (1, 2, 3, 4, 5, 6, 7, 8, 100)  # the fields of a NetParameter
 LARGEST = 64 * 2**20  # bytes that an archive may always unpack to, and times its own size:
@@ -61,9 +62,9 @@ def format_of(path: str | PathLike) -> str:
         return "tensorflow"
     if path.suffix == ".t7":
         raise ValueError(f"{path} is a file of Torch7: {TORCH7}.")
-    for magic, what in OTHERS:
+    for magic, what, advice in OTHERS:
         if head.lstrip().startswith(magic):
-            raise ValueError(f"{path} is {what}{_instead(what)}")
+            raise ValueError(f"{path} is {what}: {advice}.")
     if head[4:8] == b"TFL3":
         raise ValueError(f"{path} is a model of TensorFlow Lite: {INSTEAD}.")
     if head[257:262] == b"ustar":
@@ -77,12 +78,6 @@ def format_of(path: str | PathLike) -> str:
     if _begins_like_caffe(head):
         return "caffe"
     raise ValueError(f"{path} is broken, cut off, or not a file of weights: fetch it again.")
-
-
-def _instead(what: str) -> str:
-    if "Torch7" in what:
-        return f": {TORCH7}."
-    return "." if ":" in what else f": {INSTEAD}."
 
 
 def _archive(path: Path) -> str:

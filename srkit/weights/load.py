@@ -439,9 +439,8 @@ def _tensors(path: Path, content: object) -> dict[str, Tensor]:
     state = content if isinstance(content, dict) else {}
     tensors = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
     others = {k: v for k, v in state.items() if k not in tensors}
-    plain = all(isinstance(v, bool | int | float | str | None) for v in others.values())
-    if not tensors or not plain:
-        odd = [k for k, v in others.items() if not isinstance(v, str | int | float | None)]
+    odd = [k for k, v in others.items() if not isinstance(v, int | float | str | None)]
+    if not tensors or odd:
         found = f"dict with {_listed(odd or state)}" if state else type(content).__name__
         raise ValueError(
             f"{path} holds no tensors by name alone, at its top or where trainers put them "

@@ -10,22 +10,12 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from small import same
 
 from srkit.models.carn import CARN
 from srkit.weights.formats import format_of
 from srkit.weights.load import create_model, load_checkpoint, load_weights, read
 from srkit.weights.save import save
-
-
-@pytest.fixture
-def tiny():
-    torch.manual_seed(0)
-    return create_model("rlfn_tiny_x4")
-
-
-def same(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def written(path, state, *, how):

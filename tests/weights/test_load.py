@@ -11,6 +11,7 @@ from itertools import product
 import pytest
 import torch
 from models.test_carn import MOBILE, pcarn_file
+from small import same
 from torch import nn
 
 from srkit import files
@@ -32,17 +33,6 @@ OFFICIAL = [
 
 
 BY_OTHERS = [(e, kind) for e in ZOO for kind in e.weights if kind not in ("official", "srkit")]
-
-
-@pytest.fixture
-def tiny():
-    torch.manual_seed(0)
-    return create_model("rlfn_tiny_x4")
-
-
-def same(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("entry", OFFICIAL, ids=lambda entry: entry.name)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small import SMALL, SWITCHED
+from small import SMALL, SWITCHED, same
 from torch import Tensor, nn
 
 import srkit
@@ -30,17 +30,6 @@ from srkit.weights.load import create_model, load_checkpoint, load_weights
 from srkit.weights.save import convert, origin, save
 
 MADE = SMALL + SWITCHED
-
-
-@pytest.fixture
-def tiny():
-    torch.manual_seed(0)
-    return create_model("rlfn_tiny_x4")
-
-
-def same(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def header(path):
