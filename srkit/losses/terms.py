@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from srkit.losses.balance import Factors
+from srkit.metrics.features import Extractor
 
 Features = Mapping[str, Tensor]  # of one picture, by layer
 
@@ -195,6 +196,21 @@ class Sum(nn.Module):
     def balanced(self, balance: Factors) -> Sum:
         """The same terms, weighed by `balance`."""
         return Sum(self._weighed(), balance)
+
+    def learned(self) -> dict[str, Tensor]:
+        """The part of its state that training changes: discriminators, and what `balance` learned.
+
+        A discriminator that terms share is there under each term's name. Extractors and the heads
+        of LPIPS are left out: they never change, and VGG-19 has 80 MB.
+        """
+        never = Extractor | nn.ParameterDict
+        every = self.named_modules(remove_duplicate=False)
+        frozen = tuple(f"{name}." for name, module in every if isinstance(module, never))
+        return {k: v for k, v in self.state_dict().items() if not k.startswith(frozen)}
+
+    def discriminators(self) -> dict[str, Tensor]:
+        """The tensors of its discriminators, by their names in its state."""
+        return {k: v for k, v in self.learned().items() if not k.startswith("balance.")}
 
     def _look(self, pictures: Mapping[str, Tensor]) -> dict[tuple[str, tuple], Features]:
         """By picture and extractor, all layers that any term asks for, from one pass."""

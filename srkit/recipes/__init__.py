@@ -14,11 +14,15 @@ import os
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
-from srkit.calls import completed
+from srkit.calls import Build, Given, completed
 from srkit.files import data_path
+from srkit.losses.terms import Sum
 from srkit.models.network import Network
 from srkit.recipes.base import BUDGETS, Recipe
 from srkit.recipes.run import RecipeRun, folder_of
@@ -26,8 +30,9 @@ from srkit.reports.records import Records
 from srkit.reports.reproduction import Reproduction
 from srkit.training.checks import at_least
 from srkit.training.record import Record, read_record, write_json
+from srkit.training.stage import Stage
 from srkit.weights.load import load_checkpoint
-from srkit.weights.save import save
+from srkit.weights.save import save, save_tensors
 
 RECIPES = (
     "srgan", "enhancenet", "memnet", "dbpn", "idn", "rdn", "rcan", "msrn", "carn", "zssr",
@@ -186,14 +191,34 @@ def recorded(name: str, variant: str, *, budget: str = "laptop") -> Network:
 
     Raises FileNotFoundError for a run whose weights are not shipped: train it, `srkit.train`.
     """
-    try:
-        path = data_path(_weights_file(name, variant, budget))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"srkit ships no weights of {name}, {variant}, {budget}: "
-            f"srkit train {name} --variant {variant} --budget {budget} makes them"
-        ) from None
-    return load_checkpoint(path)
+    return load_checkpoint(_shipped(_weights_file(name, variant, budget), name, variant, budget))
+
+
+def recorded_loss(name: str, variant: str, *, budget: str = "laptop") -> Sum:
+    """The loss of a recorded run's last stage, with the discriminators that it ended with (seed 0).
+
+        judge = recorded_loss("ciplab", "ciplab").terms["adversarial"].discriminator
+
+    Weights that a run measured when it began (`srkit.training.stage.Share`) are 0 here.
+
+    Raises FileNotFoundError for a run whose discriminators are not shipped, and for an extractor
+    that the loss looks through and that is not at hand.
+    """
+    path = _shipped(_weights_file(name, variant, budget, "discriminators"), name, variant, budget)
+    *_, stage = recipe(name).stages(variant, budget)
+    if not isinstance(stage, Stage):
+        raise ValueError(f"{name}, {variant}: its last stage has no loss of terms")
+    loss = stage.loss.made(Build(seed=0, given={Given.SEED: 0}), _not_measured)
+    tensors = load_file(path)
+    if tensors.keys() != loss.discriminators().keys():
+        raise ValueError(f"{path} is not of the loss that {name}, {variant} has now")
+    loss.load_state_dict(loss.state_dict() | tensors)
+    return loss.requires_grad_(False).eval()
+
+
+def _not_measured(loss: Sum, crops: int) -> dict[str, Tensor]:
+    """In place of the first values of a training's terms; the second makes a share of it 0."""
+    return {"first": torch.tensor(0.0), "other": torch.tensor(1.0)}
 
 
 def collect(
@@ -203,7 +228,8 @@ def collect(
 
     DATA/runs/NAME.json gets their records, beside those that it holds, in the order of the recipe's
     variants. It loses recorded runs whose plan is not the budget's any more. weights: variants
-    whose network of seed 0 goes along in float16, as `recorded` reads it.
+    whose network of seed 0 goes along in float16, as `recorded` reads it; and its discriminators,
+    as `recorded_loss` reads them.
 
     Raises ValueError for a run that was not the budget's own (minutes, other data), and for weights
     of a variant without a finished run of seed 0.
@@ -234,14 +260,24 @@ def collect(
             if variant in weights and seed == 0:
                 written.append(Path(data) / _weights_file(name, variant, budget))
                 keep_weights(record, folder / "model.safetensors", written[-1])
+                if (judges := folder / "discriminators.safetensors").exists():
+                    written.append(
+                        Path(data) / _weights_file(name, variant, budget, "discriminators")
+                    )
+                    how = {"provenance": _said(record), "dtype": torch.float16}
+                    save_tensors(load_file(judges), written[-1], **how)
     return written
 
 
 def keep_weights(record: Record, model: Path, path: Path) -> None:
     """Write a run's network in float16; the file's header says what run it was."""
+    save(load_checkpoint(model), path, provenance=_said(record), dtype=torch.float16)
+
+
+def _said(record: Record) -> dict[str, Any]:
+    """What a file of weights tells of the run that made it."""
     said = ("recipe", "variant", "budget", "minutes_a_stage", "seed", "code", "metrics")
-    provenance = {name: getattr(record, name) for name in said}
-    save(load_checkpoint(model), path, provenance=provenance, dtype=torch.float16)
+    return {name: getattr(record, name) for name in said}
 
 
 def follows_plan(record: Record) -> bool:
@@ -254,5 +290,16 @@ def follows_plan(record: Record) -> bool:
     return known and completed(record.plan) == found.plan(record.variant, record.budget)
 
 
-def _weights_file(name: str, variant: str, budget: str) -> str:
-    return f"weights/{name}-{budget}-{variant}_x{recipe(name).scale}.safetensors"
+def _weights_file(name: str, variant: str, budget: str, part: str | None = None) -> str:
+    part = part or f"x{recipe(name).scale}"
+    return f"weights/{name}-{budget}-{variant}_{part}.safetensors"
+
+
+def _shipped(file: str, name: str, variant: str, budget: str) -> Path:
+    try:
+        return data_path(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"srkit ships no {file}: "
+            f"srkit train {name} --variant {variant} --budget {budget} makes its like"
+        ) from None

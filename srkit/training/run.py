@@ -34,7 +34,7 @@ from srkit.training.record import (
     read_record,
     write_json,
 )
-from srkit.weights.save import save
+from srkit.weights.save import save, save_tensors
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 class Run:
     """One training and its folder: `run.json`, `history.jsonl`, `model.safetensors`, `samples/`.
+
+    `discriminators.safetensors` has those of the last stage's loss, if it has any.
 
     Its stages are trained one after another by `fit`; it ends with `finish`. Run again in the same
     folder, stages that are done are passed over, and one that was stopped goes on from its last
@@ -79,6 +81,7 @@ class Run:
         self.builds_on: list[str] = []
         self.data: dict[str, Any] | None = None
         self.optimizer: torch.optim.Optimizer | None = None  # the last stage's
+        self.loss: Sum | None = None  # the last stage's
         self.folder.mkdir(parents=True, exist_ok=True)
         path, several = self.folder / "asked.json", launched() > 1
         before = json.loads(path.read_text()) if path.exists() else dict(self.asked)
@@ -161,7 +164,7 @@ class Run:
         Its crops are drawn with the seed 1000 seed + stage.series.
         """
         check_network(model)
-        self.optimizer = optimizer
+        self.optimizer, self.loss = optimizer, loss
         with self._alone(), self._log() as log:
             history = fit(
                 model,
@@ -239,6 +242,8 @@ class Run:
     ) -> None:
         origin = {key: self.asked.get(key) for key in ("recipe", "variant", "budget", "seed")}
         save(model, self.weights, provenance=origin)
+        if self.loss is not None and (judges := self.loss.discriminators()):
+            save_tensors(judges, self.folder / "discriminators.safetensors", provenance=origin)
         for name, make in samples.items():
             write_image(make(model).clamp(0, 1), self.folder / "samples" / f"{name}.png")
         device = next(model.parameters()).device

@@ -19,7 +19,6 @@ from tqdm import tqdm
 from srkit.files import write_whole
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.terms import Sum
-from srkit.metrics.features import Extractor
 from srkit.models.network import Network
 from srkit.processes import mean_over_processes, part
 from srkit.training import checkpoints
@@ -229,7 +228,7 @@ class State:
             "sums": self.sums,
             "model": self.model.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
-            "loss": self._loss_state(),
+            "loss": self.loss.learned(),
             "optimizers": {name: turn.state_dict() for name, turn in self.optimizers.items()},
             "rng": [generator.get_state() for generator in self.generators],
             "torch_rng": torch.get_rng_state(),
@@ -249,17 +248,6 @@ class State:
             generator.set_state(state)
         if part()[0] == 0:  # whose state it is; others have their own seed
             torch.set_rng_state(saved["torch_rng"])
-
-    def _loss_state(self) -> dict[str, Tensor]:
-        """Its discriminators, and what its balance has learned; the extractors never change (80
-        MB)."""
-        every = self.loss.named_modules(remove_duplicate=False)  # one that terms share, by each
-        frozen = [name for name, module in every if isinstance(module, Extractor)]
-        return {
-            name: value
-            for name, value in self.loss.state_dict().items()
-            if not any(name.startswith(f"{prefix}.") for prefix in frozen)
-        }
 
 
 @contextmanager

@@ -38,23 +38,24 @@ def save(
     arguments or provenance that JSON cannot hold. Nothing is written then.
     """
     model = check_network(model)
-    if Path(path).suffix != ".safetensors":
-        raise ValueError(f"{path}: weights are saved as .safetensors, choose such a name.")
-    if dtype is not None and not dtype.is_floating_point:
-        raise ValueError(f"dtype {dtype}: weights are saved as floating-point numbers")
-    state = {}
     net = model.net if isinstance(model, Wrapped) else model
-    for name, tensor in net.state_dict().items():
-        kind = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-        # a copy: safetensors refuses tensors that share memory
-        state[name] = tensor.to("cpu", kind, copy=True, memory_format=torch.contiguous_format)
-        check_finite(state[name], name, "cannot be saved" + (f" as {dtype}" if dtype else ""))
-    header = {"format": "pt", "name": model.name, "scale": str(model.scale)}
-    header |= _made_by(model, state)
-    header["provenance"] = json.dumps(_plain(provenance or {}, "provenance"))
-    data = _serialised(state, header)
-    with files.write_whole(path) as file:
-        file.write(data)
+    state = _stored(net.state_dict(), path, dtype)
+    header = {"name": model.name, "scale": str(model.scale)} | _made_by(model, state)
+    _write(state, path, header, provenance)
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor],
+    path: str | PathLike,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write tensors that are no network, such as those of discriminators, as `save` does.
+
+    The header has `provenance` alone. Raises what `save` raises.
+    """
+    _write(_stored(tensors, path, dtype), path, {}, provenance)
 
 
 def convert(source: str | PathLike, target: str | PathLike, *, name: str | None = None) -> Path:
@@ -97,6 +98,35 @@ def origin(path: str | PathLike) -> dict[str, str]:
     if known and known[0].origin:
         facts["origin"] = known[0].origin
     return facts
+
+
+def _stored(
+    tensors: Mapping[str, Tensor], path: str | PathLike, dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    """The tensors as they will lie in the file; refuses what cannot be stored."""
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"{path}: weights are saved as .safetensors, choose such a name.")
+    if dtype is not None and not dtype.is_floating_point:
+        raise ValueError(f"dtype {dtype}: weights are saved as floating-point numbers")
+    state = {}
+    for name, tensor in tensors.items():
+        kind = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+        # a copy: safetensors refuses tensors that share memory
+        state[name] = tensor.to("cpu", kind, copy=True, memory_format=torch.contiguous_format)
+        check_finite(state[name], name, "cannot be saved" + (f" as {dtype}" if dtype else ""))
+    return state
+
+
+def _write(
+    state: dict[str, Tensor],
+    path: str | PathLike,
+    header: Mapping[str, str],
+    provenance: Mapping[str, Any] | None,
+) -> None:
+    said = {"provenance": json.dumps(_plain(provenance or {}, "provenance"))}
+    data = _serialised(state, {"format": "pt"} | dict(header) | said)
+    with files.write_whole(path) as file:
+        file.write(data)
 
 
 def _made_by(model: Network, state: dict[str, Tensor]) -> dict[str, str]:

@@ -10,18 +10,29 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from srkit.calls import Build, Call
 from srkit.losses import style
 from srkit.models.esrgan import RRDBNet
 from srkit.models.srresnet import MSRResNet
-from srkit.recipes import collect, enhancenet, esrgan, recipe, recorded, srgan, train
+from srkit.recipes import (
+    collect,
+    enhancenet,
+    esrgan,
+    recipe,
+    recorded,
+    recorded_loss,
+    srgan,
+    train,
+)
 from srkit.reports.records import Records
 from srkit.training.record import write_json
 from srkit.training.schedules import Halving, Multistep
 from srkit.training.stage import After, Stage
 from srkit.weights.load import load_checkpoint
+from srkit.weights.save import save_tensors
 
 NAMES = ("srgan", "enhancenet", "esrgan")
 ALL = [(name, variant) for name in NAMES for variant in recipe(name).variants]
@@ -113,6 +124,30 @@ def test_collect_gathers_records_and_the_weights_that_are_named(out, tmp_path, m
         assert json.loads(file.metadata()["provenance"])["variant"] == "psnr"
     with pytest.raises(ValueError, match="no finished run of espcn, seed 0, under"):
         collect(runs, tmp_path, weights=["espcn"])
+
+
+def test_the_discriminators_of_a_run_are_kept_and_shipped_with_its_network(
+    out, tmp_path, monkeypatch
+):
+    """As it ended, in float16: what a chapter asks for its verdicts is what the run trained."""
+    train("ciplab", budget="smoke", out=out)
+    runs = out / "ciplab" / "smoke"
+    trained = load_file(runs / "ciplab-seed0/discriminators.safetensors")
+    assert all(name.startswith("terms.adversarial.discriminator.") for name in trained)
+    assert not (runs / "pretrained-seed0/discriminators.safetensors").exists()
+    collect(runs, tmp_path, weights=["ciplab"])
+    with pytest.raises(FileNotFoundError, match="ships no weights/ciplab-smoke-ciplab_discrim"):
+        recorded_loss("ciplab", "ciplab", budget="smoke")
+    monkeypatch.setattr("srkit.recipes.data_path", tmp_path.joinpath)
+    loss = recorded_loss("ciplab", "ciplab", budget="smoke")
+    for name, tensor in loss.discriminators().items():
+        assert torch.equal(tensor, trained[name].half().float())
+    assert not any(p.requires_grad for p in loss.parameters())
+
+    weights = tmp_path / "weights/ciplab-smoke-ciplab_discriminators.safetensors"
+    save_tensors({"terms.L1.weight": torch.ones(1)}, weights)
+    with pytest.raises(ValueError, match="is not of the loss that ciplab, ciplab has now"):
+        recorded_loss("ciplab", "ciplab", budget="smoke")
 
 
 @pytest.mark.parametrize("network", [esrgan.rrdb, esrgan.srresnet])

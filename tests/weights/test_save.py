@@ -330,7 +330,7 @@ RECIPES = {
     "ttsr": "TTSR", ("esrgan", "psnr-bn"): "SRResNet", ("esrgan", "standard-after-bn"): "SRResNet",
     ("srgan", "srresnet"): "SRResNet", ("msrn", "residual"): "EDSR",
 }  # fmt: skip
-SHIPPED = sorted(files.data_path("weights").glob("*.safetensors"))
+SHIPPED = sorted(files.data_path("weights").glob("*_x*.safetensors"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
