@@ -179,8 +179,8 @@ def test_the_folder_holds_the_record_and_no_leftovers(done):
     run, _ = done
     names = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
     assert names == {
-        "asked.json", "run.json", "history.jsonl", "model.safetensors", "discriminators.safetensors",
-        "samples/grey.png",
+        "asked.json", "run.json", "history.jsonl", "model.safetensors",
+        "discriminators.safetensors", "samples/grey.png",
     }  # fmt: skip
     rows = [json.loads(line) for line in (run.folder / "history.jsonl").read_text().splitlines()]
     assert [(row["stage"], row["step"]) for row in rows] == [
