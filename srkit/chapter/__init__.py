@@ -1,6 +1,7 @@
 """What only the book's pages need: `from srkit import chapter`, then `chapter.verdicts(...)`."""
 
 from srkit.chapter.diagram import Box, flow
+from srkit.chapter.explorer import explorer
 from srkit.chapter.opening import (
     begin,
     by_runs,
@@ -25,6 +26,6 @@ from srkit.chapter.widgets import mixer, stepper
 
 __all__ = [
     "Box", "ablation", "begin", "blind_vote", "by_runs", "by_test", "could_see", "enlarge",
-    "finding", "flow", "footer", "mixer", "needs", "plane_of", "runs_table", "scores", "spots",
-    "stepper", "train_here", "verdicts",
+    "explorer", "finding", "flow", "footer", "mixer", "needs", "plane_of", "runs_table", "scores",
+    "spots", "stepper", "train_here", "verdicts",
 ]  # fmt: skip

@@ -275,6 +275,25 @@ def test_every_study_is_answered_to_its_end_and_kept(site, open_page, name, tmp_
         assert f"95 % interval {low} to {high}" in text
 
 
+EXPLORERS = [name for name in CHAPTERS if "srkit-explorer" in (ROOT / f"{name}.ipynb").read_text()]
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_every_explorer_answers_clicks_fingers_and_keys(site, visit, name):
+    page = visit(f"{site}/{name}.html", width=1280)
+    for figure in page.locator(".srkit-explorer").all():
+        pad, said = figure.locator(".stage").first, [figure.locator("output").inner_text()]
+        pad.scroll_into_view_if_needed()
+        box = pad.bounding_box()
+        for act, share in ((page.mouse.click, 0.3), (page.touchscreen.tap, 0.7)):
+            act(box["x"] + share * box["width"], box["y"] + share * box["height"])
+            said.append(figure.locator("output").inner_text())
+        pad.press("ArrowRight")
+        said.append(figure.locator("output").inner_text())
+        assert len(set(said)) == 4
+        assert all("is answered by" in text for text in said)
+
+
 class Links(HTMLParser):
     """The addresses and the anchors of a page."""
 
