@@ -1,11 +1,11 @@
 """The `srkit` command: the verbs of the package with the same words and defaults.
 
-Exit codes: 0 all went well, 1 something failed (one sentence on stderr), 2 wrong usage.
+Exit codes: 0 all went well, 1 something failed (one sentence on stderr), 2 wrong usage, 130 stopped
+by Ctrl-C.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +15,9 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from srkit.checks import at_least
+from srkit.files import json_text
 
 
 class _Commands(TyperGroup):
@@ -28,7 +31,10 @@ class _Commands(TyperGroup):
             # kinds of RuntimeError, and a reader such as `head` that went away: typer's to handle
             except (typer.Exit, typer.Abort, BrokenPipeError):
                 raise
-            except (ValueError, OSError, RuntimeError) as error:
+            except KeyboardInterrupt as error:
+                typer.echo("srkit: stopped", err=True)
+                raise typer.Exit(130) from error
+            except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
                 typer.echo(f"srkit: {error}", err=True)
                 raise typer.Exit(1) from error
 
@@ -95,7 +101,7 @@ def models(
         for entry in entries
     ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        typer.echo(json_text(rows))
         return
     for row in rows:
         weights = ", ".join(row["weights"]) or "none"
@@ -125,7 +131,7 @@ def info(
         variant = variant or own.first
         if as_json:
             plans = {each: own.plan(each, budget) for each in own.chain(variant, budget)}
-            typer.echo(json.dumps(plans, indent=1))
+            typer.echo(json_text(plans))
             return
         typer.echo(f"{own.label}, x{own.scale}. Variants: {', '.join(own.variants)}")
         typer.echo(tables.text(own.described(variant, budget), left=True))
@@ -143,11 +149,11 @@ def info(
         from srkit.models.zoo import model_info
 
         entry = model_info(name, scale=scale)
-        typer.echo(json.dumps({"name": entry.name} | asdict(entry), indent=1) if as_json else entry)
+        typer.echo(json_text({"name": entry.name} | asdict(entry)) if as_json else entry)
         return
     facts = _machine()
     if as_json:
-        typer.echo(json.dumps(facts, indent=1))
+        typer.echo(json_text(facts))
         return
     for key, value in facts.items():
         lines = value.items() if isinstance(value, dict) else [(key, value)]
@@ -220,6 +226,7 @@ def upscale(
     """Enlarge a picture, or every picture of a folder."""
     from srkit import inference
     from srkit.image import io
+    from srkit.image.target import check_target
 
     settings = {
         "tile": tile, "overlap": overlap, "self_ensemble": self_ensemble, "precision": precision,
@@ -232,17 +239,28 @@ def upscale(
         )  # fmt: skip
         typer.echo(report)
     else:
-        _check_free(target, overwrite)
         picture = io.read_picture(source)
-        big = inference.upscale(_network(name, scale, weights), picture, **settings)
+        network = _network(name, scale, weights)
+        height, width = (network.scale * side for side in picture.rgb.shape[1:])
+        alpha = picture.alpha is not None
+        check_target(target, height, width, bits=picture.bits, alpha=alpha)
+        _check_free(target, overwrite)
+        big = inference.upscale(network, picture, **settings)
         io.write_picture(big, target)
         report = inference.FolderReport(done={source: target})
-    if check_color:
-        for small, big in report.done.items():
-            shift = inference.color_shift(io.read_image(small), io.read_image(big))
-            levels = ", ".join(f"{c} {x:+.2f}" for c, x in zip("RGB", shift, strict=True))
-            typer.echo(f"{big.name}: mean shift in grey levels of 255: {levels}")
-    if report.failed or report.interrupted:
+    for small, big in report.done.items() if check_color else ():
+        before = io.read_picture(small)
+        try:
+            after = io.read_image(big)
+        except ValueError as error:  # larger than srkit reads: the result itself is whole
+            typer.echo(f"{big.name}: its colours were not checked: {error}", err=True)
+            continue
+        shift = inference.color_shift(before.rgb, after, before.alpha)
+        levels = ", ".join(f"{c} {x:+.2f}" for c, x in zip("RGB", shift, strict=True))
+        typer.echo(f"{big.name}: mean shift in grey levels of 255: {levels}")
+    if report.interrupted:
+        raise typer.Exit(130)
+    if report.failed:
         raise typer.Exit(1)
 
 
@@ -342,7 +360,7 @@ def explain_psnr(
     from srkit.metrics.explain import explain_psnr as explain
 
     table = explain(read_image(result), read_image(original), scale=scale)
-    typer.echo(json.dumps(table.rows, indent=1) if as_json else table)
+    typer.echo(json_text(table.rows) if as_json else table)
 
 
 def _check_free(target: Path, overwrite: bool) -> None:
@@ -469,11 +487,11 @@ def runs(
     """List finished runs; compare them in a picture; gather their records and weights."""
     from srkit import recipes
     from srkit.reports import summary
-    from srkit.training.run import find_runs
+    from srkit.training.run import find_runs, unfinished_runs
 
-    records = find_runs(out)
-    if not records:
-        raise ValueError(f"no finished run under {out}: `srkit train` makes one")
+    records, unfinished = find_runs(out), unfinished_runs(out)
+    if not records and not unfinished:
+        raise ValueError(f"no run under {out}: `srkit train` makes one")
     if collect is not None:
         for path in recipes.collect(out, collect, weights=weights or ()):
             typer.echo(f"wrote {path}", err=True)
@@ -482,7 +500,9 @@ def runs(
     if plot is not None:
         summary.plot(records, plot)
     rows = [record.to_json() for record in records]
-    typer.echo(json.dumps(rows, indent=1) if as_json else summary.summary(records))
+    typer.echo(json_text(rows) if as_json else summary.summary(records))
+    for folder, how_far in unfinished.items():
+        typer.echo(f"not finished: {folder}, {how_far}", err=True)
 
 
 def _launch(devices: int, nodes: int, rendezvous: str) -> bool:
@@ -490,6 +510,7 @@ def _launch(devices: int, nodes: int, rendezvous: str) -> bool:
 
     It is torchrun that starts them, so that `torchrun ... -m srkit train ...` does the same.
     """
+    at_least(1, devices=devices, nodes=nodes)
     if devices * nodes == 1 or "LOCAL_RANK" in os.environ:
         return False
     where = ["--standalone"]

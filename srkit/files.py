@@ -10,7 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
+import math
 import os
+import platform
 import shutil
 import stat
 import tarfile
@@ -80,6 +83,29 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def json_text(value: object) -> str:
+    """`value` as JSON text; NaN and infinite numbers, which JSON has not, are null."""
+
+    def plain(x: object) -> object:
+        if isinstance(x, dict):
+            return {key: plain(item) for key, item in x.items()}
+        if isinstance(x, list | tuple):
+            return [plain(item) for item in x]
+        return None if isinstance(x, float) and not math.isfinite(x) else x
+
+    return json.dumps(plain(value), indent=1, allow_nan=False)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While one process makes `path`, others that want to make it wait. The lock is PATH.lock."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        yield
+
+
 @contextlib.contextmanager
 def write_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     """Write a file completely or not at all: `with write_whole(path) as file: file.write(...)`.
@@ -93,7 +119,7 @@ def write_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     path = Path(path).resolve()  # a link is followed: the file that it points to is replaced
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a plain file: choose another name to write to.")
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f"{_temporary_of(os.getpid())}-{uuid.uuid4().hex}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
         with _disk_full_in_words(path):
@@ -105,6 +131,21 @@ def write_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what `write_whole` left in a folder when its process was killed, on this machine."""
+    import psutil
+
+    for path in folder.glob(f"{_temporary_of('*')}-*.tmp"):
+        process = path.name.split("-")[2]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _temporary_of(process: int | str) -> str:
+    """How the names of a process's temporary files begin: ".srkit-MACHINE-PROCESS"."""
+    return f".srkit-{zlib.crc32(platform.node().encode()):08x}-{process}"
 
 
 @contextlib.contextmanager
@@ -142,15 +183,32 @@ def fetch(urls: Sequence[str], to: str, expected: str | None) -> Path:
     Raises Unreachable, with the reason for each mirror, if none gives the file; OSError if the disk
     is full.
     """
+    found, failures = _at_hand(to, expected)
+    if found:
+        return found
+    target = cache_folder() / to
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target):  # of several processes one downloads, and the others find the file
+        if failures or target.is_file():
+            found, failures = _at_hand(to, expected)
+        return found or _fetch(urls, to, target, expected, failures)
+
+
+def _at_hand(to: str, expected: str | None) -> tuple[Path | None, list[str]]:
+    """The file, where it is there already; else what is wrong with those that are there."""
     failures = []
     for path in (folder / to for folder in home()):
         if path.is_file():
             if expected in (None, seen := sha256(path)):
-                return path
+                return path, []
             failures.append(f"{path} has the SHA-256 {seen}, expected {expected}")
-    target = cache_folder() / to
+    return None, failures
+
+
+def _fetch(
+    urls: Sequence[str], to: str, target: Path, expected: str | None, failures: list[str]
+) -> Path:
     part = target.with_name(target.name + ".part")
-    target.parent.mkdir(parents=True, exist_ok=True)
     for url in urls:
         try:
             _download(url, part, resume=expected is not None)

@@ -6,6 +6,8 @@ overlap that is measured from the network at hand: see `receptive_field`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import warnings
 from bisect import bisect_left
@@ -22,12 +24,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkit.image.io import FORMATS, ImageLike, Picture, as_image, like, read_picture, write_picture
+from srkit.files import json_text, remove_stale, write_whole
+from srkit.image.folder import find_pictures, reasons
+from srkit.image.io import ImageLike, Picture, as_image, like, read_picture, write_picture
 from srkit.image.resize import imresize
+from srkit.image.target import FORMATS, check_target
 from srkit.image.tensors import shave
 from srkit.models.network import Network, check_network
 
 SMALLEST_TILE = 16  # below it, nearly everything computed is overlap
+# What is read under a suffix that is not written:
+WRITTEN_AS = {".jfif": ".jpg", ".jpe": ".jpg", ".ppm": ".png", ".pgm": ".png"}
 APPROXIMATE_OVERLAP = 32  # where no overlap is exact; more costs time and gains little
 
 Kind = TypeVar("Kind", Tensor, np.ndarray, Image.Image, Picture)
@@ -81,8 +88,9 @@ def upscale(
         never do: they warn once, with the measured difference.
     self_ensemble: the mean over the picture's eight flips and quarter turns (Timofte et al., CVPR
         2016, "Seven ways to improve example-based single image super resolution").
-    precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where `has_bfloat16`. A tile
-        that comes out not finite in bfloat16 is done again in float32.
+    precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where `has_bfloat16`, and
+        float32 for 16 bits (a Picture, an array of uint16). A tile that comes out not finite in
+        bfloat16 is done again in float32.
     device: None is where the network is. The network itself comes back as it was.
 
     Raises TypeError for what is no `Network` (see `srkit.as_model`); ValueError for a setting or an
@@ -91,7 +99,7 @@ def upscale(
     """
     _check(model, tile, overlap, precision, device)
     with borrowed(model, device) as place:
-        bf16 = in_bfloat16(precision, place)
+        bf16 = in_bfloat16("float32" if precision == "auto" and _deep(image) else precision, place)
 
         def run(window: Tensor) -> Tensor:
             if self_ensemble:
@@ -112,23 +120,33 @@ def upscale(
         return like(enlarge(as_image(image)), image)
 
 
+def _deep(image: ImageLike | Picture) -> bool:
+    """Whether the result is kept in more steps than bfloat16 has."""
+    if isinstance(image, np.ndarray):
+        return image.dtype == np.uint16
+    return isinstance(image, Picture) and image.bits > 8
+
+
 @dataclass
 class FolderReport:
     """What `upscale_folder` did.
 
     done: the file written, by source file. skipped: source files whose result existed. failed: the
-    reason, by source file. interrupted: Ctrl-C ended it.
+    reason, by source file. left_out: what else lies in the source folder, and why it was not tried.
+    interrupted: Ctrl-C ended it.
     """
 
     done: dict[Path, Path] = field(default_factory=dict)
     skipped: list[Path] = field(default_factory=list)
     failed: dict[Path, str] = field(default_factory=dict)
+    left_out: dict[Path, str] = field(default_factory=dict)
     interrupted: bool = False
 
     def __str__(self) -> str:
         counts = f"{len(self.done)} done, {len(self.skipped)} skipped, {len(self.failed)} failed"
         lines = [counts + (", interrupted" if self.interrupted else "")]
-        return "\n".join(lines + [f"  {path.name}: {why}" for path, why in self.failed.items()])
+        lines += [f"  {path.name}: {why}" for path, why in self.failed.items()]
+        return "\n".join(lines + ([reasons(self.left_out)] if self.left_out else []))
 
 
 def upscale_folder(
@@ -148,38 +166,49 @@ def upscale_folder(
 
     What exists is skipped unless `overwrite`; `suffix=".png"` changes the file format. A bad file
     is reported and the rest goes on; Ctrl-C leaves whole files only and ends with the report so
-    far. The other arguments are those of `upscale`.
+    far. The target's `.srkit.json` tells which network made what lies there. The other arguments
+    are those of `upscale`.
 
-    Raises what `upscale` raises for its settings; ValueError for a suffix that is no format and for
-    a target that is the source or a file; FileNotFoundError where there is no picture.
+    Raises what `upscale` raises for its settings; ValueError for a suffix that is no format, for a
+    target that is the source or a file, and for one with results of another network;
+    FileNotFoundError where there is no picture, PermissionError where nothing may be written.
     """
     from tqdm import tqdm
 
     _check(model, tile, overlap, precision, device)
-    source, target = Path(source), Path(target)
-    files = list_pictures(source)
+    source, target = Path(source).expanduser(), Path(target).expanduser()
+    found = find_pictures(source)
     if suffix is not None and suffix.lower() not in FORMATS:
         raise ValueError(f"suffix {suffix!r}: choose one of {', '.join(FORMATS)}")
     if target.is_file():
         raise ValueError(f"target {target} is a file: name a folder")
-    target.mkdir(parents=True, exist_ok=True)
-    if source.samefile(target):
+    if target.is_dir() and source.samefile(target):
         raise ValueError(f"source and target are both {source}: name another target folder")
+    check_target(target / ("picture" + (suffix or ".png")), 1, 1)
+    target.mkdir(parents=True, exist_ok=True)
+    remove_stale(target)
+    _sign(target, model, self_ensemble, overwrite)
 
-    report, makers = FolderReport(), {}
+    report, makers = FolderReport(left_out=found.left_out), {}
     with borrowed(model, device):  # moved to the device once, not for every file
-        for path in tqdm(files, desc="upscale", unit="file", disable=None):
+        for path in tqdm(found.pictures, desc="upscale", unit="file", disable=None):
             out = target / (path.stem + suffix if suffix else path.name)
+            if suffix is None and out.suffix.lower() not in FORMATS:
+                out = out.with_suffix(WRITTEN_AS[out.suffix.lower()])
             maker = makers.setdefault(out, path)
             try:
                 if maker != path:
                     raise ValueError(f"{out.name} is already made from {maker.name}")
+                picture = read_picture(path)
+                height, width = (model.scale * side for side in picture.rgb.shape[1:])
                 if out.exists() and not overwrite:
+                    _check_size(out, height, width)
                     report.skipped.append(path)
                     continue
+                check_target(out, height, width, bits=picture.bits, alpha=picture.alpha is not None)
                 picture = upscale(
                     model,
-                    read_picture(path),
+                    picture,
                     tile=tile,
                     overlap=overlap,
                     self_ensemble=self_ensemble,
@@ -196,18 +225,41 @@ def upscale_folder(
     return report
 
 
-def list_pictures(folder: str | os.PathLike) -> list[Path]:
-    """The picture files of a folder, sorted by name.
+def _sign(target: Path, model: Network, self_ensemble: bool, overwrite: bool) -> None:
+    """Write down which network fills a folder; refuse one that another network has filled."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    mine = {"network": model.name, "scale": model.scale, "weights": digest.hexdigest()[:16]}
+    mine["self_ensemble"] = self_ensemble
+    path = target / ".srkit.json"
+    try:
+        there = json.loads(path.read_text())
+    except (OSError, ValueError):
+        there = mine
+    if there != mine and not overwrite:
+        raise ValueError(
+            f"{target} holds results of {there.get('network')} (weights {there.get('weights')}, "
+            f"self-ensemble {there.get('self_ensemble')}), and this is {mine['network']} (weights "
+            f"{mine['weights']}, self-ensemble {self_ensemble}): name another folder, or overwrite."
+        )
+    with write_whole(path, "w") as file:
+        file.write(json_text(mine) + "\n")
 
-    Raises FileNotFoundError where there is no folder, or no picture in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMATS)
-    if not files:
-        raise FileNotFoundError(f"no pictures in {folder}: looked for {', '.join(FORMATS)}")
-    return files
+
+def _check_size(out: Path, height: int, width: int) -> None:
+    """Whether a file that is there can be the result: that it has its size."""
+    try:
+        with Image.open(out) as image:
+            size = image.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        size = None
+    if size not in ((width, height), (height, width)):  # turned, by the EXIF of another program
+        what = "is no picture" if size is None else f"has {size[0]} x {size[1]} pixels"
+        raise ValueError(
+            f"{out.name} is there and {what}, the result would have {width} x {height}: "
+            "overwrite it, or name another folder"
+        )
 
 
 def receptive_field(model: Network, *, tolerance: float = 5e-6) -> int | None:
@@ -262,10 +314,15 @@ def tiling_error(
     return difference.max().item(), difference.mean().item()
 
 
-def color_shift(lr: Tensor, sr: Tensor) -> list[float]:
-    """Mean change of R, G, B, in grey levels of 255, when `sr` is reduced to the size of `lr`."""
-    again = imresize(sr, size=lr.shape[-2:])
-    return (255 * (again - lr)).mean((-2, -1)).tolist()
+def color_shift(lr: Tensor, sr: Tensor, alpha: Tensor | None = None) -> list[float]:
+    """Mean change of R, G, B, in grey levels of 255, when `sr` is reduced to the size of `lr`.
+
+    alpha: (1, h, w), of lr; what is transparent counts less, or not at all.
+    """
+    change = 255 * (imresize(sr, size=lr.shape[-2:]) - lr)
+    if alpha is None:
+        return change.mean((-2, -1)).tolist()
+    return ((change * alpha).sum((-2, -1)) / alpha.sum().clamp_min(1e-9)).tolist()
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -336,9 +393,9 @@ def _check(
     """All settings of `upscale`, before any work."""
     check_network(model)
     if tile is not None and tile < 1:
-        raise ValueError(f"tile={tile}: a tile has at least 1 pixel; None takes the picture whole")
+        raise ValueError(f"tile={tile}: at least 1 pixel; leave it out to take the picture whole")
     if overlap is not None and overlap < 0:
-        raise ValueError(f"overlap={overlap}: it cannot be negative; None measures the right one")
+        raise ValueError(f"overlap={overlap}: not negative; leave it out to have it measured")
     in_bfloat16(precision, find_device("cpu" if device is None else device))
 
 

@@ -20,7 +20,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from lower floors only; within a package its own files may know each other.
 FLOORS = (
-    ("calls", "files", "processes"),
+    ("calls", "checks", "files", "processes"),
     ("image",),
     ("models",),
     ("datasets", "viz", "inference"),
@@ -34,7 +34,7 @@ FLOORS = (
     ("__main__",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-UNDER_IO = ("metadata", "picture", "png", "jpeg", "webp", "bmp", "tiff")
+UNDER_IO = ("metadata", "picture", "png", "jpeg", "webp", "bmp", "tiff", "netpbm")
 HEAVY = "torchvision lpips matplotlib PIL skimage scipy IPython ipywidgets platformdirs typer tqdm"
 
 

@@ -412,7 +412,7 @@ def test_folders_that_cannot_be_are_refused(folder, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="file is a file: name a folder"):
         upscale_folder(Nearest(), folder, tmp_path / "file")
-    with pytest.raises(FileNotFoundError, match="no pictures in"):
+    with pytest.raises(FileNotFoundError, match="no picture in"):
         upscale_folder(Nearest(), tmp_path / "empty", tmp_path / "out")
 
 
@@ -425,8 +425,8 @@ def test_ctrl_c_leaves_whole_files_and_a_report(folder, tmp_path):
 
     report = upscale_folder(Interrupted(), folder, tmp_path / "out")
     assert report.interrupted
-    assert str(report) == "1 done, 0 skipped, 0 failed, interrupted"
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+    assert str(report).startswith("1 done, 0 skipped, 0 failed, interrupted\n")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", ".srkit.json"}
 
 
 def test_depth_grey_profile_and_resolution_survive_a_folder(folder, tmp_path):

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distribution
@@ -22,7 +22,8 @@ from pathlib import Path
 from torch import Tensor
 
 from srkit import files
-from srkit.image.io import FORMATS, read_image
+from srkit.image.folder import only_pictures
+from srkit.image.io import read_image
 from srkit.image.tensors import modcrop, to_8bit
 
 
@@ -283,14 +284,6 @@ def pictures(
     return found
 
 
-def in_folder(folder: str | os.PathLike) -> list[Path]:
-    """All pictures under a folder, its subfolders included. Raises FileNotFoundError if none is."""
-    found = only_pictures(Path(folder).rglob("*"))
-    if not found:
-        raise FileNotFoundError(f"no picture under {folder}: of {', '.join(FORMATS)}")
-    return found
-
-
 def verify(name: str, *, root: str | os.PathLike | None = None) -> list[str]:
     """Compare a set at hand with the published one: one sentence for each difference.
 
@@ -350,11 +343,6 @@ def _hr_pictures(data: Dataset, folder: Path) -> list[Path]:
     return [p for p in only_pictures(folder.rglob("*")) if p.stem not in data.leave_out]
 
 
-def only_pictures(paths: Iterable[Path]) -> list[Path]:
-    """Those of the paths that are picture files, sorted."""
-    return sorted(path for path in paths if path.suffix.lower() in FORMATS)
-
-
 def _deviations(data: Dataset, found: list[Path]) -> list[str]:
     told = []
     if len(found) != data.count:
@@ -376,14 +364,17 @@ def _fetch(data: Dataset) -> Path:
         raise RuntimeError(f"{data.name} cannot be downloaded by srkit: {data.how} ({data.terms}).")
     target = files.cache_folder() / data.folder
     failures = []
-    for archive in data.archives:
-        try:
-            _install(data, archive, target)
+    with files.locked(files.cache_folder() / data.name):
+        if target.exists():  # another process was faster
             return target
-        except files.Unreachable as error:
-            failures += error.failures
-        except ValueError as error:
-            failures.append(str(error))
+        for archive in data.archives:
+            try:
+                _install(data, archive, target)
+                return target
+            except files.Unreachable as error:
+                failures += error.failures
+            except ValueError as error:
+                failures.append(str(error))
     raise RuntimeError(
         f"Could not get {data.name}:" + "".join(f"\n  - {failure}" for failure in failures) + "\n"
         f"Put its pictures by hand into {target / 'HR'}, or name their folder with root=."

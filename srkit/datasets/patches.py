@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +20,21 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from srkit.checks import at_least
 from srkit.files import write_whole
 from srkit.image.io import read_image
 from srkit.image.resize import imresize
 from srkit.image.tensors import modcrop, to_8bit
 
 PictureOrPath = Tensor | str | os.PathLike  # a uint8 tensor (3, H, W), or a picture file
+
+
+class Unreadable(ValueError):
+    """A picture file that cannot be read: `path`. What it says is `read_image`'s."""
+
+    def __init__(self, path: PictureOrPath, why: str):
+        super().__init__(why)
+        self.path = str(path)
 
 
 class Plane(NamedTuple):
@@ -63,8 +73,12 @@ class Patches:
         (STORE.lock).
     device: where the pixels are held and the batches are made.
 
-    Raises MemoryError if there is no room for the store; ValueError for a tensor that is not uint8
-    (3, H, W), and for a file that is no picture.
+    Pictures that are smaller than a batch's crops are left out of that batch; a warning says so
+    once.
+
+    Raises MemoryError if there is no room for the store; ValueError for no pictures, for a scale
+    that is no whole number from 1, for a picture smaller than the scale, and for a tensor that is
+    not uint8 (3, H, W); `Unreadable`, a ValueError, for a file that is no picture.
     """
 
     def __init__(
@@ -76,9 +90,18 @@ class Patches:
         device: str | torch.device = "cpu",
     ):
         self.scales = (scale,) if isinstance(scale, int) else tuple(scale)
+        if not len(pictures) or not self.scales:
+            raise ValueError(f"{len(pictures)} pictures, {len(self.scales)} scales: nothing to cut")
+        for r in self.scales:
+            at_least(1, scale=r)
         self.hr: list[Plane] = []
         self.lr: dict[int, list[Plane]] = {r: [] for r in self.scales}
         self.nbytes = 0
+        self.names = [
+            f"picture {k}" if isinstance(p, Tensor) else Path(p).name
+            for k, p in enumerate(pictures)
+        ]
+        self._told: set[tuple[int, int]] = set()  # crop sizes that some pictures are too small for
         for height, width in map(_size, pictures):
             self.hr.append(self._plane(height, width))
             for r, planes in self.lr.items():
@@ -103,7 +126,7 @@ class Patches:
 
         part: (i, n) returns the i-th of n equal shares of the `count` crops that `rng` draws.
 
-        Raises ValueError for a size larger than the smallest LR picture, or a count that n does not
+        Raises ValueError for a size larger than every LR picture, or a count that n does not
         divide.
         """
         scale, draws = self.draw(count, size, rng, part)
@@ -127,18 +150,36 @@ class Patches:
         elif scale is None:
             scale = self.scales[int(torch.rand((), generator=rng) * len(self.scales))]
         planes = self.lr[scale]
+        chosen = range(len(planes))
         if size > self.smallest[scale]:
-            raise ValueError(
-                f"crops of {size} px are larger than the smallest LR picture "
-                f"({self.smallest[scale]} px): take smaller crops or larger pictures"
-            )
+            chosen = self._large_enough(size, scale)
         draws = []
         for which, u, v, turn in share(torch.rand(count, 4, generator=rng).tolist(), part):
-            k = int(which * len(planes))
+            k = chosen[int(which * len(chosen))]
             _, height, width = planes[k]
             top, left = int(u * (height - size + 1)), int(v * (width - size + 1))
             draws.append(Draw(k, top, left, int(turn * 8)))
         return scale, draws
+
+    def _large_enough(self, size: int, scale: int) -> list[int]:
+        """The numbers of the pictures that hold a crop; a warning tells how many do not."""
+        planes = self.lr[scale]
+        chosen = [k for k, plane in enumerate(planes) if min(plane[1:]) >= size]
+        if not chosen:
+            largest = max(min(plane[1:]) for plane in planes)
+            raise ValueError(
+                f"crops of {size} px are larger than every LR picture (the largest is {largest} "
+                "px on its short side): take smaller crops or larger pictures"
+            )
+        if (size, scale) not in self._told:
+            self._told.add((size, scale))
+            small = [self.names[k] for k in set(range(len(planes))) - set(chosen)]
+            warnings.warn(
+                f"left out {len(small)} of {len(planes)} pictures, whose LR is smaller than the "
+                f"crops of {size} px: {', '.join(small[:3])}{' ...' if small[3:] else ''}",
+                stacklevel=4,
+            )
+        return chosen
 
     def cut(self, draws: Sequence[Draw], size: int, scale: int) -> dict[str, Any]:
         """The crops at the places that `draw` returned, as `batch` returns them."""
@@ -185,11 +226,12 @@ class Patches:
     def _blocks(self, pictures: Sequence[PictureOrPath]) -> Iterator[np.ndarray]:
         """The contents of the store, piece by piece."""
         for source, (_, height, width) in zip(pictures, self.hr, strict=True):
-            picture = source if isinstance(source, Tensor) else to_8bit(read_image(source))
+            picture = source if isinstance(source, Tensor) else to_8bit(_read(source))
             if picture.shape[1:] != (height, width):
-                raise ValueError(
+                raise Unreadable(
+                    source,
                     f"{source} is {tuple(picture.shape[1:])} and its header says "
-                    f"{(height, width)}: save it again, upright"
+                    f"{(height, width)}: save it again, upright",
                 )
             yield picture.numpy().ravel()
             for r in self.scales:
@@ -255,10 +297,17 @@ def _size(source: PictureOrPath) -> tuple[int, int]:
             exif = Image.Image.getexif(image)  # a PNG's own method would decode the picture
             turn = exif.get(0x0112)
     except Exception:  # whatever it is, read_image says what is wrong with the file
-        height, width = read_image(source).shape[1:]
+        height, width = _read(source).shape[1:]
         return height, width
     turned = isinstance(turn, int) and 5 <= turn <= 8  # by 90 degrees; text is no orientation
     return (width, height) if turned else (height, width)
+
+
+def _read(source: str | os.PathLike) -> Tensor:
+    try:
+        return read_image(source)
+    except (ValueError, PermissionError) as error:
+        raise Unreadable(source, str(error)) from error
 
 
 def _check_room(nbytes: int, device: torch.device) -> None:

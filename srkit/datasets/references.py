@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkit.datasets.catalog import only_pictures
 from srkit.datasets.patches import Draw, Patches, PictureOrPath
+from srkit.image.folder import only_pictures
 from srkit.image.io import read_image
 from srkit.image.resize import imresize
 from srkit.image.tensors import to_8bit

@@ -2,7 +2,7 @@
 
 An image is a float32 RGB tensor in [0, 1], (3, H, W). A `Picture` is an image with what a file says
 beside its colours: transparency, depth, whether it is grey, ICC profile, EXIF, resolution. How each
-format is read is in the module of its name: `png`, `jpeg`, `webp`, `tiff`, `bmp`.
+format is read is in the module of its name: `png`, `jpeg`, `webp`, `tiff`, `bmp`, `netpbm`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,13 @@ from srkit.image.bmp import read_bmp
 from srkit.image.colour import to_y
 from srkit.image.jpeg import read_jpeg
 from srkit.image.metadata import tidy_exif
+from srkit.image.netpbm import read_netpbm
 from srkit.image.picture import Picture, Refusal, make_picture, pillow_pixels
 from srkit.image.png import png_16bit, read_png
+from srkit.image.target import check_target
 from srkit.image.tensors import check_image, to_pixels
 from srkit.image.tiff import read_tiff
 from srkit.image.webp import read_webp
-
-FORMATS = {
-    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
-    ".tiff": "TIFF", ".bmp": "BMP",
-}  # fmt: skip
-DEEP = ("PNG", "TIFF")  # formats of 16 bits
-OPAQUE = ("JPEG", "BMP")  # formats without transparency
 
 # How a file begins, and what reads it.
 _READERS = (
@@ -47,6 +42,7 @@ _READERS = (
     (rb"RIFF....WEBP", read_webp),
     (rb"II[*+]\0|MM\0[*+]", read_tiff),
     (rb"BM", read_bmp),
+    (rb"P[1-7]\s", read_netpbm),
 )
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
@@ -62,11 +58,11 @@ def read_image(path: str | os.PathLike) -> Tensor:
 
 
 def read_picture(path: str | os.PathLike) -> Picture:
-    """Read a PNG, JPEG, WebP, TIFF or BMP file; `write_picture` gives the same picture back.
+    """Read a PNG, JPEG, WebP, TIFF, BMP, PGM or PPM file; `write_picture` gives the same picture.
 
-    Samples are unsigned, of 1, 2, 4 or 8 bits, in PNG and TIFF also of 16: grey, RGB, palette, CMYK
-    or 8-bit YCbCr. CMYK goes through its ICC profile to sRGB; without one of CMYK it is
-    (1 - C) (1 - K). `PIL.Image.MAX_IMAGE_PIXELS` sets the limit: twice that, 179 million pixels.
+    Samples are unsigned, of 1, 2, 4 or 8 bits, in PNG, TIFF, PGM and PPM also of 16: grey, RGB,
+    palette, CMYK or 8-bit YCbCr. CMYK goes through its ICC profile to sRGB; without one of CMYK it
+    is (1 - C) (1 - K). `PIL.Image.MAX_IMAGE_PIXELS` sets the limit: twice that, 179 million pixels.
 
     No tag can stop the pixels, and all of them must be there: checksums (PNG, TIFF's Deflate), the
     rows and the end of a scan are checked, whatever PIL.ImageFile.LOAD_TRUNCATED_IMAGES says.
@@ -172,19 +168,14 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
     with the new size in it. The resolution goes along, in whole numbers where the format has no
     others. A warning tells what cannot be written; a profile of sRGB is left out without one.
 
-    Raises ValueError for a suffix, depth or transparency that the format does not take, TypeError
-    or ValueError for what is no image (`check_image`).
+    Raises what `check_target` raises, and TypeError or ValueError for what is no image
+    (`check_image`).
     """
-    path = Path(path)
-    kind = FORMATS.get(path.suffix.lower())
+    path = Path(path).expanduser()
     rgb, alpha, bits = picture.rgb, picture.alpha, picture.bits
-    if kind is None:
-        raise ValueError(f"{path}: the suffix must be one of {', '.join(FORMATS)}.")
-    if bits not in ((8, 16) if kind in DEEP else (8,)):
-        raise ValueError(f"{path}: {bits} bits; {kind} has 8 here, PNG and TIFF 8 or 16.")
-    if alpha is not None and kind in OPAQUE:
-        raise ValueError(f"{path}: {kind} has no transparency; write PNG, or set alpha=None.")
     check_image(rgb, f"image for {path}", batch=False)
+    height, width = rgb.shape[1:]
+    kind = check_target(path, height, width, bits=bits, alpha=alpha is not None)
     if alpha is not None:
         if alpha.shape != (1, *rgb.shape[1:]):
             raise ValueError(

@@ -6,9 +6,9 @@ so a protocol (`srkit.metrics.protocols`) names them, and is printed with every 
 
 from __future__ import annotations
 
-import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -21,12 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from srkit.datasets.catalog import CATALOG, Pair, pairs
+from srkit.files import json_text
 from srkit.image.colour import to_y
 from srkit.image.degrade import make_lr
+from srkit.image.folder import find_pictures
 from srkit.image.io import read_image, read_picture
 from srkit.image.resize import imresize
 from srkit.image.tensors import check_floats, modcrop, round_8bit
-from srkit.inference import borrowed, find_device, in_bfloat16, list_pictures, upscale
+from srkit.inference import borrowed, find_device, in_bfloat16, upscale
 from srkit.metrics.lpips import lpips as lpips_of
 from srkit.metrics.lpips import lpips_parts
 from srkit.metrics.protocols import PROTOCOLS, Protocol
@@ -53,6 +55,8 @@ class Scores:
     # image, psnr (dB), ssim, perhaps lpips (AlexNet's; else lpips-squeeze, lpips-vgg), seconds
     rows: list[dict[str, Any]]
     network: Network | None = field(default=None, repr=False)
+    # of a folder: what could not be measured, and why
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> Count | None:
@@ -66,11 +70,11 @@ class Scores:
         return {key: sum(row[key] for row in self.rows) / len(self.rows) for key in keys}
 
     def to_json(self) -> str:
-        """All of it, and the means, as one JSON object."""
+        """All of it, and the means, as one JSON object; an infinite PSNR is null there."""
         facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "network"}
         facts["protocol"] = asdict(self.protocol)
         facts["counts"] = asdict(self.counts) if self.counts else None
-        return json.dumps(facts | {"means": self.means}, indent=1)
+        return json_text(facts | {"means": self.means})
 
     def __str__(self) -> str:
         return "\n".join([*self._caption(), tables.text(self._cells())])
@@ -85,6 +89,7 @@ class Scores:
             f"protocol {self.protocol.name}: {self.protocol.text}",
             f"LR: {self.lr}",
         ]
+        lines += [f"left out {name}: {why}" for name, why in self.left_out.items()]
         return lines + ([str(self.counts)] if self.counts else [])
 
     def _cells(self) -> list[list[str]]:
@@ -114,8 +119,10 @@ def evaluate(
 
     model: a network; "bicubic"; or a function, LR (3, h, w) to SR (3, rh, rw) in [0, 1]. The last
         two need `scale`. Under "yplane" functions get (1, h, w), networks are refused.
-    data: a name of the catalog, a folder of HR pictures, or a list of `Pair(name, hr, lr)`. Where
-        there is no LR file, it is `imresize(modcrop(hr, scale), 1 / scale)` in 8 bits.
+    data: a name of the catalog, a folder of HR pictures, an HR picture, or a list of
+        `Pair(name, hr, lr)`. Where there is no LR file, it is `imresize(modcrop(hr, scale),
+        1 / scale)` in 8 bits. Of a folder, pictures that cannot be read are left out, and named in
+        the result; of a set they are an error, because its mean would not be the set's.
     protocol: one of PROTOCOLS. root: where the data set of that name is, see `catalog.pairs`.
     limit: only the first so many pictures.
     lpips: a column of LPIPS on whole pictures by this network: "alex" (the usual one to report),
@@ -133,13 +140,13 @@ def evaluate(
         raise ValueError(f"protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     rule = PROTOCOLS[protocol]
     if limit is not None and limit < 1:
-        raise ValueError(f"limit={limit}: at least 1 picture; None takes all")
+        raise ValueError(f"limit={limit}: at least 1 picture; leave it out to take all")
     network = check_network(model) if isinstance(model, nn.Module) else None
     name, scale, method = _method(model, scale, precision)
     if rule.plane and network is not None:
         raise ValueError(f"protocol {protocol} enlarges one plane, {name} takes RGB: use classic")
 
-    rows = []
+    rows, left_out = [], {}
     if network is None:
         where = nullcontext(find_device(device or "cpu"))
     else:
@@ -148,11 +155,17 @@ def evaluate(
         bf16 = in_bfloat16(precision, place) and network is not None
         if lpips is not None:
             lpips_parts(lpips, place)
-        title, chosen = _pairs(data, scale, root)
+        title, chosen, of_folder = _pairs(data, scale, root)
         if limit is not None and limit < len(chosen):
             title, chosen = f"the first {limit} of {title}", chosen[:limit]
         for pair in tqdm(chosen, desc=f"{name} on {title}", unit="picture", disable=None):
-            lr, hr = _load_plane(pair, scale) if rule.plane else load_pair(pair, scale)
+            try:
+                lr, hr = _load_plane(pair, scale) if rule.plane else load_pair(pair, scale)
+            except (ValueError, PermissionError) as error:
+                if not of_folder:
+                    raise
+                left_out[pair.hr.name] = str(error)
+                continue
             lr = lr.to(place)
             start = time.perf_counter()
             sr = method(lr)
@@ -173,6 +186,8 @@ def evaluate(
                 row[column] = lpips_of(sr.to(place), hr.to(place), net=lpips)
             rows.append(row | {"seconds": seconds})
 
+    if not rows:
+        raise ValueError(f"{title}: none of {len(chosen)} pictures can be read: {left_out}")
     if rule.plane:
         source = "made from HR by imresize in float"
     elif all(pair.lr for pair in chosen):
@@ -189,6 +204,7 @@ def evaluate(
         device=str(place),
         rows=rows,
         network=network,
+        left_out=left_out,
     )
 
 
@@ -219,15 +235,24 @@ def _method(
 
 def _pairs(
     data: str | os.PathLike | Sequence[Pair], scale: int, root: str | os.PathLike | None
-) -> tuple[str, list[Pair]]:
-    """What to call the data, and its pictures."""
+) -> tuple[str, list[Pair], bool]:
+    """What to call the data, its pictures, and whether they are of a folder."""
     if not isinstance(data, (str, os.PathLike)):
         if not data:
             raise ValueError("data is an empty list: give at least one Pair(name, hr, lr)")
-        return f"{len(data)} pictures", list(data)
-    if Path(data).is_dir() and str(data) not in CATALOG:
-        return str(data), [Pair(path.stem, path, None) for path in list_pictures(data)]
-    return str(data), pairs(str(data), scale, root=root)
+        return f"{len(data)} pictures", list(data), False
+    path = Path(data).expanduser()
+    if str(data) in CATALOG:
+        if path.is_dir() and root is None:
+            message = f"{data} is the catalogue's set here: write ./{data} for the folder"
+            warnings.warn(message, stacklevel=3)
+        return str(data), pairs(str(data), scale, root=root), False
+    if path.is_dir():
+        found = find_pictures(path).tell()
+        return str(data), [Pair(picture.stem, picture, None) for picture in found], True
+    if path.is_file():
+        return str(data), [Pair(path.stem, path, None)], False
+    return str(data), pairs(str(data), scale, root=root), False
 
 
 def captions(hr: Tensor, pictures: Mapping[str, Tensor], *, scale: int) -> dict[str, str]:

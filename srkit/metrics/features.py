@@ -83,6 +83,13 @@ class Extractor(nn.Module):
                 f"got {tuple(image.shape)}."
             )
         depth = max(self.layers.index(layer) for layer in wanted)
+        least = self.least_size(self.layers[depth])
+        if min(image.shape[-2:]) < least:
+            raise ValueError(
+                f"{self.name} needs pictures of at least {least}x{least} pixels for "
+                f"{self.layers[depth]}, got {image.shape[-2]}x{image.shape[-1]}: take larger ones, "
+                "or an earlier layer"
+            )
         found = {}
         with torch.autocast(image.device.type, enabled=False):
             x = (image.float() - self.mean) / self.std
@@ -91,6 +98,27 @@ class Extractor(nn.Module):
                 if layer in wanted:
                     found[layer] = x
         return {layer: found[layer] for layer in wanted}
+
+    def least_size(self, layer: str) -> int:
+        """The smallest side of a picture, in pixels, that leaves anything at a layer."""
+        side = 1
+        for name in self.layers[self.layers.index(layer) :: -1]:
+            for module in reversed([*self.body[name].modules()]):
+                side = max(1, _side_before(module, side))
+        return side
+
+
+def _side_before(module: nn.Module, side: int) -> int:
+    """How many pixels a convolution or a pooling must get to leave `side` of them."""
+    if not isinstance(module, nn.Conv2d | nn.MaxPool2d):
+        return side
+    kernel, stride, padding = (
+        value[0] if isinstance(value, tuple) else int(value)
+        for value in (module.kernel_size, module.stride, module.padding)
+    )
+    if isinstance(module, nn.MaxPool2d) and module.ceil_mode:
+        return (side - 1) * stride - 2 * padding + 1 + (0 if side > 1 else kernel - stride)
+    return (side - 1) * stride - 2 * padding + kernel
 
 
 def vgg19(lineage: str = "torchvision") -> Extractor:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from srkit.calls import Build, Given, completed
+from srkit.checks import at_least, below
 from srkit.files import data_path
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
@@ -28,7 +29,6 @@ from srkit.recipes.base import BUDGETS, Recipe
 from srkit.recipes.run import RecipeRun, folder_of
 from srkit.reports.records import Records
 from srkit.reports.reproduction import Reproduction
-from srkit.training.checks import at_least
 from srkit.training.record import Record, read_record, write_json
 from srkit.training.stage import Stage
 from srkit.weights.load import load_checkpoint
@@ -95,6 +95,7 @@ def train(
     variant = variant or found.first
     found.check(variant, budget)
     at_least(0, seed=seed)
+    below(2**32 // 1000, seed=seed)  # a stage's crops have the seed 1000 seed + series
     _check_resume(resume, [folder_of(out, name, budget, variant, seed)])
     return RecipeRun(
         name, found, variant, budget=budget, data=None if data is None else str(data), seed=seed,

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import torch
 from torch import Tensor
 
 from srkit.calls import Call, as_json, as_text
 from srkit.datasets import catalog
 from srkit.inference import upscale
 from srkit.metrics.evaluate import evaluate, load_pair
-from srkit.metrics.lpips import lpips
+from srkit.metrics.lpips import lpips, lpips_parts
 from srkit.metrics.protocols import PROTOCOLS
 from srkit.metrics.psnr import psnr
 from srkit.metrics.ssim import ssim
@@ -117,6 +118,19 @@ def measure(run: RecipeRun, model: Network, test: str) -> dict[str, float]:
     return {key: value for key, value in means.items() if key != "seconds"}
 
 
+def look_first(tests: Sequence[str], scale: int | tuple[int, ...], *, lpips: bool) -> None:
+    """Find the test sets of the catalogue, and LPIPS if it is measured.
+
+    Raises FileNotFoundError, and ValueError for an incomplete set.
+    """
+    scales = scale if isinstance(scale, tuple) else (scale,)
+    for test in (test for test in tests if test in catalog.CATALOG):
+        for r in scales:
+            catalog.pairs(test, r)
+    if lpips:
+        lpips_parts("alex", torch.device("cpu"))
+
+
 def mean_scores(
     answers: Iterable[tuple[Tensor, Tensor]], scale: int, *, nets: Mapping[str, str]
 ) -> dict[str, float]:
@@ -157,6 +171,7 @@ class Recipe:
     - check_settings(minutes, precision, compiled, tensorboard): refuses what it cannot train with;
       None takes all that the training loop takes.
     - measure(run, network, test), samples(run, scale): what the finished network is put to.
+    - look_first(tests, scale, lpips): finds what `measure` needs, before anything is trained.
     """
 
     label: str
@@ -169,6 +184,7 @@ class Recipe:
     learns_from: str | None = None
     check_settings: Callable[..., None] | None = None
     measure: Callable[[RecipeRun, Network, str], dict[str, float]] = measure
+    look_first: Callable[..., None] = look_first
     samples: Callable[[RecipeRun, int], dict[str, Callable[[Network], Tensor]]] = samples
 
     def __post_init__(self):

@@ -21,9 +21,11 @@ SqueezeNet, which no variant learns from, stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+
+import torch
 
 from srkit.calls import Call, Given
 from srkit.datasets import catalog
@@ -32,8 +34,10 @@ from srkit.inference import upscale
 from srkit.losses import LPIPS, Huber, Matching, UNetAdversarial, content
 from srkit.metrics.evaluate import load_pair
 from srkit.metrics.features import vgg19
+from srkit.metrics.lpips import lpips_parts
 from srkit.models.ciplab import RRDBNetx4x4, UNetDiscriminator
 from srkit.models.network import Network
+from srkit.recipes import base
 from srkit.recipes.base import LoopBudget, Recipe, mean_scores
 from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
@@ -158,6 +162,13 @@ def measure(run: RecipeRun, network: Network, test: str) -> dict[str, float]:
     return mean_scores(answers, SCALE, nets={"lpips": "alex", "lpips-squeeze": "squeeze"})
 
 
+def look_first(tests: Sequence[str], scale: int | tuple[int, ...], *, lpips: bool) -> None:
+    """Find the test sets, and the trunks of both LPIPS: both are always measured."""
+    base.look_first(tests, scale, lpips=bool(tests))
+    for net in ("squeeze",) if tests else ():
+        lpips_parts(net, torch.device("cpu"))
+
+
 COSTS = ("psnr", -1, "BSD100")
 SEEN = ("lpips", -1, "BSD100")  # it looks better to the trunk that "ciplab" learns from
 UNSEEN = ("lpips-squeeze", -1, "BSD100")  # it looks better to a trunk that no variant learns from
@@ -187,4 +198,5 @@ RECIPE = Recipe(
         Claim("matching the discriminator's maps looks better", "ciplab", "no-matching", *UNSEEN),
     ),
     measure=measure,
+    look_first=look_first,
 )

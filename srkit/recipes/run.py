@@ -6,11 +6,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from srkit.checks import finite
 from srkit.models.network import Network
 from srkit.recipes.base import PROTOCOL, Recipe
-from srkit.training.checks import finite
 from srkit.training.record import Record, Scores
 from srkit.training.run import Run
+from srkit.training.stage import Stage
 
 
 class RecipeRun(Run):
@@ -41,6 +42,7 @@ class RecipeRun(Run):
                 minutes=minutes, precision=precision, compiled=compiled, tensorboard=tensorboard
             )
         self.name, self.recipe, self.variant, self.out = name, recipe, variant, out
+        data = None if data is None else "+".join(p.strip().rstrip("/") for p in data.split("+"))
         self.budget = recipe.budget(budget, data)
         self.stages = recipe.stages(variant, budget, data)
         self.how: dict[str, Any] = {
@@ -64,6 +66,21 @@ class RecipeRun(Run):
         """Train the whole variant; or read the record of what was done before."""
         if self.finished:
             return self.record()
+        self.look_first()
+        with self.alone():
+            return self.record() if self.finished else self._train()
+
+    def look_first(self) -> None:
+        """Find all that the run will need, before it trains: test sets, LPIPS, extractors.
+
+        Raises FileNotFoundError for what is not at hand, with how to get it.
+        """
+        self.recipe.look_first(self.budget.tests, self.stages[-1].scale, lpips=self.budget.lpips)
+        for stage in self.stages:
+            if isinstance(stage, Stage):
+                stage.look_first()
+
+    def _train(self) -> Record:
         model = None
         for stage in self.stages:
             model = stage.train(self, model)

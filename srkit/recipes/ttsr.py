@@ -25,7 +25,7 @@ measured with those too: "CUFED5/001 1" to "5" and "self".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 
@@ -44,6 +44,7 @@ from srkit.losses.perceptual import rms
 from srkit.metrics.features import vgg19
 from srkit.models.network import Network
 from srkit.models.ttsr import LTE, TTSR, Discriminator, MainNet, PlainNet, enlarged
+from srkit.recipes import base
 from srkit.recipes.base import LoopBudget, Recipe, mean_scores
 from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
@@ -341,6 +342,14 @@ def examples(test: str, size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
     return found
 
 
+def look_first(tests: Sequence[str], scale: int | tuple[int, ...], *, lpips: bool) -> None:
+    """Find the pictures of the tests "SET LEVEL", and LPIPS if it is measured."""
+    for name, level in (test.split() for test in tests):
+        if level in LEVELS:
+            training_pictures(name)
+    base.look_first((), scale, lpips=lpips)
+
+
 def answer(network: Network, lr: Tensor, ref: Tensor) -> Tensor:
     """SR (3, 4h, 4w) in 8 bits; the variant "base" does not look at the reference."""
     device = next(network.parameters()).device
@@ -413,5 +422,6 @@ RECIPE = Recipe(
         Claim("with the transferal loss it looks better", "ttsr", "no-transferal", *LOOKS),
     ),
     measure=measure,
+    look_first=look_first,
     samples=samples,
 )  # fmt: skip

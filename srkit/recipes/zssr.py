@@ -36,6 +36,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkit.calls import Build, Call
+from srkit.checks import at_least
 from srkit.datasets import catalog, procedural
 from srkit.datasets.catalog import Pair
 from srkit.datasets.internal import Internal, Shrinking
@@ -50,7 +51,6 @@ from srkit.recipes import base
 from srkit.recipes.base import Recipe
 from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
-from srkit.training.checks import at_least
 from srkit.training.record import StageResult, data_facts, write_json
 from srkit.training.stage import Random, Start
 from srkit.weights.load import create_model

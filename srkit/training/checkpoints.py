@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +19,15 @@ DIGEST = hashlib.sha256().digest_size
 def save(folder: Path, step: int, state: Mapping, keep: int = 2) -> Path:
     """`state` as checkpoint-STEP.pt, its SHA-256 behind it; only the newest `keep` stay.
 
+    Raises TypeError, at the first one, for a state that `load_latest` could not read.
+
     The older ones go after the new one is on the disk, so that a full disk, or a kill at any
     moment, leaves a whole one.
     """
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
+    if not found(folder):  # the first one: what goes in must come out again
+        _read_back(buffer)
     path = folder / f"checkpoint-{step:08d}.pt"
     with write_whole(path) as file:
         file.write(buffer.getbuffer())
@@ -30,6 +35,17 @@ def save(folder: Path, step: int, state: Mapping, keep: int = 2) -> Path:
     for old in found(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _read_back(buffer: io.BytesIO) -> None:
+    buffer.seek(0)
+    try:
+        torch.load(buffer, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise TypeError(
+            f"the state of this training could not be read back ({str(error).splitlines()[0]}): "
+            "optimizers and what `validate` returns may hold tensors, numbers and texts only"
+        ) from error
 
 
 def load_latest(folder: Path) -> dict | None:

@@ -3,14 +3,16 @@ many, a budget of steps or of minutes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from srkit.calls import as_text
+from srkit.checks import at_least, below, finite
 from srkit.image.colour import to_y, with_y
 from srkit.inference import in_bfloat16
 from srkit.losses.adversarial import Adversarial
@@ -18,7 +20,6 @@ from srkit.losses.terms import Sum, Term
 from srkit.models.network import Network, check_network
 from srkit.processes import broadcast, launched, share_batch_norm
 from srkit.training.adversarial import average_gradients, discriminator_step, refuse_untrained
-from srkit.training.checks import at_least, finite
 from srkit.training.schedules import Schedule
 from srkit.training.state import State, stop_requests
 
@@ -27,6 +28,7 @@ Batch = Mapping[str, Any]  # tensors by name, and the scale
 Forward = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
 
 
+@runtime_checkable
 class Crops(Protocol):
     """Where batches come from: `srkit.datasets.patches.Patches` and its like.
 
@@ -88,7 +90,7 @@ def fit(
     validate: Callable[[Network], dict[str, float]] | None = None,
     validate_every: int = 250,
     report: Callable[[list[dict]], None] | None = None,
-    folder: Path | None = None,
+    folder: str | os.PathLike | None = None,
     save_every: int | None = None,
 ) -> list[dict]:
     """Train `model` in place; return the history, one row a validation.
@@ -115,7 +117,8 @@ def fit(
     - Several processes learn what one would: they share each batch, and batch norm looks at the
       whole of it.
 
-    Raises TypeError for a model that is no `Network`, ValueError for settings out of range, before
+    Raises TypeError for a model that is no `Network` and for a loss, crops, rate or forward of
+    another kind than described; ValueError for settings out of range, before
     any work; FloatingPointError at the first loss that is not finite, with the batch in `folder`.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -125,7 +128,12 @@ def fit(
         raise ValueError(f"a budget is steps or minutes: got steps={steps}, minutes={minutes}")
     numbers = {"steps": steps, "batch": batch, "patch": patch, "save_every": save_every}
     at_least(1, validate_every=validate_every, **numbers)
+    at_least(0, seed=seed)
+    below(2**32, seed=seed)
     finite(minutes=minutes, clip=clip, ema=ema)
+    below(1.0, ema=ema)
+    _check_parts(loss, crops, rate, discriminator_rate)
+    folder = None if folder is None else Path(folder)
     # processes and devices are Accelerate's; precision is set below, where it can be seen
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     half = in_bfloat16(precision, where)
@@ -163,12 +171,21 @@ def fit(
     state = State(model, loss, optimizer, turns, seed, ema, folder, identity)
     state.show_progress(steps, hidden=not accelerator.is_main_process)
 
+    def look() -> None:
+        try:
+            state.look(validate, accelerator, report)
+        except Exception:  # whatever ends a validation, the training that came before it is kept
+            state.save(accelerator)
+            raise
+
+    if state.looked < state.step and (state.step % validate_every == 0 or state.step == steps):
+        look()  # it was stopped in that validation
     with stop_requests(active=folder is not None) as heard:
         while (done := state.done(accelerator, steps, minutes)) < 1:
             data = _moved(crops.batch(batch, patch, state.rng, part), where, layout)
             state.set_rate(optimizer, rate(done))
             with mixed:
-                sr, inputs = forward(network, data)
+                sr, inputs = _pair(forward(network, data))
                 if discriminators and state.step == 0 and not from_scratch:
                     refuse_untrained(sr, data["hr"], data["lr"])
                 parts = loss.parts(sr, data["hr"], **inputs)
@@ -191,20 +208,54 @@ def fit(
 
             state.count(total, parts, norm, data)
             if state.step % validate_every == 0 or state.step == steps:
-                state.look(validate, accelerator, report)
+                look()
             requests = state.agreed(heard, accelerator)
             if requests or state.step % (save_every or validate_every) == 0 or state.step == steps:
                 state.save(accelerator)
             if requests:
                 raise requests[0]
         if state.looked < state.step:  # the minutes were up between two validations
-            state.look(validate, accelerator, report)
+            look()
         if state.saved < state.step:
             state.save(accelerator)
         if requests := state.agreed(heard, accelerator, at_once=True):
             raise requests[0]
     state.end()
     return state.history
+
+
+def _check_parts(loss: object, crops: object, rate: object, discriminator_rate: object) -> None:
+    """Refuse what is no loss, no source of crops, no schedule."""
+    if not isinstance(loss, Term | Sum):
+        raise TypeError(
+            f"loss is a {type(loss).__name__}: a srkit loss is expected, as L1() or "
+            "L1() + 0.1 * content(...); one of your own is a subclass of Term (srkit.losses.terms)"
+        )
+    if not isinstance(crops, Crops):
+        raise TypeError(
+            f"crops is a {type(crops).__name__}: Patches(pictures, scale) is expected, or what has "
+            "its `pictures` and `batch`"
+        )
+    for name, schedule in {"rate": rate, "discriminator_rate": discriminator_rate}.items():
+        if schedule is None and name != "rate":
+            continue
+        if not callable(schedule):
+            raise TypeError(
+                f"{name}={schedule!r}: a function of the share done is expected, as "
+                f"Constant({schedule!r}) of srkit.training.schedules"
+            )
+        for done in (0.0, 0.5, 1.0):
+            at_least(0.0, **{f"{name} at {done:g}": schedule(done)})
+
+
+def _pair(made: object) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """What a forward returned, if it is (sr, inputs)."""
+    if isinstance(made, tuple) and len(made) == 2:
+        return made
+    raise TypeError(
+        f"forward returned a {type(made).__name__}: (sr, inputs) is expected, inputs a dictionary "
+        "of what the loss gets beside sr and hr, often {}"
+    )
 
 
 def _moved(batch: Batch, device: torch.device, layout: torch.memory_format) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, partial
@@ -18,8 +19,9 @@ from srkit.files import write_whole
 from srkit.image.io import write_image
 from srkit.inference import in_bfloat16
 from srkit.losses.terms import Sum
-from srkit.models.network import Network, check_network
+from srkit.models.network import Network
 from srkit.processes import launched
+from srkit.training import checkpoints
 from srkit.training.loop import Crops, Forward, fit
 from srkit.training.record import (
     Record,
@@ -34,7 +36,7 @@ from srkit.training.record import (
     read_record,
     write_json,
 )
-from srkit.weights.save import save, save_tensors
+from srkit.weights.save import check_savable, save, save_tensors
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -82,27 +84,67 @@ class Run:
         self.data: dict[str, Any] | None = None
         self.optimizer: torch.optim.Optimizer | None = None  # the last stage's
         self.loss: Sum | None = None  # the last stage's
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path, several = self.folder / "asked.json", launched() > 1
-        before = json.loads(path.read_text()) if path.exists() else dict(self.asked)
-        self.code = before.pop(
-            "code", []
-        )  # the hash of srkit's code at the start and after each resume
+        self.code: list[str] = []  # the hash of srkit's code at the start and after each resume
+        self._began = False  # whether what was asked for is written down
+        self._lock = FileLock(self.folder / "lock")
+        self._check_asked()
+
+    def _check_asked(self) -> None:
+        """Refuse a folder in which a run with other settings has begun to learn.
+
+        A start that failed before its first checkpoint binds nothing.
+        """
+        path = self.folder / "asked.json"
+        bound = self.finished or any(self.folder.glob("stage-*/checkpoint-*.pt"))
+        before = json.loads(path.read_text()) if bound and path.exists() else dict(self.asked)
+        self.code = before.pop("code", [])
         if code_version() not in self.code:
             self.code.append(code_version())
         if before != self.asked:
-            changed = sorted(k for k in before | self.asked if before.get(k) != self.asked.get(k))
+            changed = []
+            for name in sorted(before | self.asked):
+                pair = [json.dumps(each.get(name)) for each in (before, self.asked)]
+                if pair[0] != pair[1]:
+                    short = max(map(len, pair)) < 40  # a plan is not
+                    changed.append(f"{name} ({pair[0]} then, {pair[1]} now)" if short else name)
             raise ValueError(
                 f"{self.folder} holds a run that was asked for otherwise (differs: "
                 f"{', '.join(changed)}): take another folder, or remove it"
             )
-        if several:  # or a slower process would see what the first one writes
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """From the first check to the last write, no other process works in the folder.
+
+        Raises RuntimeError if one does, ValueError if it holds another run.
+        """
+        if launched() > 1:  # or a slower process would see what the first one writes
             self._processes.wait_for_everyone()
-        if self.finished:
+        if not self._processes.is_main_process:
+            yield
             return
-        if not several or self._processes.is_main_process:
-            write_json(self.asked | {"code": self.code}, path)
-        forget_peaks()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RuntimeError(
+                f"another process trains in {self.folder}: wait for it, or take another folder"
+            ) from None
+        except PermissionError:
+            raise PermissionError(
+                f"{self.folder} cannot be written: choose another folder for the runs"
+            ) from None
+        try:
+            if not (self._began or self.finished):
+                self._check_asked()
+                write_json(self.asked | {"code": self.code}, self.folder / "asked.json")
+                forget_peaks()
+                self._began = True
+            yield
+        finally:
+            self._lock.release()
+            if self.finished and not self._lock.is_locked:
+                (self.folder / "lock").unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:
@@ -163,9 +205,9 @@ class Run:
 
         Its crops are drawn with the seed 1000 seed + stage.series.
         """
-        check_network(model)
+        check_savable(model)
         self.optimizer, self.loss = optimizer, loss
-        with self._alone(), self._log() as log:
+        with self.alone(), self._log() as log:
             history = fit(
                 model,
                 loss,
@@ -220,8 +262,9 @@ class Run:
         model, by its name. facts: further fields of the record. Of several processes the first one
         does this; the others wait.
         """
-        if self._processes.is_main_process:
-            self._finish(model, measure, samples, facts)
+        with self.alone():
+            if self._processes.is_main_process:
+                self._finish(model, measure, samples, facts)
         self._processes.wait_for_everyone()
         return self.record()
 
@@ -266,7 +309,6 @@ class Run:
         write_json(record.to_json(), self.folder / "run.json")
         for stage in self.folder.glob("stage-*"):
             shutil.rmtree(stage)
-        (self.folder / "lock").unlink(missing_ok=True)
 
     def _report(self, log: SummaryWriter | None, rows: Sequence[Mapping[str, Any]]) -> None:
         """After each validation of a stage: the history so far, and TensorBoard's, if asked for."""
@@ -279,24 +321,6 @@ class Run:
             before = sum(stage.steps for stage in self.results)
             for name, value in rows[-1].items():
                 log.add_scalar(name, value, before + rows[-1]["step"])
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Two trainings in one folder would spoil each other's checkpoints."""
-        if not self._processes.is_main_process:
-            yield
-            return
-        lock = FileLock(self.folder / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RuntimeError(
-                f"another process trains in {self.folder}: wait for it, or take another folder"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _log(self) -> AbstractContextManager[SummaryWriter | None]:
         """For TensorBoard, if asked for: the first process's, closed however the stage ends."""
@@ -312,5 +336,26 @@ class Run:
 
 
 def find_runs(folder: str | Path) -> list[Record]:
-    """The records of all finished runs under a folder."""
-    return [read_record(path) for path in sorted(Path(folder).rglob("run.json"))]
+    """The records of all finished runs under a folder; a warning names each damaged one."""
+    found = []
+    for path in sorted(Path(folder).expanduser().rglob("run.json")):
+        try:
+            found.append(read_record(path))
+        except (ValueError, OSError) as error:
+            warnings.warn(str(error), stacklevel=2)
+    return found
+
+
+def unfinished_runs(folder: str | Path) -> dict[Path, str]:
+    """What was begun under a folder and is not finished: how far it is, by folder."""
+    found = {}
+    for path in sorted(Path(folder).expanduser().rglob("asked.json")):
+        run = path.parent
+        if not (run / "run.json").exists():
+            steps = [
+                f"{stage.name.replace('-', ' ')} at step {int(last.stem.split('-')[1]):,}"
+                for stage in sorted(run.glob("stage-*"))
+                for last in checkpoints.found(stage)[-1:]
+            ]
+            found[run] = ", ".join(steps) or "no checkpoint yet"
+    return found

@@ -6,6 +6,7 @@ that they can be compared field by field, printed, and stored with what was meas
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from srkit.calls import Build, Call, Given, as_text
+from srkit.calls import Build, Call, Given, as_json, as_text
+from srkit.checks import at_least, finite
 from srkit.datasets.pictures import patches
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
-from srkit.training.checks import at_least, finite
 from srkit.training.loop import Crops, Forward, adam, enlarge
 from srkit.training.schedules import Schedule
 from srkit.weights.load import load_checkpoint, load_weights
@@ -194,6 +195,17 @@ class Stage:
             optimizer.add_param_group({"params": learned, "share": self.loss.balance_rate})
         run.fit(self, network, loss, crops, forward=forward, optimizer=optimizer)
         return network
+
+    def look_first(self) -> None:
+        """Make the loss's terms, once and for nothing: what they look through must be at hand.
+
+        Raises FileNotFoundError for an extractor that is not.
+        """
+        build, of_network = Build(given={Given.SEED: 0}), json.dumps(as_json(Given.NETWORK))
+        with torch.random.fork_rng(devices=[]):
+            for _, call in self.loss.terms:
+                if of_network not in json.dumps(as_json(call)):  # there is no network yet
+                    build.value(call)
 
     def _network(self, run: Run, before: Network | None, build: Build) -> Network:
         if isinstance(self.start, Continued):

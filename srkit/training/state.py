@@ -140,7 +140,8 @@ class State:
         row |= {f"factor of {label}": factor for label, factor in factors.items()}
         if validate and accelerator.is_main_process:
             held = self.model if self.average is None else cast(Network, self.average.module)
-            row |= validate(held.eval())
+            found = validate(held.eval())
+            row |= {name: float(value) for name, value in found.items()}
             held.train()
         self.history.append(row)
         self.bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "psnr") if k in row})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srkit import __version__, files
 from srkit.models.network import Network, Wrapped, check_network
@@ -38,10 +38,20 @@ def save(
     arguments or provenance that JSON cannot hold. Nothing is written then.
     """
     model = check_network(model)
-    net = model.net if isinstance(model, Wrapped) else model
-    state = _stored(net.state_dict(), path, dtype)
+    state = _stored(_net(model).state_dict(), path, dtype)
     header = {"name": model.name, "scale": str(model.scale)} | _made_by(model, state)
     _write(state, path, header, provenance)
+
+
+def check_savable(model: Network) -> None:
+    """Refuse what `save` would refuse, before a training is spent on it.
+
+    Raises what `save` raises.
+    """
+    state = _net(check_network(model)).state_dict()
+    for name, tensor in state.items():
+        check_finite(tensor, name, "cannot be saved")
+    _made_by(model, state)
 
 
 def save_tensors(
@@ -98,6 +108,11 @@ def origin(path: str | PathLike) -> dict[str, str]:
     if known and known[0].origin:
         facts["origin"] = known[0].origin
     return facts
+
+
+def _net(model: Network) -> nn.Module:
+    """What the tensors are of: of a wrapped module, the module."""
+    return model.net if isinstance(model, Wrapped) else model
 
 
 def _stored(

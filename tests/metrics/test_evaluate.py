@@ -147,7 +147,7 @@ def test_the_table_says_how_its_numbers_were_made(folder):
 @pytest.mark.parametrize(
     ("model", "wrong", "words"),
     [
-        (Nearest(), {"limit": 0}, "limit=0: at least 1 picture; None takes all"),
+        (Nearest(), {"limit": 0}, "limit=0: at least 1 picture; leave it out"),
         (Nearest(), {"precision": "float16"}, "choose auto, float32 or bfloat16"),
         (Nearest(), {"device": "gpu"}, "device 'gpu' is not on this machine: choose cpu"),
         ("bicubic", {"scale": 2, "device": "gpu"}, "device 'gpu' is not on this machine"),

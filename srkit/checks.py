@@ -32,3 +32,13 @@ def finite(**numbers: float | None) -> None:
             raise ValueError(f"{name}={value!r}: expected a number above 0")
         if not (0 < value < math.inf):
             raise ValueError(f"{name}={value!r}: expected a finite number above 0")
+
+
+def below(limit: float, **numbers: float | None) -> None:
+    """Refuse a number that is not below `limit`. None passes.
+
+    Raises ValueError that names the argument, its value and what is expected.
+    """
+    for name, value in numbers.items():
+        if value is not None and not value < limit:
+            raise ValueError(f"{name}={value!r}: expected a number below {limit:g}")

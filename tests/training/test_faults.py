@@ -1,0 +1,348 @@
+"""Trainings on a bad day: what was asked wrongly is refused first, what was learned is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+from toy import Crops, Discriminator, Enlarger, assert_same
+
+import srkit
+from srkit import recipes
+from srkit.calls import Call
+from srkit.datasets.patches import Patches
+from srkit.losses import L1
+from srkit.losses.adversarial import Adversarial
+from srkit.losses.objectives import Standard, Wasserstein
+from srkit.metrics.features import Extractor
+from srkit.training import checkpoints
+from srkit.training.loop import fit
+from srkit.training.run import Run, find_runs, unfinished_runs
+from srkit.training.schedules import Constant
+from srkit.training.stage import Loss, Stage, loss_of
+
+HOW = {"rate": Constant(1e-3), "batch": 2, "patch": 8, "steps": 2}
+SMOKE = {"budget": "smoke", "device": "cpu"}
+
+
+def grey(value: int = 99, side: int = 64) -> torch.Tensor:
+    return torch.full((3, side, side), value, dtype=torch.uint8)
+
+
+# ------------------------------------------------------------------ numbers and kinds
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"steps": -3}, "steps=-3: expected a whole number from 1"),
+        ({"steps": 0}, "steps=0: expected a whole number from 1"),
+        ({"steps": 2.5}, "steps=2.5: expected a whole number from 1"),
+        ({"steps": True}, "steps=True: expected a whole number from 1"),
+        ({"steps": None, "minutes": -1}, "minutes=-1: expected a finite number above 0"),
+        ({"steps": None, "minutes": 0}, "minutes=0: expected a finite number above 0"),
+        ({"steps": None, "minutes": float("nan")}, "minutes=nan: expected a finite number"),
+        ({"steps": None}, "a budget is steps or minutes: got steps=None, minutes=None"),
+        ({"minutes": 1}, "a budget is steps or minutes: got steps=2, minutes=1"),
+        ({"batch": 0}, "batch=0: expected a whole number from 1"),
+        ({"patch": 0}, "patch=0: expected a whole number from 1"),
+        ({"patch": 99}, "crops of 99 px are larger than every LR picture"),
+        ({"validate_every": 0}, "validate_every=0: expected a whole number from 1"),
+        ({"save_every": -1}, "save_every=-1: expected a whole number from 1"),
+        ({"seed": -1}, "seed=-1: expected a whole number from 0"),
+        ({"seed": 10**20}, "seed=100000000000000000000: expected a number below 4.29497e+09"),
+        ({"seed": 1.0}, "seed=1.0: expected a whole number from 0"),
+        ({"clip": 0}, "clip=0: expected a finite number above 0"),
+        ({"clip": float("inf")}, "clip=inf: expected a finite number above 0"),
+        ({"ema": 1.0}, "ema=1.0: expected a number below 1"),
+        ({"ema": -0.5}, "ema=-0.5: expected a finite number above 0"),
+        ({"precision": "fp16"}, "precision 'fp16': choose auto, float32 or bfloat16"),
+        ({"rate": Constant(float("nan"))}, "rate at 0=nan: expected a number from 0"),
+        ({"rate": lambda done: -done}, "rate at 0.5=-0.5: expected a number from 0"),
+        ({"rate": lambda done: "fast"}, "rate at 0='fast': expected a number from 0"),
+    ],
+    ids=str,
+)
+def test_a_number_out_of_range_is_refused_before_the_first_crop(wrong, words):
+    crops = Crops()
+    with pytest.raises(ValueError, match=re.escape(words)):
+        fit(Enlarger(), L1(), crops, **{**HOW, **wrong})
+    assert crops.asked <= (wrong == {"patch": 99})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"rate": 1e-3}, r"rate=0\.001: a function .* Constant\(0\.001\) of srkit\.training"),
+        ({"discriminator_rate": 1}, r"discriminator_rate=1: a function .*Constant\(1\)"),
+        ({"loss": nn.L1Loss()}, r"loss is a L1Loss: a srkit loss is expected, as L1\(\)"),
+        ({"loss": None}, "loss is a NoneType: a srkit loss is expected"),
+        ({"crops": [grey()]}, r"crops is a list: Patches\(pictures, scale\) is expected"),
+        ({"model": nn.Conv2d(3, 3, 1)}, r"Conv2d does not say what it enlarges by: wrap it"),
+        ({"forward": lambda net, batch: net(batch["lr"])}, r"forward returned a Tensor: \(sr, in"),
+        ({"forward": lambda net, batch: None}, r"forward returned a NoneType: \(sr, inputs\)"),
+    ],
+    ids=lambda x: ", ".join(x) if isinstance(x, dict) else "",
+)
+def test_another_kind_of_thing_is_refused_in_a_sentence(wrong, words):
+    given = {"model": Enlarger(), "loss": L1(), "crops": Crops()} | HOW | wrong
+    with pytest.raises(TypeError, match=words):
+        fit(given.pop("model"), given.pop("loss"), given.pop("crops"), **given)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "scale", "words"),
+    [
+        ([], 4, "0 pictures, 1 scales: nothing to cut"),
+        ([grey()], (), "1 pictures, 0 scales: nothing to cut"),
+        ([grey()], 0, "scale=0: expected a whole number from 1"),
+        ([grey()], (2, -2), "scale=-2: expected a whole number from 1"),
+        ([grey().float()], 2, r"a picture is torch\.float32 \(3, 64, 64\), expected uint8"),
+    ],
+)
+def test_crops_of_nothing_are_refused(pictures, scale, words):
+    with pytest.raises(ValueError, match=words):
+        Patches(pictures, scale)
+
+
+def test_a_folder_may_be_a_text(tmp_path):
+    history = fit(Enlarger(), L1(), Crops(), **HOW, folder=str(tmp_path / "a"))
+    assert history[-1]["step"] == 2
+    assert checkpoints.found(tmp_path / "a")
+
+
+# ------------------------------------------------------------------ what was learned is kept
+
+
+def test_what_a_checkpoint_could_not_give_back_is_refused_at_the_first(tmp_path):
+    class Odd(torch.optim.SGD):
+        def state_dict(self):
+            return super().state_dict() | {"note": Path("a")}
+
+    model = Enlarger()
+    with pytest.raises(TypeError, match=r"could not be read back .*may hold tensors, numbers and"):
+        fit(model, L1(), Crops(), **HOW, optimizer=Odd(model.parameters()), folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_any_kind_come_out_of_a_checkpoint(tmp_path):
+    odd = {"a": np.float32(0.5), "b": torch.tensor(0.25), "c": True, "d": np.int64(3)}
+    fit(Enlarger(), L1(), Crops(), **HOW, validate=lambda net: odd, folder=tmp_path)
+    (row,) = checkpoints.load_latest(tmp_path)["history"]
+    assert [row[name] for name in "abcd"] == [0.5, 0.25, 1.0, 3.0]
+
+
+def test_a_validation_that_fails_loses_no_step(tmp_path):
+    """The next call begins where it failed, and ends as if nothing had happened."""
+    how = HOW | {"steps": 6, "validate_every": 2, "seed": 3}
+
+    def trained(folder, validate):
+        torch.manual_seed(0)
+        model = Enlarger(0.2)
+        return model, fit(model, L1(), Crops(), **how, validate=validate, folder=folder)
+
+    looks = []
+
+    def fails(net):
+        looks.append(net)
+        if len(looks) == 2:
+            raise FileNotFoundError("the test set went away")
+        return {"psnr": 30.0}
+
+    model, history = trained(tmp_path / "a", lambda net: {"psnr": 30.0})
+    with pytest.raises(FileNotFoundError, match="went away"):
+        trained(tmp_path / "b", fails)
+    assert checkpoints.load_latest(tmp_path / "b")["step"] == 4
+    again, rows = trained(tmp_path / "b", fails)
+    assert_same(again.state_dict(), model.state_dict())
+    assert [row["step"] for row in rows] == [row["step"] for row in history] == [2, 4, 6]
+
+
+class Changed(Enlarger):
+    def __init__(self):
+        super().__init__()
+        self.more = nn.Parameter(torch.full((1,), torch.nan))
+
+
+@pytest.mark.parametrize("network", [Changed], ids=lambda n: n.__name__)
+def test_a_network_that_cannot_be_saved_is_refused_before_it_is_trained(network, tmp_path):
+    crops = Crops()
+    stage = Stage(
+        name="pixel", network=Call(network), loss=loss_of(L1), data="noise", scale=2, steps=2,
+        batch=2, patch=8, rate=Constant(1e-3), crops=Call(lambda data, scale, device: crops),
+    )  # fmt: skip
+    run = Run(tmp_path, {"recipe": "toy", "variant": "x", "budget": "smoke"}, device="cpu")
+    with pytest.raises(ValueError, match="more cannot be saved: it holds NaN"):
+        stage.train(run, None)
+    assert crops.asked == 0
+
+
+# ------------------------------------------------------------------ looked for first
+
+
+def test_a_missing_test_set_is_noticed_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("SRKIT_HOME", str(tmp_path / "nothing"))
+    monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "cache"))
+    data = tmp_path / "mine"
+    srkit.write_image(torch.rand(3, 200, 200), data / "a.png")
+    with pytest.raises(FileNotFoundError, match="Set5"):
+        recipes.train("rlfn", "one-stage", budget="laptop", data=data, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_extractor_is_noticed_before_the_stages_that_come_first():
+    def gone(**named):
+        raise FileNotFoundError("VGG-19 is not at hand")
+
+    stage = Stage(
+        name="second", network=Call(Enlarger), loss=Loss(((1.0, Call(gone)),)), data="procedural",
+        scale=2, steps=2, batch=2, patch=8, rate=Constant(1e-3),
+    )  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="VGG-19 is not at hand"):
+        stage.look_first()
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_stage_can_be_looked_at_without_training(name):
+    for variant in recipes.recipe(name).variants:
+        for stage in recipes.recipe(name).stages(variant, "smoke"):
+            if isinstance(stage, Stage):
+                before = torch.get_rng_state()
+                stage.look_first()
+                assert torch.equal(torch.get_rng_state(), before)
+
+
+# ------------------------------------------------------------------ a failed start, another path
+
+
+def test_a_start_that_failed_does_not_bind_its_folder(tmp_path):
+    for wrong in ("fp16", "half"):
+        with pytest.raises(ValueError, match="choose auto, float32 or bfloat16"):
+            recipes.train("rlfn", "one-stage", out=tmp_path, precision=wrong, **SMOKE)
+    record = recipes.train("rlfn", "one-stage", out=tmp_path, **SMOKE)
+    assert record.stages
+    with pytest.raises(ValueError, match=r'\(differs: precision \("auto" then, "float32" now\)\)'):
+        recipes.train("rlfn", "one-stage", out=tmp_path, precision="float32", **SMOKE)
+
+
+def test_a_folder_with_a_slash_behind_it_is_the_same_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("d", "e"):
+        srkit.write_image(torch.rand(3, 200, 200), Path(name) / "a.png")
+    first = recipes.train("rlfn", "one-stage", data="d/+e", **SMOKE)
+    assert recipes.train("rlfn", "one-stage", data="d + e/", **SMOKE) == first
+
+
+# ------------------------------------------------------------------ lists of runs
+
+
+def test_one_damaged_record_hides_no_other_and_what_is_not_finished_is_told(tmp_path):
+    recipes.train("rlfn", "one-stage", out=tmp_path, **SMOKE)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run.json").write_text("{")
+    stopped = tmp_path / "b" / "stage-1"
+    stopped.mkdir(parents=True)
+    (tmp_path / "b" / "asked.json").write_text("{}")
+    checkpoints.save(stopped, 1500, {"step": 1500})
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "asked.json").write_text("{}")
+    with pytest.warns(UserWarning, match=r"a/run\.json is damaged"):
+        assert [record.variant for record in find_runs(tmp_path)] == ["one-stage"]
+    assert unfinished_runs(tmp_path) == {
+        tmp_path / "b": "stage 1 at step 1,500",
+        tmp_path / "c": "no checkpoint yet",
+    }
+
+
+# ------------------------------------------------------------------ two at once
+
+TWICE = """
+import sys
+from srkit import recipes
+try:
+    recipes.train("rlfn", "one-stage", budget="smoke", device="cpu", out=sys.argv[1])
+except RuntimeError as error:
+    sys.exit(f"refused: {error}")
+"""
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_of_several_processes_in_one_folder_one_trains(count, tmp_path):
+    """The others are refused, or find it finished; nothing is trained twice."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWICE, tmp_path], env=environment, stderr=subprocess.PIPE
+        )
+        for _ in range(count)
+    ]
+    said = [process.communicate(timeout=300)[1].decode() for process in started]
+    codes = [process.returncode for process in started]
+    assert 0 in codes
+    for code, text in zip(codes, said, strict=True):
+        assert code == 0 or "refused: another process trains in" in text, text
+    (run,) = find_runs(tmp_path)
+    assert not list(tmp_path.rglob("lock"))
+    assert not list(tmp_path.rglob("*.tmp"))
+    with safe_open(tmp_path / "rlfn/smoke/one-stage-seed0/model.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["provenance"])["variant"] == run.variant
+
+
+# ------------------------------------------------------------------ the smallest picture
+
+
+@pytest.mark.parametrize("name", ["alexnet", "squeezenet", "vgg16", "vgg19"])
+def test_the_least_size_of_every_layer_is_told_and_right(name):
+    """One pixel less leaves nothing."""
+    bodies = {
+        "vgg19": "vgg19", "vgg16": "vgg16", "alexnet": "alexnet", "squeezenet": "squeezenet1_1"
+    }  # fmt: skip
+    layers = small_extractor(bodies[name])
+    for layer in layers.layers:
+        least = layers.least_size(layer)
+        assert min(layers(torch.rand(3, least, least), layer)[layer].shape[-2:]) >= 1
+        if least > 1:
+            said = rf"at least {least}x{least} pixels for .*, got {least - 1}x40: take larger"
+            with pytest.raises(ValueError, match=said):
+                layers(torch.rand(3, least - 1, 40), layer)
+            assert not leaves(layers, layer, least - 1)
+
+
+def leaves(extractor: Extractor, layer: str, side: int) -> bool:
+    """Whether a layer gives anything for a picture that is so low, asked of its modules."""
+    x = torch.rand(1, 3, side, 40)
+    try:
+        for each in extractor.layers[: extractor.layers.index(layer) + 1]:
+            x = extractor.body[each](x)
+    except RuntimeError:
+        return False
+    return x.numel() > 0
+
+
+def small_extractor(network):
+    """The extractor's layers with random weights: only sizes are asked for."""
+    import torchvision.models
+
+    made = getattr(torchvision.models, network)(weights=None).features
+    layers = {f"layer{k}": module for k, module in enumerate(made)}
+    weights = nn.ModuleDict(layers).state_dict()
+    return Extractor(
+        layers, weights, name=network, sha256="0" * 64, mean=(0.5,) * 3, std=(0.5,) * 3
+    )
+
+
+def test_a_gradient_penalty_refuses_batch_norm():
+    judge = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 3))
+    with pytest.raises(ValueError, match="has batch norm, which mixes the samples of a batch"):
+        Adversarial(judge, Wasserstein())
+    assert Adversarial(Discriminator(), Wasserstein())
+    assert Adversarial(judge, Standard())
