@@ -116,9 +116,10 @@ def _side_before(module: nn.Module, side: int) -> int:
         value[0] if isinstance(value, tuple) else int(value)
         for value in (module.kernel_size, module.stride, module.padding)
     )
-    if isinstance(module, nn.MaxPool2d) and module.ceil_mode:
-        return (side - 1) * stride - 2 * padding + 1 + (0 if side > 1 else kernel - stride)
-    return (side - 1) * stride - 2 * padding + kernel
+    before = (side - 1) * stride - 2 * padding + kernel
+    if isinstance(module, nn.MaxPool2d) and module.ceil_mode:  # a last window may be cut off
+        return max(before - stride + 1, (side - 1) * stride - padding + 1)
+    return before
 
 
 def vgg19(lineage: str = "torchvision") -> Extractor:
