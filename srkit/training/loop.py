@@ -245,7 +245,8 @@ def _check_parts(loss: object, crops: object, rate: object, discriminator_rate: 
                 f"Constant({schedule!r}) of srkit.training.schedules"
             )
         for done in (0.0, 0.5, 1.0):
-            at_least(0.0, **{f"{name} at {done:g}": schedule(done)})
+            found: Any = schedule(done)
+            at_least(0.0, **{f"{name} at {done:g}": found})
 
 
 def _pair(made: object) -> tuple[Tensor, Mapping[str, Tensor]]:
