@@ -281,6 +281,9 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
             _check_members(archive, folder, opened)
             if isinstance(opened, tarfile.TarFile):
                 opened.extractall(temporary, filter="data")  # drops owners and unusual rights
+                opened.fileobj.seek(opened.offset)
+                if opened.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError("it ends without tar's mark of an end")
                 while opened.fileobj.read(CHUNK):  # a gzip has its checksum at the end
                     pass
             else:

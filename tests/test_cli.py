@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 import srkit
 from srkit.cli import app
-from srkit.image.io import read_image, write_image
+from srkit.image.io import Picture, read_image, write_image
 from srkit.models.carn import CARN
 from srkit.models.esrgan import RRDBNet, rename_keys
 
@@ -326,3 +328,78 @@ def test_reproduce_as_recorded_says_whether_the_figures_are_equal(run, tmp_path,
     refused = run(*words, "--precision", "bfloat16", "--data", tmp_path)
     assert refused.exit_code == 1
     assert "takes these from the record: leave out --data, --precision" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "rlfn", "--devices", 0), "devices=0: expected a whole number from 1"),
+        (("train", "rlfn", "--nodes", -1), "nodes=-1: expected a whole number from 1"),
+        (("train", "rlfn", "--budget", "smoke", "--minutes", 0), "minutes=0.0: expected a finite"),
+        (("train", "rlfn", "--budget", "smoke", "--seed", 10**20), "expected a number below"),
+        (("train", "rlfn", "--budget", "smoke", "--data", ""), "data '' is no set of files: name"),
+        (("train", "rlfn", "--budget", "smoke", "--data", " + "), "is no set of files: name a set"),
+        (("eval", "bicubic", "--scale", 2, "--data", "."), "no picture in ."),
+        (("eval", "bicubic", "--scale", 2, "--limit", 0), "limit=0: at least 1 picture; leave it"),
+        (("eval", "bicubic", "--scale", 0), "scale=0: a whole number from 1"),
+    ],
+)
+def test_a_wrong_number_or_word_is_one_sentence(run, words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*words)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("out", "out is a folder: name the file, as in out/picture.png."),
+        ("a.gif", "a.gif: the suffix must be one of .png,"),
+        ("a", "a: the suffix must be one of .png,"),
+        ("file/a.png", "file is a file, no folder: choose another place."),
+        ("a.jpg", "a.jpg: JPEG has no transparency: write PNG, WebP or TIFF, or leave it out."),
+    ],
+)
+def test_a_target_that_cannot_be_is_known_before_the_work(
+    run, weights, target, said, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("srkit.inference.upscale", pytest.fail)
+    Image.new("RGBA", (24, 24), (1, 2, 3, 99)).save("clear.png")
+    result = run("upscale", weights, "clear.png", target)
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+def test_hidden_colours_are_no_shift(run, weights, tmp_path, monkeypatch):
+    """What nobody sees may be anything: black under transparency, say."""
+    pixels = np.full((24, 24, 4), 200, np.uint8)
+    pixels[:12] = 0
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    even = Picture(torch.full((3, 96, 96), 200 / 255))
+    monkeypatch.setattr("srkit.inference.upscale", lambda *args, **named: even)
+    result = run("upscale", weights, tmp_path / "half.png", tmp_path / "o.png", "--check-color")
+    assert "R -0.00, G -0.00, B -0.00" in result.stdout.replace("+", "-")
+
+
+def test_ctrl_c_is_130_in_every_command(run, monkeypatch):
+    def stopped(*args, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("srkit.metrics.evaluate.evaluate", stopped)
+    monkeypatch.setattr("srkit.recipes.train", stopped)
+    for words in (("eval", "bicubic", "--scale", 2), ("train", "rlfn", "--budget", "smoke")):
+        result = run(*words)
+        assert (result.exit_code, result.stderr) == (130, "srkit: stopped\n")
+
+
+def test_what_is_infinite_is_null_in_json(run, tmp_path):
+    write_image(torch.rand(3, 64, 64), tmp_path / "a.png")
+    words = ("explain-psnr", tmp_path / "a.png", tmp_path / "a.png", "--scale", 2, "--json")
+    rows = json.loads(run(*words).stdout, parse_constant=pytest.fail)
+    assert None in [value for row in rows for value in row.values()]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +21,13 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from srkit import files
+from srkit import files, inference
 from srkit.datasets.patches import Patches, Unreadable
 from srkit.datasets.pictures import patches, training_pictures
 from srkit.image.folder import find_pictures
-from srkit.image.io import read_image, read_picture, write_image
-from srkit.inference import upscale_folder
+from srkit.image.io import Picture, read_image, read_picture, write_image
+from srkit.image.resize import imresize
+from srkit.inference import upscale, upscale_folder
 from srkit.metrics.evaluate import evaluate
 from srkit.models.network import Network
 
@@ -373,3 +379,68 @@ def test_netpbm_that_is_none_is_refused(data, words, tmp_path):
     (tmp_path / "a.ppm").write_bytes(data)
     with pytest.raises(ValueError, match=words):
         read_image(tmp_path / "a.ppm")
+
+
+# ------------------------------------------------------------------ too large, cut short
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9, 1e-8])
+def test_a_scale_that_fills_the_memory_is_refused(scale):
+    with pytest.raises(ValueError, match=r"more than memory holds\. The scale is .*its inverse\?"):
+        imresize(torch.rand(3, 64, 64), scale)
+
+
+def test_a_result_that_does_not_fit_is_told_as_that(monkeypatch):
+    def full(*size, **where):
+        if len(size) == 1:
+            return torch.zeros(size)
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    monkeypatch.setattr(torch, "empty", full)
+    words = r"the result, 48 x 48 pixels, takes 0\.0 GiB by itself, and no tile makes it smaller"
+    with pytest.raises(RuntimeError, match=words):
+        upscale(Nearest(), GREY)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_a_tar_that_is_cut_between_two_members_is_no_whole_one(pack, tmp_path):
+    raw = BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        for name in "ab":
+            member = tarfile.TarInfo(name)
+            member.size = 512
+            archive.addfile(member, BytesIO(name.encode() * 512))
+    whole, cut = tmp_path / "whole.tar", tmp_path / "cut.tar"
+    whole.write_bytes(pack(raw.getvalue()))
+    cut.write_bytes(pack(raw.getvalue()[:1024]))  # the first header and its content
+    assert {p.name for p in files.unpack(whole, tmp_path / "out").iterdir()} == {"a", "b"}
+    with pytest.raises(ValueError, match=r"is broken .*without tar's mark of an end"):
+        files.unpack(cut, tmp_path / "half")
+    assert not (tmp_path / "half").exists()
+
+
+@pytest.mark.parametrize("image", ["picture", "array"])
+def test_sixteen_bits_are_computed_in_float32(image, monkeypatch):
+    """Under "auto", where the machine would take bfloat16."""
+    monkeypatch.setattr(inference, "has_bfloat16", lambda device: True)
+    seen = []
+    monkeypatch.setattr(
+        inference, "_run", lambda model, x, bf16: seen.append(bf16) or Nearest()(x[None])[0]
+    )
+    deep_ones = {
+        "picture": Picture(GREY, bits=16), "array": np.full((24, 24, 3), 999, np.uint16)
+    }  # fmt: skip
+    upscale(Nearest(), deep_ones[image])
+    upscale(Nearest(), Picture(GREY))
+    upscale(Nearest(), deep_ones[image], precision="bfloat16")  # who asks for it gets it
+    assert seen == [False, True, True]
+
+
+def test_an_infinite_number_is_no_json(tmp_path):
+    write_image(GREY, tmp_path / "a.png")
+
+    def perfect(lr):
+        return torch.full((3, 24, 24), 128 / 255)
+
+    text = evaluate(perfect, tmp_path, scale=2).to_json()
+    assert json.loads(text, parse_constant=pytest.fail)["means"]["psnr"] is None

@@ -47,6 +47,7 @@ BORDERS = ("clamp", "mirror")
 # Output pixels computed by one matrix product. Few make the matrices mostly non-zero, many make the
 # products efficient; of 16, 32, 64 and 128, 32 was the fastest on the whole from 1/4 to x4.
 BLOCK = 32
+MOST_WEIGHTS = 2**27  # of one axis: a gibibyte of float64
 
 
 def _weights(
@@ -151,7 +152,8 @@ def imresize(
 
     torch.export records bicubic enlargement of floats by a whole number for pictures of any size.
 
-    Raises TypeError for other dtypes, ValueError for a shape, number or name that makes no sense.
+    Raises TypeError for other dtypes, ValueError for a shape, number or name that makes no sense,
+    and for a scale so large or so small that the kernel's weights alone would fill the memory.
     """
     if not isinstance(x, Tensor) or not (x.is_floating_point() or x.dtype == torch.uint8):
         raise TypeError(
@@ -190,6 +192,13 @@ def imresize(
         out = list(size)
         scales = [k / n for k, n in zip(size, sides, strict=True)]
 
+    for n, n_out, r in zip(sides, out, scales, strict=True):
+        taps = math.ceil(KERNELS[kernel][1] / (min(r, 1.0) if antialias else 1.0)) + 2
+        if n_out * taps > MOST_WEIGHTS:
+            raise ValueError(
+                f"a side of {n} pixels would become {n_out}, each made of {taps} others: more "
+                f"than memory holds. The scale is {r:g}; did you mean its inverse?"
+            )
     work = torch.promote_types(x.dtype, torch.float32) if floats else torch.float64
     y = x.to(work)
     # no cache in an export: tensors made in it hold no numbers

@@ -27,7 +27,7 @@ def ssim(
     variances of the population; no reduction in size beforehand. With on="rgb" the mean of three.
     scikit-image calls this gaussian_weights=True, sigma=1.5, use_sample_covariance=False.
 
-    dtype: torch.float64, or torch.float32: about twice as fast, equal to 1e-6.
+    dtype: torch.float64, or torch.float32: about twice as fast, equal to 1e-5.
 
     Raises what `psnr` raises, and ValueError when less than 11 pixels are left.
     """

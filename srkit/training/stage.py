@@ -17,7 +17,7 @@ from torch import Tensor
 
 from srkit.calls import Build, Call, Given, as_json, as_text
 from srkit.checks import at_least, finite
-from srkit.datasets.pictures import patches
+from srkit.datasets.pictures import patches, training_pictures
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
 from srkit.training.loop import Crops, Forward, adam, enlarge
@@ -197,10 +197,13 @@ class Stage:
         return network
 
     def look_first(self) -> None:
-        """Make the loss's terms, once and for nothing: what they look through must be at hand.
+        """Find the pictures, and make the loss's terms, once and for nothing.
 
-        Raises FileNotFoundError for an extractor that is not.
+        Raises FileNotFoundError for pictures, and for an extractor, that are not at hand;
+        ValueError for a name that means no pictures.
         """
+        if self.crops.function is patches:
+            training_pictures(self.data)
         build, of_network = Build(given={Given.SEED: 0}), json.dumps(as_json(Given.NETWORK))
         with torch.random.fork_rng(devices=[]):
             for _, call in self.loss.terms:
