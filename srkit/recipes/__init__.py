@@ -188,7 +188,9 @@ def recorded(name: str, variant: str, *, budget: str = "laptop") -> Network:
     """The network of a recorded run that srkit ships, as the chapters show it (seed 0, float16).
 
     Its record is `Records.of(name).budget(budget).one(variant)`. The file's header says how the
-    network is built, and which run made it.
+    network is built, which run made it, and its scores. Of a few it is the same run once more, on
+    another machine, for discriminators to go along (`recorded_loss`): those scores differ a little
+    from the record's.
 
     Raises FileNotFoundError for a run whose weights are not shipped: train it, `srkit.train`.
     """
