@@ -98,11 +98,16 @@ def json_text(value: object) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """While one process makes `path`, others that want to make it wait. The lock is PATH.lock."""
+    """While one process makes `path`, others that want to make it wait.
+
+    The lock is a file in the cache's folder "locks", so that nothing is left beside what is made.
+    """
     from filelock import FileLock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    locks = cache_folder() / "locks"
+    locks.mkdir(exist_ok=True)
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    with FileLock(locks / f"{name}.lock"):
         yield
 
 
