@@ -68,7 +68,9 @@ def server():
 
 
 def left_over(folder):
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    """The files in a folder, but for the cache's locks."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.name for path in found if path.parent.name != "locks")
 
 
 # Where files are looked for
