@@ -4,6 +4,8 @@ VENV   ?= .venv
 JOBS   ?= 2
 PORT   ?= 8000
 
+WHAT   ?= -r requirements.txt
+
 BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BUILT     := _build/html/.built
@@ -17,7 +19,7 @@ INSTALL  := $(BIN)/python -m pip install --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint types test-library test-notebooks test-pages serve lab clean
+.PHONY: help install book test lint types test-library test-notebooks test-pages test-oldest test-newest links addresses serve lab clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +29,7 @@ install: $(INSTALLED) ## make .venv and install everything the book and the test
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit(f"Python 3.11 to 3.13 is needed, $(PYTHON) is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(NEW_VENV)
-	$(INSTALL) -r requirements.txt
+	$(INSTALL) $(WHAT)
 	@touch $@
 
 book: $(BUILT) ## build the book as HTML
@@ -56,6 +58,19 @@ test-notebooks: $(INSTALLED) ## every notebook, in the smoke budget
 
 test-pages: book ## the built book in a browser
 	$(BIN)/python -m pytest tests/book -n $(JOBS)
+
+OTHERS := test-library test-notebooks
+test-oldest: ## library and notebooks on the oldest torch that pyproject.toml allows
+	$(MAKE) $(OTHERS) VENV=.venv-oldest WHAT="-e .[book,onnx,dev] $(shell $(PYTHON) tools/oldest.py torch torchvision)"
+
+test-newest: ## library and notebooks on the newest of everything that pyproject.toml allows
+	$(MAKE) $(OTHERS) VENV=.venv-newest WHAT="--upgrade -e .[book,onnx,dev]"
+
+links: $(INSTALLED) ## the book's links to other sites (needs a network)
+	$(BIN)/jupyter-book build . --builder linkcheck
+
+addresses: $(INSTALLED) ## the addresses that weights and data sets are fetched from (needs a network)
+	$(BIN)/python tools/addresses.py
 
 serve: book ## show the built book on http://127.0.0.1:8000
 	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html

@@ -1,8 +1,14 @@
-"""Numbers are checked where they enter, before any work: one sentence a refusal."""
+"""What can be refused before any work: numbers out of range, and places where nothing can be put.
+
+One sentence a refusal. Pictures have more to ask: `srkit.image.target`.
+"""
 
 from __future__ import annotations
 
 import math
+import os
+import shutil
+from pathlib import Path
 
 
 def at_least(smallest: float, **numbers: float | None) -> None:
@@ -42,3 +48,50 @@ def below(limit: float, **numbers: float | None) -> None:
     for name, value in numbers.items():
         if value is not None and not value < limit:
             raise ValueError(f"{name}={value!r}: expected a number below {limit:g}")
+
+
+def check_place(path: str | os.PathLike, size: int = 0, what: str = "the file") -> None:
+    """Refuse a place where no file of at least `size` bytes can be written.
+
+    The folder may be missing as long as it can be made. what: what is to be written, for the words.
+
+    Raises ValueError for a folder, a device, and a path that leads through a file; PermissionError
+    where this user may not write; OSError where there is not room enough.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name the file, as in {path / f'name{path.suffix}'}.")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a plain file: choose another name to write to.")
+    path = path.resolve()  # a link is followed, as by `write_whole`
+    folder = check_folder(path.parent, f"{path}")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(f"{path} is read-only: choose another name, or allow it (chmod u+w).")
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OSError(
+            f"{path}: {folder} has {free / 2**20:.1f} MiB free, {what} takes "
+            f"{size / 2**20:.1f} at least: make room, or choose another place."
+        )
+
+
+def check_folder(folder: str | os.PathLike, path: str = "") -> Path:
+    """Refuse a folder in which this user can make no file; return the part of it that is there.
+
+    path: the file that is to be made, for the words.
+
+    Raises ValueError where a file is in the way, PermissionError where nothing may be written.
+    """
+    folder = Path(folder).expanduser().resolve()
+    path, folder = path or str(folder), next(p for p in (folder, *folder.parents) if p.exists())
+    if not folder.is_dir():
+        raise ValueError(f"{path}: {folder} is a file, no folder: choose another place.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path} cannot be written: {folder} is read-only for this user.")
+    return folder
+
+
+def check_free(path: str | os.PathLike, overwrite: bool) -> None:
+    """Refuse to replace what is at `path`, unless `overwrite`. Raises FileExistsError."""
+    if Path(path).expanduser().exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: --overwrite replaces it")

@@ -1,7 +1,7 @@
 """The `srkit` command: the verbs of the package with the same words and defaults.
 
-Exit codes: 0 all went well, 1 something failed (one sentence on stderr), 2 wrong usage, 130 stopped
-by Ctrl-C.
+Exit codes: 0 all went well, 1 something failed, 2 it was asked for wrongly and nothing was begun,
+130 stopped by Ctrl-C. What is wrong stands on stderr in one sentence.
 """
 
 from __future__ import annotations
@@ -16,8 +16,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from srkit.checks import at_least
-from srkit.files import json_text
+from srkit.checks import at_least, check_free, check_place
+from srkit.files import Damaged, json_text
+
+# What one can ask wrongly: a value, or a path with nothing there, with something there, or without
+# permission. A damaged file is none of it, nor is a full disk or a network that is away.
+ASKED_WRONGLY = (
+    ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError,
+    PermissionError,
+)  # fmt: skip
+FAILED = (Damaged, ArithmeticError, MemoryError, OSError, RuntimeError)
 
 
 class _Commands(TyperGroup):
@@ -34,9 +42,10 @@ class _Commands(TyperGroup):
             except KeyboardInterrupt as error:
                 typer.echo("srkit: stopped", err=True)
                 raise typer.Exit(130) from error
-            except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
-                typer.echo(f"srkit: {error}", err=True)
-                raise typer.Exit(1) from error
+            except (*FAILED, *ASKED_WRONGLY) as error:
+                typer.echo(f"srkit: {str(error) or 'there is not enough memory'}", err=True)
+                asked = isinstance(error, ASKED_WRONGLY) and not isinstance(error, Damaged)
+                raise typer.Exit(2 if asked else 1) from error
 
 
 app = typer.Typer(
@@ -244,7 +253,7 @@ def upscale(
         height, width = (network.scale * side for side in picture.rgb.shape[1:])
         alpha = picture.alpha is not None
         check_target(target, height, width, bits=picture.bits, alpha=alpha)
-        _check_free(target, overwrite)
+        check_free(target, overwrite)
         big = inference.upscale(network, picture, **settings)
         io.write_picture(big, target)
         report = inference.FolderReport(done={source: target})
@@ -320,7 +329,8 @@ def convert(
     from srkit.weights.load import load_checkpoint
     from srkit.weights.save import convert
 
-    _check_free(target, overwrite)
+    check_free(target, overwrite)
+    check_place(target)
     model = load_checkpoint(convert(source, target, name=name))
     typer.echo(f"{target}: {model.name}")
 
@@ -340,7 +350,8 @@ def export(
     from srkit.weights.load import file_of
     from srkit.weights.save import origin
 
-    _check_free(target, overwrite)
+    check_free(target, overwrite)
+    check_place(target)
     model = _network(name, scale, weights)
     entry = model_info(model.name)
     file = name if Path(name).is_file() else file_of(entry, weights or "official")
@@ -361,11 +372,6 @@ def explain_psnr(
 
     table = explain(read_image(result), read_image(original), scale=scale)
     typer.echo(json_text(table.rows) if as_json else table)
-
-
-def _check_free(target: Path, overwrite: bool) -> None:
-    if target.exists() and not overwrite:
-        raise ValueError(f"{target} exists: --overwrite replaces it")
 
 
 @app.command()
@@ -489,6 +495,8 @@ def runs(
     from srkit.reports import summary
     from srkit.training.run import find_runs, unfinished_runs
 
+    if plot is not None:
+        check_place(plot)
     records, unfinished = find_runs(out), unfinished_runs(out)
     if not records and not unfinished:
         raise ValueError(f"no run under {out}: `srkit train` makes one")

@@ -170,6 +170,10 @@ def _disk_full_in_words(path: Path) -> Iterator[None]:
         ) from error
 
 
+class Damaged(ValueError):
+    """A file is not what it says it is: cut short, altered, empty, or of another kind."""
+
+
 class Unreachable(RuntimeError):
     """No address gave the file. `failures` has a sentence for each address that was tried."""
 
@@ -272,9 +276,9 @@ def _download(url: str, part: Path, *, resume: bool) -> None:
 def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
     """Unpack a zip or a tar (.gz, .bz2, .xz) into the new `folder`: all of it or nothing.
 
-    Raises FileExistsError if `folder` exists; OSError if the disk is full; ValueError for a file
-    that is broken or no archive, for links, devices and paths that lead out of `folder`, and for an
-    archive that unpacks to far more than its own size.
+    Raises FileExistsError if `folder` exists; OSError if the disk is full; Damaged for a file that
+    is broken or no archive; ValueError for links, devices and paths that lead out of `folder`, and
+    for an archive that unpacks to far more than its own size.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists():
@@ -304,7 +308,7 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
     ) as error:
         if isinstance(error, OSError) and error.errno:  # the disk's: gzip and bz2 give no number
             raise
-        raise ValueError(f"{archive} is broken ({error}): delete it and fetch it again.") from error
+        raise Damaged(f"{archive} is broken ({error}): delete it and fetch it again.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -315,7 +319,7 @@ def _open_archive(archive: Path) -> zipfile.ZipFile | tarfile.TarFile:
         return tarfile.open(archive)
     if zipfile.is_zipfile(archive):
         return zipfile.ZipFile(archive)
-    raise ValueError(f"{archive} is neither a zip nor a tar archive: delete it and fetch it again.")
+    raise Damaged(f"{archive} is neither a zip nor a tar archive: delete it and fetch it again.")
 
 
 def _check_members(archive: Path, folder: Path, opened: zipfile.ZipFile | tarfile.TarFile) -> None:

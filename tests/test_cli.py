@@ -1,8 +1,10 @@
 """The srkit command: what it prints, its exit codes, its errors."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from typer.testing import CliRunner
 
 import srkit
 from srkit.cli import app
+from srkit.datasets.patches import Unreadable
+from srkit.files import Damaged, Unreachable
 from srkit.image.io import Picture, read_image, write_image
 from srkit.models.carn import CARN
 from srkit.models.esrgan import RRDBNet, rename_keys
@@ -81,7 +85,7 @@ def test_upscale_a_file(run, weights, picture, tmp_path):
     expected = srkit.upscale(srkit.load_checkpoint(weights), read_image(picture))
     assert (read_image(out) - expected).abs().max() <= 0.51 / 255
     again = run("upscale", weights, picture, out)
-    assert again.exit_code == 1
+    assert again.exit_code == 2
     assert again.stderr == f"srkit: {out} exists: --overwrite replaces it\n"
 
 
@@ -146,7 +150,7 @@ def test_fetch_and_upscale_by_weights_of_others(run, assets, picture, tmp_path):
     found = run("fetch", "srgan_port_x4", "--weights", "leftthomas")
     assert found.stdout == f"srgan_port_x4: {path}\n"
     refused = run("fetch", "srgan_port_x4")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "srgan_port_x4 has no weights 'official', " in refused.stderr
     assert "It has: 'leftthomas'." in refused.stderr
     words = ("upscale", "srgan_port_x4", picture, tmp_path / "a.png", "--weights", "leftthomas")
@@ -171,7 +175,7 @@ def test_convert(run, weights, tmp_path):
     assert all(torch.equal(ours[name], tensor) for name, tensor in state.items())
     again = run("convert", source, target)
     assert (again.exit_code, again.stderr) == (
-        1,
+        2,
         f"srkit: {target} exists: --overwrite replaces it\n",
     )
     assert run("convert", source, target, "--overwrite").exit_code == 0
@@ -185,7 +189,7 @@ def test_convert_of_what_fits_several_networks_says_so(run, tmp_path):
         assert result.stdout == f"{tmp_path / name}.safetensors: {name}\n"
         assert ("srkit convert --name" in result.stderr) == (not words)
     wrong = run("convert", tmp_path / "srcnn.pth", tmp_path / "b.safetensors", "--name", "idn_x3")
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert "does not fit idn_x3. This file is for create_model('srcnn', scale=2)" in wrong.stderr
     assert not (tmp_path / "b.safetensors").exists()
 
@@ -214,7 +218,7 @@ def test_explain_psnr(run, picture, tmp_path):
 )
 def test_refusals_are_one_sentence(run, words, sentence):
     result = run(*words)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith("srkit: ")
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
@@ -226,11 +230,111 @@ def test_wrong_usage_is_exit_code_2(run):
     assert run("eval", "rlfn", "--no-such").exit_code == 2
 
 
+class Away(OSError):
+    """As urllib's, which is an OSError without a number."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ValueError("scale=0"), 2),
+        (FileNotFoundError("no a.png"), 2),
+        (FileExistsError("a.png exists"), 2),
+        (NotADirectoryError("a is a file"), 2),
+        (IsADirectoryError("a is a folder"), 2),
+        (PermissionError("a is read-only"), 2),
+        (Damaged("a.png is cut short"), 1),
+        (Unreadable("a.png", "a.png is cut short"), 1),
+        (Unreachable("no address", []), 1),
+        (Away("no network"), 1),
+        (OSError(28, "the disk is full"), 1),
+        (FloatingPointError("the loss is NaN"), 1),
+        (RuntimeError("out of memory"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_error_is_a_sentence_and_a_code(run, error, code, monkeypatch):
+    """2: ask otherwise; 1: it was asked for rightly, and something failed; 130: stopped."""
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("srkit.models.zoo.list_models", fails)
+    result = run("models")
+    assert result.exit_code == code
+    assert result.stderr == f"srkit: {'stopped' if code == 130 else error}\n"
+    assert result.stdout == ""
+
+
+def test_too_little_memory_has_no_words_of_its_own(run, monkeypatch):
+    def fails(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("srkit.models.zoo.list_models", fails)
+    assert run("models").stderr == "srkit: there is not enough memory\n"
+
+
+def test_what_is_damaged_failed_and_what_is_absent_was_asked_wrongly(
+    run, weights, picture, tmp_path
+):
+    (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:-30])
+    (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:-30])
+    big = tmp_path / "big.png"
+    assert run("upscale", weights, tmp_path / "cut.png", big).exit_code == 1
+    assert run("upscale", tmp_path / "cut.safetensors", picture, big).exit_code == 1
+    assert run("upscale", weights, tmp_path / "none.png", big).exit_code == 2
+    assert run("upscale", tmp_path / "none.safetensors", picture, big).exit_code == 2
+    assert run("upscale", weights, picture, picture).exit_code == 2
+    assert not big.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "slow"),
+    [
+        (("convert", "{weights}"), "srkit.weights.save.convert"),
+        (("export", "{weights}"), "srkit.weights.export.export_onnx"),
+        (("runs", "{runs}", "--plot"), "srkit.training.run.find_runs"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("folder", "is a folder: name the file, as in"),
+        ("file/a.x", "file is a file, no folder: choose another place."),
+        ("closed/a.x", "closed is read-only for this user."),
+    ],
+)
+def test_a_place_that_cannot_be_is_known_before_the_work(
+    run, weights, tmp_path, monkeypatch, words, slow, place, said
+):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "file").touch()
+    may = os.access  # the tests may run as a user who may write everywhere
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: Path(path).name != "closed" and may(path, mode)
+    )
+    monkeypatch.setattr(slow, pytest.fail)
+    words = [word.format(weights=weights, runs=tmp_path) for word in words]
+    more = ["--overwrite"] if place == "folder" and words[0] != "runs" else []
+    result = run(*words, tmp_path / place, *more)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_training_asks_for_its_place_first(run, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("srkit.training.stage.Stage.train", pytest.fail)
+    result = run("train", "rlfn", *SMOKE, "--out", tmp_path / "file")
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'file'} is a file, no folder: choose another place." in result.stderr
+
+
 def test_the_installed_command(tmp_path):
     """In a process of its own: exit code, stderr without traceback, warnings on one line."""
     words = [sys.executable, "-c", "from srkit.cli import main; main()", "info", "rlfm"]
     result = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.startswith("srkit: no model is named 'rlfm'. Do you mean")
     assert result.stderr.count("\n") == 1
 
@@ -254,7 +358,7 @@ def test_train_prints_a_card_goes_on_and_refuses_a_used_folder(run, tmp_path):
     assert run(*words).stdout == first.stdout
     assert record.read_bytes() == before
     refused = run(*words, "--resume", "never")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "holds a run already: resume auto goes on with it" in refused.stderr
 
 
@@ -274,7 +378,7 @@ def test_reproduce_runs_all_seeds_and_runs_lists_draws_and_gathers_them(run, tmp
     shown = run("reproduce", "rlfn", *SMOKE, "--seed", 0, "--seed", 1, "--out", out)
     assert shown.stdout.startswith("rlfn, one-stage: budget smoke, seeds 0, 1")
     refused = run("reproduce", "rlfn", *SMOKE, "--out", out, "--resume", "never")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "one-stage-seed0 holds a run already: resume auto goes on with it" in refused.stderr
     listed = run("runs", out, "--collect", data)
     (line,) = listed.stdout.splitlines()[1:]
@@ -300,7 +404,7 @@ def test_info_of_a_recipe_prints_its_stages_beside_the_papers(run):
     assert list(plans) == ["one-stage", "warm-start", "rlfn"]
     assert plans["rlfn"]["stages"][0]["start"]["variant"] == "warm-start"
     refused = run("info", "--recipe", "rlfn", "--variant", "nothing")
-    assert (refused.exit_code, refused.stderr[:34]) == (1, "srkit: RLFN has no variant 'nothin")
+    assert (refused.exit_code, refused.stderr[:34]) == (2, "srkit: RLFN has no variant 'nothin")
 
 
 def test_reproduce_as_recorded_says_whether_the_figures_are_equal(run, tmp_path, monkeypatch):
@@ -326,7 +430,7 @@ def test_reproduce_as_recorded_says_whether_the_figures_are_equal(run, tmp_path,
         in run(*words, "--out", tmp_path / "again").stdout
     )
     refused = run(*words, "--precision", "bfloat16", "--data", tmp_path)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "takes these from the record: leave out --data, --precision" in refused.stderr
 
 
@@ -347,7 +451,7 @@ def test_reproduce_as_recorded_says_whether_the_figures_are_equal(run, tmp_path,
 def test_a_wrong_number_or_word_is_one_sentence(run, words, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run(*words)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
@@ -372,7 +476,7 @@ def test_a_target_that_cannot_be_is_known_before_the_work(
     monkeypatch.setattr("srkit.inference.upscale", pytest.fail)
     Image.new("RGBA", (24, 24), (1, 2, 3, 99)).save("clear.png")
     result = run("upscale", weights, "clear.png", target)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert said in result.stderr
 
 

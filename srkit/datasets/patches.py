@@ -21,7 +21,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from srkit.checks import at_least
-from srkit.files import write_whole
+from srkit.files import Damaged, write_whole
 from srkit.image.io import read_image
 from srkit.image.resize import imresize
 from srkit.image.tensors import modcrop, to_8bit
@@ -29,7 +29,7 @@ from srkit.image.tensors import modcrop, to_8bit
 PictureOrPath = Tensor | str | os.PathLike  # a uint8 tensor (3, H, W), or a picture file
 
 
-class Unreadable(ValueError):
+class Unreadable(Damaged):
     """A picture file that cannot be read: `path`. What it says is `read_image`'s."""
 
     def __init__(self, path: PictureOrPath, why: str):

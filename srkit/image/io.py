@@ -22,7 +22,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.ExifTags import Base as Tag
 from torch import Tensor
 
-from srkit.files import write_whole
+from srkit.files import Damaged, write_whole
 from srkit.image.bmp import read_bmp
 from srkit.image.colour import to_y
 from srkit.image.jpeg import read_jpeg
@@ -72,8 +72,9 @@ def read_picture(path: str | os.PathLike) -> Picture:
     numbers are taken as sRGB), pixels that are not square, the EXIF of a TIFF. Text, XMP and
     background colours are left out without a word.
 
-    Raises FileNotFoundError, PermissionError, or ValueError for what is no picture, cut short,
-    damaged or of another kind.
+    Raises FileNotFoundError, PermissionError, `srkit.files.Damaged` (a ValueError) for what is no
+    picture, cut short, damaged or of another kind, and ValueError for a folder or a picture above
+    the limit.
     """
     path = Path(path)
     try:
@@ -87,7 +88,7 @@ def read_picture(path: str | os.PathLike) -> Picture:
             f"{path} may not be read by this user: allow it (chmod u+r), or copy the file."
         ) from None
     if not data:
-        raise ValueError(f"{path} is empty (0 bytes): fetch or copy it again.")
+        raise Damaged(f"{path} is empty (0 bytes): fetch or copy it again.")
     lost: list[str] = []
     try:
         with _strictly():
@@ -96,21 +97,21 @@ def read_picture(path: str | os.PathLike) -> Picture:
                 raise UnidentifiedImageError
             picture = read(data, lost)
     except Refusal as refusal:
-        raise ValueError(f"{path}: {refusal}") from None
+        raise Damaged(f"{path}: {refusal}") from None
     except Image.DecompressionBombError as error:
         raise ValueError(
             f"{path} is too large, perhaps a decompression bomb ({error}): crop it, or raise "
             "PIL.Image.MAX_IMAGE_PIXELS if you trust it."
         ) from None
     except UnidentifiedImageError:
-        raise ValueError(
+        raise Damaged(
             f"{path} is not a picture that srkit reads, or its header is damaged: "
             "convert it to PNG, JPEG, WebP, TIFF or BMP."
         ) from None
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything on damaged bytes
-        raise ValueError(
+        raise Damaged(
             f"{path} cannot be decoded, it may be cut short or damaged ({error}): "
             "fetch or copy it again, or convert it to PNG."
         ) from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
+
+from srkit.checks import check_place
 
 FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
@@ -50,23 +51,5 @@ def check_target(
     size = height * width * (4 if alpha else 3) * bits // 8
     if kind in ("BMP", "TIFF") and size > LARGEST:
         raise ValueError(f"{path}: {size / 2**30:.1f} GiB of pixels; {kind} takes 4: write PNG.")
-    _check_place(path, size if kind == "BMP" else int(size * LEAST_PACKED))
+    check_place(path, size if kind == "BMP" else int(size * LEAST_PACKED), "the picture")
     return kind
-
-
-def _check_place(path: Path, size: int) -> None:
-    """Whether a file of at least `size` bytes can be put there."""
-    path = path.resolve()  # a link is followed, as by `write_whole`
-    folder = next(parent for parent in path.parents if parent.exists())
-    if not folder.is_dir():
-        raise ValueError(f"{path}: {folder} is a file, no folder: choose another place.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{path} cannot be written: {folder} is read-only for this user.")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise PermissionError(f"{path} is read-only: choose another name, or allow it (chmod u+w).")
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise OSError(
-            f"{path}: {folder} has {free / 2**20:.1f} MiB free, the picture takes "
-            f"{size / 2**20:.1f} at least: make room, or choose another place."
-        )

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from srkit.checks import finite
+from srkit.checks import check_folder, finite
 from srkit.models.network import Network
 from srkit.recipes.base import PROTOCOL, Recipe
 from srkit.training.record import Record, Scores
@@ -71,10 +71,12 @@ class RecipeRun(Run):
             return self.record() if self.finished else self._train()
 
     def look_first(self) -> None:
-        """Find all that the run will need, before it trains: test sets, LPIPS, extractors.
+        """Find all that the run will need, before it trains: test sets, LPIPS, extractors, a place.
 
-        Raises FileNotFoundError for what is not at hand, with how to get it.
+        Raises FileNotFoundError for what is not at hand, with how to get it; PermissionError where
+        the run's folder cannot be written.
         """
+        check_folder(self.folder)
         self.recipe.look_first(self.budget.tests, self.stages[-1].scale, lpips=self.budget.lpips)
         for stage in self.stages:
             if isinstance(stage, Stage):

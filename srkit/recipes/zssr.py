@@ -24,7 +24,6 @@ trained for bicubic pictures make of them.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ from srkit.recipes import base
 from srkit.recipes.base import Recipe
 from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
-from srkit.training.record import StageResult, data_facts, write_json
+from srkit.training.record import StageResult, data_facts, read_json, write_json
 from srkit.training.stage import Random, Start
 from srkit.weights.load import create_model
 
@@ -336,7 +335,7 @@ class PictureByPicture:
             }
             write_image(found.picture, path.with_suffix(".png"))
             write_json(result, path)
-        return StageResult(**json.loads(path.read_text()))
+        return StageResult(**read_json(path))
 
     def measured(
         self, method: str | Callable[[Tensor], Tensor], pairs: Sequence[Pair]

@@ -12,14 +12,13 @@ from `data/weights/rlfn-laptop-warm-start_x4.safetensors`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import overload
 
 from srkit.files import data_path
-from srkit.training.record import Record
+from srkit.training.record import Record, read_json
 
 
 class Records(Sequence[Record]):
@@ -40,9 +39,9 @@ class Records(Sequence[Record]):
     def read(cls, path: str | Path) -> Records:
         """Those in a file of records.
 
-        Raises ValueError, naming the file, for one that is damaged or of another kind.
+        Raises Damaged, naming the file, and ValueError for one of another kind.
         """
-        found = json.loads(Path(path).read_text())
+        found = read_json(path)
         if not isinstance(found, list):
             raise ValueError(f"{path} holds no list of records")
         return cls(Record.from_json(each, path) for each in found)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import srkit
-from srkit.files import write_whole
+from srkit.files import Damaged, write_whole
 
 Scores = dict[str, dict[str, float]]  # by test set and metric
 
@@ -148,15 +148,19 @@ def _check(kind: type, values: Mapping[str, Any], source: str | Path) -> None:
 def read_record(path: Path) -> Record:
     """The record in a `run.json`.
 
-    Raises ValueError, naming the file, for one that is damaged or of another kind.
+    Raises Damaged, naming the file, and ValueError for one of another kind.
     """
+    return Record.from_json(read_json(path), path)
+
+
+def read_json(path: str | Path) -> Any:
+    """What a file of JSON holds. Raises Damaged, naming the file, for one that is no JSON."""
     try:
-        found = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON or of UTF-8
+        raise Damaged(
             f"{path} is damaged ({error}): remove it, or run the training again"
         ) from error
-    return Record.from_json(found, path)
 
 
 def write_json(value: object, path: str | Path) -> None:

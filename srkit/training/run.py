@@ -33,6 +33,7 @@ from srkit.training.record import (
     machine,
     peak_gpu_memory,
     peak_memory,
+    read_json,
     read_record,
     write_json,
 )
@@ -96,7 +97,7 @@ class Run:
         """
         path = self.folder / "asked.json"
         bound = self.finished or any(self.folder.glob("stage-*/checkpoint-*.pt"))
-        before = json.loads(path.read_text()) if bound and path.exists() else dict(self.asked)
+        before = read_json(path) if bound and path.exists() else dict(self.asked)
         self.code = before.pop("code", [])
         if code_version() not in self.code:
             self.code.append(code_version())
@@ -184,7 +185,7 @@ class Run:
         if not (path.exists() and any(self.folder.glob("stage-*/checkpoint-*.pt"))):
             if self._processes.is_main_process:
                 write_json(now, path)
-        elif (before := json.loads(path.read_text())) != now:
+        elif (before := read_json(path)) != now:
             raise ValueError(
                 f"{self.folder} was begun with {before['pictures']} pictures of {before['name']} "
                 f"(SHA-256 {before['sha256'][:12]}); there are {now['pictures']} now "

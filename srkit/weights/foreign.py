@@ -32,6 +32,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from srkit.files import Damaged
+
 TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 FOOTER = 48  # bytes: two handles of blocks, padding, the magic number
 NCNN_MAGIC = "7767517"  # the first line of a .param
@@ -55,7 +57,7 @@ def read_caffemodel(path: str | PathLike) -> dict[str, Tensor]:
                 part = ("weight", "bias")[i] if i < 2 else str(i)
                 state[f"{parts[1][0].decode()}.{part}"] = _blob(blob)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole Caffe model ({error}): fetch it again.") from error
+        raise Damaged(f"{path} is no whole Caffe model ({error}): fetch it again.") from error
     if not state:
         raise ValueError(f"{path} is no Caffe model with weights: there are no layers in it.")
     return state
@@ -72,7 +74,7 @@ def is_tensorflow(path: str | PathLike) -> bool:
 def read_tensorflow(path: str | PathLike) -> dict[str, Tensor]:
     """The float32 tensors of a V1 checkpoint, by TensorFlow's names and in its layouts.
 
-    Raises ValueError for what is not a whole file of that format, for compressed blocks and for
+    Raises Damaged for what is not a whole file of that format, for compressed blocks and for
     variables that are stored in slices.
     """
     data = Path(path).read_bytes()
@@ -98,7 +100,7 @@ def read_tensorflow(path: str | PathLike) -> dict[str, Tensor]:
                     values[saved[1][0].decode()] = b"".join(floats)
         return {name: _tensor(values[name], shape) for name, shape in shapes.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise Damaged(
             f"{path} is no whole TensorFlow V1 checkpoint ({error}): fetch it again."
         ) from error
 
@@ -107,7 +109,8 @@ def read_npz(path: str | PathLike) -> dict[str, Tensor]:
     """The arrays of an .npz as float32, by name; those of a list by their numbers: "0", "1", ...
 
     Lists are arrays that were saved without names (arr_0, arr_1, ...) and arrays of arrays
-    (TensorLayer's `params`). Raises ValueError for what is not a whole file of numbers.
+    (TensorLayer's `params`). Raises Damaged for what is not a whole file of numbers, ValueError for
+    one that would run code.
     """
     state = {}
     try:
@@ -124,9 +127,7 @@ def read_npz(path: str | PathLike) -> dict[str, Tensor]:
             "trust the file, open it where it was made and save them by np.savez(path, *arrays)."
         ) from error
     except Exception as error:  # a broken zip or pickle shows as any of a dozen kinds
-        raise ValueError(
-            f"{path} is no whole .npz of numbers ({error}): fetch it again."
-        ) from error
+        raise Damaged(f"{path} is no whole .npz of numbers ({error}): fetch it again.") from error
     return state
 
 
@@ -143,7 +144,7 @@ def read_ncnn(path: str | PathLike) -> dict[str, Tensor]:
     """The convolutions of a network of ncnn as float32: 0.weight, 0.bias, 1.weight, ... in order.
 
     path: the .param or the .bin; the other one has the same name and lies beside it. How the layers
-    are connected is not read. Raises FileNotFoundError where one of the two is missing; ValueError
+    are connected is not read. Raises FileNotFoundError where one of the two is missing; Damaged
     for files that are not whole, for layers with weights other than plain convolutions, and for
     numbers other than float32 and float16.
     """
@@ -173,7 +174,7 @@ def read_ncnn(path: str | PathLike) -> dict[str, Tensor]:
             raise ValueError(f"{len(data) - at} bytes of {weights.name} are left over")
     except (ValueError, KeyError, IndexError, RuntimeError) as error:
         what = f"a layer has no {error}=" if isinstance(error, KeyError) else error
-        raise ValueError(
+        raise Damaged(
             f"{param} and {weights.name} are no whole network of ncnn that srkit reads: {what}."
         ) from error
     return state

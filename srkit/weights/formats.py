@@ -6,6 +6,7 @@ import zipfile
 from os import PathLike
 from pathlib import Path
 
+from srkit.files import Damaged
 from srkit.weights import foreign
 
 INSTEAD = (
@@ -53,7 +54,7 @@ def format_of(path: str | PathLike) -> str:
     if foreign.is_ncnn(path):
         return "ncnn"
     if not head:
-        raise ValueError(f"{path} is empty: fetch it again.")
+        raise Damaged(f"{path} is empty: fetch it again.")
     if head[:4] == b"PK\x03\x04":
         return _archive(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
@@ -77,7 +78,7 @@ def format_of(path: str | PathLike) -> str:
         )
     if _begins_like_caffe(head):
         return "caffe"
-    raise ValueError(f"{path} is broken, cut off, or not a file of weights: fetch it again.")
+    raise Damaged(f"{path} is broken, cut off, or not a file of weights: fetch it again.")
 
 
 def _archive(path: Path) -> str:
@@ -90,12 +91,12 @@ def _archive(path: Path) -> str:
             kind = _kind_of_archive(path, names)
             damaged = [name for name in names if not _whole(archive, name)]
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
-        raise ValueError(
+        raise Damaged(
             f"{path} is broken, cut off, or not a file of weights ({error}): fetch it again."
         ) from error
     # torch.save can be told to write no checksums: then none fits
     if damaged and not (kind == "pytorch" and len(damaged) == len(names) > 1):
-        raise ValueError(
+        raise Damaged(
             f"{path} is damaged: {damaged[0]} in it does not have its checksum: fetch it again."
         )
     return kind

@@ -354,8 +354,8 @@ def read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     The header is that of a .safetensors file; other files have none.
 
-    Raises FileNotFoundError, and ValueError for a file that is broken, would run code, or holds no
-    tensors or values that are not finite.
+    Raises FileNotFoundError, `srkit.files.Damaged` (a ValueError) for a file that is broken, and
+    ValueError for one that would run code, or holds no tensors or values that are not finite.
     """
     path = Path(path)
     content, header = _content(path)
@@ -500,8 +500,8 @@ def _read_pickle(path: Path) -> object:
         raise _unreadable(path) from error
 
 
-def _unreadable(path: Path) -> ValueError:
-    return ValueError(f"{path} is broken, cut off, or not a file of weights: fetch it again.")
+def _unreadable(path: Path) -> files.Damaged:
+    return files.Damaged(f"{path} is broken, cut off, or not a file of weights: fetch it again.")
 
 
 def check_finite(tensor: Tensor, name: str, what: str) -> None:

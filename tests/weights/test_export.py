@@ -70,7 +70,7 @@ def test_the_file_says_what_it_is(exported):
 def test_an_existing_file_is_kept_unless_told_otherwise(exported):
     path, _ = exported
     result = CliRunner().invoke(app, ["export", "rlfn_tiny_x4", str(path)])
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == f"srkit: {path} exists: --overwrite replaces it\n"
 
 
