@@ -19,7 +19,7 @@ INSTALL  := $(BIN)/python -m pip install --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint types test-library test-notebooks test-pages test-oldest test-newest links addresses serve lab clean
+.PHONY: help install book test lint types test-library test-notebooks test-pages test-oldest test-newest vendor links addresses serve lab clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ test-oldest: ## library and notebooks on the oldest torch that pyproject.toml al
 
 test-newest: ## library and notebooks on the newest of everything that pyproject.toml allows
 	$(MAKE) $(OTHERS) VENV=.venv-newest WHAT="--upgrade -e .[book,onnx,dev]"
+
+vendor: $(INSTALLED) ## the program that runs networks in a page, from npm's registry
+	$(BIN)/python tools/vendor.py
 
 links: $(INSTALLED) ## the book's links to other sites (needs a network)
 	$(BIN)/jupyter-book build . --builder linkcheck

@@ -1,19 +1,27 @@
 """ONNX: a network as one file for other runtimes, checked against PyTorch before it is written.
 
 Needs `pip install srkit[onnx]`. The graph takes `lr` (batch, 3, height, width) float32 in [0, 1],
-any batch and size, and gives `sr`, not clipped.
+any batch and size, and gives `sr`, not clipped. One that holds two networks takes `alpha`, too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from inspect import signature
 from os import PathLike
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from srkit import __version__, files
 from srkit.models.network import Network, check_network
+from srkit.weights.interpolate import network_interpolation
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 OLDEST_OPSET = 18  # that PyTorch's exporter writes
 TOLERANCE = 1e-4  # largest difference between onnxruntime and PyTorch, for pictures in [0, 1]
@@ -36,7 +44,71 @@ def export_onnx(
     RuntimeError where a package is missing, where torch.export cannot follow the network, or
     onnxruntime's pictures are not PyTorch's to 1e-4.
     """
-    check_network(model)
+    graph = _exported(check_network(model), opset, provenance or {}).SerializeToString()
+    error = difference(graph, model)
+    with files.write_whole(path) as file:
+        file.write(graph)
+    return error
+
+
+def export_between(
+    a: Network,
+    b: Network,
+    path: str | PathLike,
+    *,
+    opset: int | None = None,
+    provenance: dict[str, str] | None = None,
+) -> float:
+    """Write two trainings of one network as one .onnx that mixes their weights as it is asked.
+
+    Its second input `alpha`, a single float32 in [0, 1], makes the weights (1 - alpha) a + alpha b:
+    `network_interpolation` (ESRGAN, section 3.4), at the speed of one network. Both ends are kept
+    in float16 where that is exact (weights that `srkit` ships), else in float32. Returns the
+    largest difference to PyTorch, at 0, at 1/2 and at 1.
+
+    Raises what `network_interpolation` and `export_onnx` raise.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    network_interpolation(a, b, 0.0)  # refuses what does not match
+    graphs = [_exported(model, opset, provenance or {}) for model in (a, b)]
+    ends = [{w.name: w for w in graph.graph.initializer} for graph in graphs]
+    proto, graph = graphs[0], graphs[0].graph
+    mixing, kept = [], []
+    for name, first in ends[0].items():
+        pair = [numpy_helper.to_array(w) for w in (first, ends[1][name])]
+        if pair[0].dtype != np.float32 or np.array_equal(*pair):
+            kept.append(first)
+            continue
+        half = all(np.array_equal(w, w.astype(np.float16)) for w in pair)
+        for end, w in zip("ab", pair, strict=True):
+            stored = f"{name}.{end}.stored" if half else f"{name}.{end}"
+            kept.append(numpy_helper.from_array(w.astype(np.float16) if half else w, stored))
+            if half:
+                wide = helper.make_node("Cast", [stored], [f"{name}.{end}"], to=TensorProto.FLOAT)
+                mixing.append(wide)
+        steps = (("Mul", f"{name}.a", "1-alpha"), ("Mul", f"{name}.b", "alpha"))
+        for kind, end, share in steps:
+            mixing.append(helper.make_node(kind, [end, share], [f"{end}.part"]))
+        mixing.append(helper.make_node("Add", [f"{name}.a.part", f"{name}.b.part"], [name]))
+    one = numpy_helper.from_array(np.array(1, np.float32), "one")
+    mixing.insert(0, helper.make_node("Sub", ["one", "alpha"], ["1-alpha"]))
+    nodes = [*mixing, *graph.node]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend([*kept, one])
+    graph.node.extend(nodes)
+    graph.input.append(helper.make_tensor_value_info("alpha", TensorProto.FLOAT, []))
+    data, error = proto.SerializeToString(), 0.0
+    for alpha in (0.0, 0.5, 1.0):
+        model = network_interpolation(a, b, alpha)
+        error = max(error, difference(data, model, {"alpha": np.array(alpha, np.float32)}))
+    with files.write_whole(path) as file:
+        file.write(data)
+    return error
+
+
+def _exported(model: Network, opset: int | None, provenance: Mapping[str, str]) -> ModelProto:
+    """The network as a graph of ONNX, with what is to be known of it."""
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -77,16 +149,16 @@ def export_onnx(
             f"opset {opset}: {model.name} can be written with {written}, not with that"
         )
     facts = {"name": model.name, "scale": str(model.scale), "srkit": __version__}
-    program.model.metadata_props.update(facts | (provenance or {}))
-    graph = program.model_proto.SerializeToString()
-    error = difference(graph, model)
-    with files.write_whole(path) as file:
-        file.write(graph)
-    return error
+    program.model.metadata_props.update(facts | dict(provenance))
+    return program.model_proto
 
 
-def difference(graph: bytes, model: Network) -> float:
+def difference(
+    graph: bytes, model: Network, inputs: Mapping[str, np.ndarray] = MappingProxyType({})
+) -> float:
     """Largest difference between onnxruntime and PyTorch, over random pictures of two odd sizes.
+
+    inputs: what the graph takes beside `lr`.
 
     Raises RuntimeError where it is above TOLERANCE (of the largest value, if that is above 1).
     """
@@ -98,7 +170,7 @@ def difference(graph: bytes, model: Network) -> float:
         lr = torch.rand(size, generator=dice)
         with torch.no_grad():
             sr = model(lr)
-        other = torch.from_numpy(session.run(["sr"], {"lr": lr.numpy()})[0])
+        other = torch.from_numpy(session.run(["sr"], {"lr": lr.numpy(), **inputs})[0])
         if other.shape != sr.shape:
             raise RuntimeError(
                 f"{model.name} was not exported: for {tuple(size)} onnxruntime gives "
