@@ -76,12 +76,12 @@ def export_between(
     proto, graph = graphs[0], graphs[0].graph
     mixing, kept = [], []
     for name, first in ends[0].items():
-        pair = [numpy_helper.to_array(w) for w in (first, ends[1][name])]
-        if pair[0].dtype != np.float32 or np.array_equal(*pair):
+        w0, w1 = (numpy_helper.to_array(w) for w in (first, ends[1][name]))
+        if w0.dtype != np.float32 or np.array_equal(w0, w1):
             kept.append(first)
             continue
-        half = all(np.array_equal(w, w.astype(np.float16)) for w in pair)
-        for end, w in zip("ab", pair, strict=True):
+        half = all(np.array_equal(w, w.astype(np.float16)) for w in (w0, w1))
+        for end, w in (("a", w0), ("b", w1)):
             stored = f"{name}.{end}.stored" if half else f"{name}.{end}"
             kept.append(numpy_helper.from_array(w.astype(np.float16) if half else w, stored))
             if half:
