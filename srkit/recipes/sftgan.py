@@ -6,8 +6,10 @@ SRGAN is. SFT goes in, and all losses follow: content at conv5_4 + 5e-3 (adversa
 at 1e-4, and at 5e-4 for what is new; for 20,000 of 600,000 steps nothing else learns. Rates are
 halved at 50k, 100k, 150k and 200k.
 Differs: the pictures are made by code (`srkit.datasets.priors`), because the authors' set has no
-home that stays, and are so small that only the class tells what a texture was. SFT learns with L1
-first, and against the discriminator after that, so that each variant has a twin for PSNR.
+home that stays. Of what a texture was, the small picture keeps a little and the class tells the
+rest: a network told nothing beats the mean of all kinds, and one told right beats both by far. SFT
+learns with L1 first, and against the discriminator after that, so that each variant has a twin for
+PSNR.
 
     srkit train sftgan --variant trunk        the network that is told nothing
     srkit train sftgan --variant sft          told by modulation, L1

@@ -47,7 +47,7 @@ def test_waves_of_all_textures_have_one_mean_and_one_fundamental(kind):
     assert 2 * (wave * np.sin(phase)).mean() == pytest.approx(0, abs=1e-3)
 
 
-def test_small_pictures_do_not_tell_the_textures_apart():
+def test_kinds_lie_nearer_to_one_another_in_small_pictures():
     """Waves of two kinds differ much less, for their size, in LR than in HR."""
     n = torch.arange(512).double() / 2
     first, second = (torch.from_numpy(profile(k, (n * 2 * math.pi / 10).numpy())).float()
