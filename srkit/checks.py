@@ -92,6 +92,6 @@ def check_folder(folder: str | os.PathLike, path: str = "") -> Path:
 
 
 def check_free(path: str | os.PathLike, overwrite: bool) -> None:
-    """Refuse to replace what is at `path`, unless `overwrite`. Raises FileExistsError."""
-    if Path(path).expanduser().exists() and not overwrite:
+    """Refuse to replace the file at `path`, unless `overwrite`. Raises FileExistsError."""
+    if Path(path).expanduser().is_file() and not overwrite:
         raise FileExistsError(f"{path} exists: --overwrite replaces it")

@@ -219,7 +219,10 @@ def upscale(
     target: Annotated[Path, typer.Argument(help="The file, or the folder, to write.")],
     scale: Scale = None,
     weights: Weights = None,
-    tile: Annotated[int | None, typer.Option(help="Side of the tiles in LR pixels.")] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(help="Side of the tiles in LR pixels. [default: 192 above 4 megapixels]"),
+    ] = None,
     overlap: Annotated[int | None, typer.Option(help="Of the tiles; measured if left out.")] = None,
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Mean over eight flips and turns.")
@@ -234,12 +237,11 @@ def upscale(
 ) -> None:
     """Enlarge a picture, or every picture of a folder."""
     from srkit import inference
-    from srkit.image import io
-    from srkit.image.target import check_target
+    from srkit.image.io import read_picture
 
     settings = {
-        "tile": tile, "overlap": overlap, "self_ensemble": self_ensemble, "precision": precision,
-        "device": _device(device),
+        "check_color": check_color, "tile": tile, "overlap": overlap,
+        "self_ensemble": self_ensemble, "precision": precision, "device": _device(device),
     }  # fmt: skip
     if source.is_dir():
         report = inference.upscale_folder(
@@ -248,25 +250,15 @@ def upscale(
         )  # fmt: skip
         typer.echo(report)
     else:
-        picture = io.read_picture(source)
+        picture = read_picture(source)
         network = _network(name, scale, weights)
-        height, width = (network.scale * side for side in picture.rgb.shape[1:])
-        alpha = picture.alpha is not None
-        check_target(target, height, width, bits=picture.bits, alpha=alpha)
         check_free(target, overwrite)
-        big = inference.upscale(network, picture, **settings)
-        io.write_picture(big, target)
+        shift = inference.upscale_file(network, picture, target, **settings)
         report = inference.FolderReport(done={source: target})
-    for small, big in report.done.items() if check_color else ():
-        before = io.read_picture(small)
-        try:
-            after = io.read_image(big)
-        except ValueError as error:  # larger than srkit reads: the result itself is whole
-            typer.echo(f"{big.name}: its colours were not checked: {error}", err=True)
-            continue
-        shift = inference.color_shift(before.rgb, after, before.alpha)
+        report.shifts = {} if shift is None else {source: shift}
+    for small, shift in report.shifts.items():
         levels = ", ".join(f"{c} {x:+.2f}" for c, x in zip("RGB", shift, strict=True))
-        typer.echo(f"{big.name}: mean shift in grey levels of 255: {levels}")
+        typer.echo(f"{report.done[small].name}: mean shift in grey levels of 255: {levels}")
     if report.interrupted:
         raise typer.Exit(130)
     if report.failed:

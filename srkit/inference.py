@@ -1,19 +1,24 @@
 """Enlarges pictures with any network: whole or in tiles, one picture or a folder.
 
 Picture and result stay on the CPU; only what is being computed goes to the device. Tiles carry an
-overlap that is measured from the network at hand: see `receptive_field`.
+overlap that is measured from the network at hand: see `receptive_field`. From file to file
+(`upscale_file`, `upscale_folder`) a result is kept as the 8 or 16 bits that are written, tile by
+tile, so that memory hardly grows with the network: under 15 bytes for each pixel of the result.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
+import sys
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
@@ -25,14 +30,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkit.files import json_text, remove_stale, write_whole
+from srkit.image.colour import to_y
 from srkit.image.folder import find_pictures, reasons
-from srkit.image.io import ImageLike, Picture, as_image, like, read_picture, write_picture
+from srkit.image.io import (
+    ImageLike,
+    Picture,
+    as_image,
+    channels_to_write,
+    like,
+    read_picture,
+    write_pixels,
+)
 from srkit.image.resize import imresize
 from srkit.image.target import FORMATS, check_target
-from srkit.image.tensors import shave
+from srkit.image.tensors import levels, shave
 from srkit.models.network import Network, check_network
 
 SMALLEST_TILE = 16  # below it, nearly everything computed is overlap
+# Without `tile`, a result of more than WHOLE pixels is made in tiles of TILE LR pixels a side, of
+# TILE_RESULT result pixels at most: what the network holds does not grow with the picture.
+WHOLE, TILE, TILE_RESULT = 2**22, 192, 768
+BICUBIC_REACH = 4  # LR pixels around a strip that bicubic interpolation reads, and more
+FILLED = 32  # pixels around the visible ones whose hidden colours are replaced
 # What is read under a suffix that is not written:
 WRITTEN_AS = {".jfif": ".jpg", ".jpe": ".jpg", ".ppm": ".png", ".pgm": ".png"}
 APPROXIMATE_OVERLAP = 32  # where no overlap is exact; more costs time and gains little
@@ -81,8 +100,10 @@ def upscale(
     image: a path, a PIL image, an array (H, W, 3), a tensor (3, H, W) or (B, 3, H, W) in [0, 1], or
         a Picture (depth, grey and colour profile stay, transparency is enlarged by bicubic
         interpolation). The result is of the same kind; of a path, a PIL image.
-    tile: side of the tiles in LR pixels. None takes the picture whole, and falls back to tiles when
-        memory runs out; a tile that does not fit is halved, down to 16 pixels.
+    tile: side of the tiles in LR pixels. None takes the picture whole where the result has up to 4
+        megapixels (2^22), and a larger one in tiles of 192 (of 768 result pixels at most); a side
+        as large as the picture takes any whole. A tile that memory does not hold is halved, down
+        to 16 pixels.
     overlap: LR pixels around a tile that are computed and dropped. None measures how many it takes
         for tiles to give what the whole picture gives. Networks with `tiling = "approximate"`
         never do: they warn once, with the measured difference.
@@ -99,25 +120,80 @@ def upscale(
     """
     _check(model, tile, overlap, precision, device)
     with borrowed(model, device) as place:
-        bf16 = in_bfloat16("float32" if precision == "auto" and _deep(image) else precision, place)
-
-        def run(window: Tensor) -> Tensor:
-            if self_ensemble:
-                return _eightfold(lambda x: _run(model, x, bf16), window)
-            return _run(model, window, bf16)
+        run = _runner(model, image, self_ensemble, precision, place)
 
         def enlarge(x: Tensor) -> Tensor:
-            return _enlarge(model, x, run, tile, overlap).clamp_(0, 1)
+            h, w = x.shape[-2:]
+            canvas = _canvas(3, model.scale * h, model.scale * w)
+            _enlarge(model, x, run, tile, overlap, canvas)
+            return canvas.clamp_(0, 1)
 
         if isinstance(image, Picture):
             rgb = as_image(image.rgb)
             if image.alpha is None:
                 return replace(image, rgb=enlarge(rgb))
             alpha = imresize(image.alpha, model.scale).clamp(0, 1)
-            return replace(image, rgb=enlarge(_fill_hidden(rgb, image.alpha)), alpha=alpha)
+            return replace(image, rgb=enlarge(_fill_hidden(rgb.clone(), image.alpha)), alpha=alpha)
         if isinstance(image, Tensor) and image.dim() == 4:
             return torch.stack([like(enlarge(as_image(x)), x) for x in image])
         return like(enlarge(as_image(image)), image)
+
+
+def upscale_file(
+    model: Network,
+    source: str | os.PathLike | Picture,
+    target: str | os.PathLike,
+    *,
+    check_color: bool = False,
+    tile: int | None = None,
+    overlap: int | None = None,
+    self_ensemble: bool = False,
+    precision: str = "auto",
+    device: str | torch.device | None = None,
+) -> list[float] | None:
+    """Write the picture, enlarged by `model.scale`, into the file `target`; replaces what is there.
+
+    As `write_picture(upscale(model, read_picture(source)), target)`, in less memory: each tile is
+    rounded to the file's 8 or 16 bits when it is made. (Alpha, by bicubic interpolation in strips,
+    can differ by float32's noise.) For each pixel of the result that takes less than 15 bytes,
+    the encoder's included, and what the network holds while it makes one tile. Only WebP's encoder
+    takes more.
+
+    source: a file, or a Picture that was read already; its colours where alpha is 0, which nobody
+        sees, are overwritten. The other arguments are those of `upscale`.
+    check_color: return the mean change of R, G, B as `color_shift` defines it, of the pixels as
+        they are given to the encoder; otherwise None.
+
+    Raises what `read_picture`, `check_target` and `upscale` raise.
+    """
+    _check(model, tile, overlap, precision, device)
+    picture = source if isinstance(source, Picture) else read_picture(source)
+    _give_back()
+    rgb, alpha, r = as_image(picture.rgb).detach().contiguous(), picture.alpha, model.scale
+    height, width = (r * side for side in rgb.shape[1:])
+    kind = check_target(target, height, width, bits=picture.bits, alpha=alpha is not None)
+    channels = channels_to_write(picture, kind)
+    peak = 2**picture.bits - 1
+    canvas = _canvas(channels, height, width, torch.uint8 if peak == 255 else torch.uint16)
+    colours = canvas[: 1 if channels < 3 else 3]
+    with borrowed(model, device) as place:
+        run = _runner(model, picture, self_ensemble, precision, place)
+
+        def rounded(window: Tensor) -> Tensor:
+            sr = run(window)
+            return levels(to_y(sr.clamp(0, 1), full=True) if len(colours) == 1 else sr, peak)
+
+        filled = rgb if alpha is None else _fill_hidden(rgb, alpha)
+        _enlarge(model, filled, rounded, tile, overlap, colours)
+    if alpha is not None:
+        _stitch(
+            lambda window: levels(imresize(window, r), peak),
+            alpha, canvas[-1:], r, TILE, BICUBIC_REACH,
+        )  # fmt: skip
+    shift = color_shift(rgb, colours.expand(3, -1, -1), alpha) if check_color else None
+    _give_back()
+    write_pixels(canvas.permute(1, 2, 0).numpy(), picture, target)  # (C, H, W) -> (H, W, C)
+    return shift
 
 
 def _deep(image: ImageLike | Picture) -> bool:
@@ -133,7 +209,8 @@ class FolderReport:
 
     done: the file written, by source file. skipped: source files whose result existed. failed: the
     reason, by source file. left_out: what else lies in the source folder, and why it was not tried.
-    interrupted: Ctrl-C ended it.
+    interrupted: Ctrl-C ended it. shifts: what `upscale_file` returns, by source file, where it was
+    asked to check the colours.
     """
 
     done: dict[Path, Path] = field(default_factory=dict)
@@ -141,6 +218,7 @@ class FolderReport:
     failed: dict[Path, str] = field(default_factory=dict)
     left_out: dict[Path, str] = field(default_factory=dict)
     interrupted: bool = False
+    shifts: dict[Path, list[float]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         counts = f"{len(self.done)} done, {len(self.skipped)} skipped, {len(self.failed)} failed"
@@ -156,6 +234,7 @@ def upscale_folder(
     *,
     overwrite: bool = False,
     suffix: str | None = None,
+    check_color: bool = False,
     tile: int | None = None,
     overlap: int | None = None,
     self_ensemble: bool = False,
@@ -167,7 +246,7 @@ def upscale_folder(
     What exists is skipped unless `overwrite`; `suffix=".png"` changes the file format. A bad file
     is reported and the rest goes on; Ctrl-C leaves whole files only and ends with the report so
     far. The target's `.srkit.json` tells which network made what lies there. The other arguments
-    are those of `upscale`.
+    are those of `upscale_file`, which enlarges each.
 
     Raises what `upscale` raises for its settings; ValueError for a suffix that is no format, for a
     target that is the source or a file, and for one with results of another network;
@@ -205,18 +284,20 @@ def upscale_folder(
                     _check_size(out, height, width)
                     report.skipped.append(path)
                     continue
-                check_target(out, height, width, bits=picture.bits, alpha=picture.alpha is not None)
-                picture = upscale(
+                shift = upscale_file(
                     model,
                     picture,
+                    out,
+                    check_color=check_color,
                     tile=tile,
                     overlap=overlap,
                     self_ensemble=self_ensemble,
                     precision=precision,
                     device=device,
                 )
-                write_picture(picture, out)
                 report.done[path] = out
+                if shift is not None:
+                    report.shifts[path] = shift
             except KeyboardInterrupt:
                 report.interrupted = True
                 break
@@ -310,7 +391,7 @@ def tiling_error(
     _check(model, tile, overlap)
     x = as_image(image)
     with borrowed(model, None):
-        tiled = _canvas(x, model.scale)
+        tiled = _canvas(3, model.scale * x.shape[-2], model.scale * x.shape[-1])
         _stitch(lambda window: _run(model, window), x, tiled, model.scale, tile, overlap)
         difference = 255 * (tiled - _run(model, x)).abs()
     return difference.max().item(), difference.mean().item()
@@ -319,12 +400,31 @@ def tiling_error(
 def color_shift(lr: Tensor, sr: Tensor, alpha: Tensor | None = None) -> list[float]:
     """Mean change of R, G, B, in grey levels of 255, when `sr` is reduced to the size of `lr`.
 
-    alpha: (1, h, w), of lr; what is transparent counts less, or not at all.
+    lr: (3, h, w) in [0, 1]. sr: (3, rh, rw), r a whole number; also uint8 or uint16, as a file has
+    it. alpha: (1, h, w), of lr; what is transparent counts less, or not at all.
+
+    Raises ValueError where sr is not a whole number of times as large.
     """
-    change = 255 * (imresize(sr, size=lr.shape[-2:]) - lr)
-    if alpha is None:
-        return change.mean((-2, -1)).tolist()
-    return ((change * alpha).sum((-2, -1)) / alpha.sum().clamp_min(1e-9)).tolist()
+    h, w = lr.shape[-2:]
+    r = sr.shape[-1] // w
+    if r < 1 or sr.shape[-2:] != (r * h, r * w):
+        raise ValueError(
+            f"color_shift: sr has {tuple(sr.shape[-2:])} pixels and lr {h, w}, expected a whole "
+            "number of times as many on both sides: pass a picture and its enlargement"
+        )
+    peak = 1 if sr.is_floating_point() else 2 ** (8 * sr.element_size()) - 1
+    total, visible = torch.zeros(3, dtype=torch.float64), 0.0
+    # In strips of rows: all of sr as floats would take the most memory of all.
+    for top, bottom, first, last in _windows(h, 32, BICUBIC_REACH):
+        if top:
+            _give_back()
+        strip = sr[:, r * first : r * last].float().div(peak)
+        strip = imresize(strip, size=(last - first, w))
+        change = strip[:, top - first : bottom - first] - lr[:, top:bottom]
+        weight = lr.new_ones(1, bottom - top, w) if alpha is None else alpha[:, top:bottom]
+        total += (change * weight).sum((-2, -1), dtype=torch.float64).cpu()
+        visible += weight.sum(dtype=torch.float64).item()
+    return (255 * total / max(visible, 1e-9)).tolist()
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -401,6 +501,24 @@ def _check(
     in_bfloat16(precision, find_device("cpu" if device is None else device))
 
 
+def _runner(
+    model: Network,
+    image: ImageLike | Picture,
+    self_ensemble: bool,
+    precision: str,
+    place: torch.device,
+) -> Callable[[Tensor], Tensor]:
+    """The network as a function of one window of `image`, not clipped."""
+    bf16 = in_bfloat16("float32" if precision == "auto" and _deep(image) else precision, place)
+
+    def run(window: Tensor) -> Tensor:
+        if self_ensemble:
+            return _eightfold(lambda x: _run(model, x, bf16), window)
+        return _run(model, window, bf16)
+
+    return run
+
+
 def _run(model: Network, window: Tensor, bf16: bool = False) -> Tensor:
     """One window through the network, on its device: (3, h, w) -> (3, rh, rw), float32, CPU."""
     h, w = window.shape[-2:]
@@ -441,11 +559,14 @@ def _enlarge(
     run: Callable[[Tensor], Tensor],
     tile: int | None,
     overlap: int | None,
-) -> Tensor:
-    """`run` over the picture, in tiles of the given size or of the largest that memory holds."""
+    canvas: Tensor,
+) -> None:
+    """`run` over the picture into the canvas, in tiles of the given size, halved as memory asks."""
     whole = max(image.shape[-2:])
-    size = min(tile or whole, whole)
-    canvas = _canvas(image, model.scale)
+    if tile is None:
+        large = canvas[0].numel() > WHOLE
+        tile = min(TILE, max(SMALLEST_TILE, TILE_RESULT // model.scale)) if large else whole
+    size = tile = min(tile, whole)
     while True:
         try:
             if size < whole:
@@ -455,9 +576,9 @@ def _enlarge(
             if not _out_of_memory(error):
                 raise
         else:
-            if size < min(tile or whole, whole):
+            if size < tile:
                 warnings.warn(f"memory ran out: went on with tiles of {size} pixels", stacklevel=3)
-            return canvas
+            return
         # Here, out of the handler, the tensors of the failed attempt are free.
         if size // 2 < SMALLEST_TILE:
             raise RuntimeError(
@@ -499,17 +620,19 @@ def _overlap(model: Network, image: Tensor, tile: int, overlap: int | None) -> i
     return overlap
 
 
-def _canvas(image: Tensor, r: int) -> Tensor:
-    """Room for the result, on the CPU: (3, h, w) -> (3, rh, rw)."""
-    h, w = (r * side for side in image.shape[-2:])
+def _canvas(channels: int, h: int, w: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Room for the result, on the CPU: (channels, h, w); whole numbers lie as (h, w, channels)."""
     try:
-        return torch.empty(3, h, w)
+        if dtype.is_floating_point:
+            return torch.empty(channels, h, w, dtype=dtype)
+        return torch.empty(h, w, channels, dtype=dtype).permute(2, 0, 1)
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise
         raise RuntimeError(
-            f"out of memory: the result, {w} x {h} pixels, takes {12 * h * w / 2**30:.1f} GiB by "
-            "itself, and no tile makes it smaller: cut the picture into parts"
+            f"out of memory: the result, {w} x {h} pixels, takes "
+            f"{dtype.itemsize * channels * h * w / 2**30:.1f} GiB by itself, and no tile makes it "
+            "smaller: cut the picture into parts"
         ) from None
 
 
@@ -523,27 +646,53 @@ def _stitch(
 ) -> None:
     """The picture tile by tile, each computed with `overlap` pixels around it that are dropped."""
     _, h, w = image.shape
-    for top, bottom in _spans(h, tile):
-        for left, right in _spans(w, tile):
-            y, x = max(0, top - overlap), max(0, left - overlap)
-            out = run(image[:, y : bottom + overlap, x : right + overlap])
+    for top, bottom, y, below in _windows(h, tile, overlap):
+        for left, right, x, beside in _windows(w, tile, overlap):
+            if (below - y, beside - x) != (h, w):
+                _give_back()
+            out = run(image[:, y:below, x:beside])
             inner = out[:, r * (top - y) : r * (bottom - y), r * (left - x) : r * (right - x)]
             canvas[:, r * top : r * bottom, r * left : r * right] = inner
 
 
-def _spans(length: int, tile: int) -> list[tuple[int, int]]:
-    """The fewest spans of at most `tile` that cover the length, all nearly equal."""
+def _give_back() -> None:
+    """Hand what was freed back to the system; glibc keeps it, in pieces that later fit nothing."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
+
+
+def _windows(length: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
+    """As many tiles as cover the length: from, to, and from where to where each is computed.
+
+    What is computed has `overlap` around the tile, up to the borders, and the same length for all:
+    memory that one tile gave back fits the next, and does not grow by pieces that fit none.
+    """
     count = -(-length // tile)
-    return [(i * length // count, (i + 1) * length // count) for i in range(count)]
+    side = 2 * overlap - (2 * overlap - length) // count
+    if side >= length:
+        return [(0, length, 0, length)]
+    starts = [i * (length - side) // (count - 1) for i in range(count)]
+    cuts = [(a + side + b) // 2 for a, b in pairwise(starts)]
+    return [
+        (low, high, start, start + side)
+        for low, high, start in zip([0, *cuts], [*cuts, length], starts, strict=True)
+    ]
 
 
 def _fill_hidden(rgb: Tensor, alpha: Tensor) -> Tensor:
-    """Colours where alpha is 0, taken from the visible pixels up to 32 pixels away.
+    """`rgb`, in which colours where alpha is 0 are replaced by visible ones up to FILLED away.
 
     What lies under transparency is arbitrary, often black, and would darken the edges.
     """
-    known = (alpha > 0).float()  # (1, h, w)
-    for _ in range(32):
+    for top, bottom, first, last in _windows(rgb.shape[1], 64, FILLED):
+        strip = _spread(rgb[:, first:last], alpha[:, first:last])
+        rgb[:, top:bottom] = strip[:, top - first : bottom - first]
+    return rgb
+
+
+def _spread(rgb: Tensor, alpha: Tensor) -> Tensor:
+    known = (alpha > 0).float()  # (1, h, w); what is hidden is never read
+    for _ in range(FILLED):
         if known.all():
             break
         near = F.avg_pool2d(torch.cat((rgb * known, known))[None], 3, 1, 1)[0]  # (4, h, w)

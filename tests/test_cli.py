@@ -16,7 +16,7 @@ import srkit
 from srkit.cli import app
 from srkit.datasets.patches import Unreadable
 from srkit.files import Damaged, Unreachable
-from srkit.image.io import Picture, read_image, write_image
+from srkit.image.io import read_image, write_image
 from srkit.models.carn import CARN
 from srkit.models.esrgan import RRDBNet, rename_keys
 
@@ -473,7 +473,7 @@ def test_a_target_that_cannot_be_is_known_before_the_work(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "file").touch()
-    monkeypatch.setattr("srkit.inference.upscale", pytest.fail)
+    monkeypatch.setattr("srkit.inference._run", pytest.fail)
     Image.new("RGBA", (24, 24), (1, 2, 3, 99)).save("clear.png")
     result = run("upscale", weights, "clear.png", target)
     assert result.exit_code == 2
@@ -485,8 +485,8 @@ def test_hidden_colours_are_no_shift(run, weights, tmp_path, monkeypatch):
     pixels = np.full((24, 24, 4), 200, np.uint8)
     pixels[:12] = 0
     Image.fromarray(pixels).save(tmp_path / "half.png")
-    even = Picture(torch.full((3, 96, 96), 200 / 255))
-    monkeypatch.setattr("srkit.inference.upscale", lambda *args, **named: even)
+    even = torch.full((3, 96, 96), 200 / 255)
+    monkeypatch.setattr("srkit.inference._run", lambda model, window, bf16: even)
     result = run("upscale", weights, tmp_path / "half.png", tmp_path / "o.png", "--check-color")
     assert "R -0.00, G -0.00, B -0.00" in result.stdout.replace("+", "-")
 

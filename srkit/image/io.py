@@ -29,8 +29,8 @@ from srkit.image.jpeg import read_jpeg
 from srkit.image.metadata import tidy_exif
 from srkit.image.netpbm import read_netpbm
 from srkit.image.picture import Picture, Refusal, make_picture, pillow_pixels
-from srkit.image.png import png_16bit, read_png
-from srkit.image.target import check_target
+from srkit.image.png import read_png, write_png_16bit
+from srkit.image.target import FORMATS, check_target
 from srkit.image.tensors import check_image, to_pixels
 from srkit.image.tiff import read_tiff
 from srkit.image.webp import read_webp
@@ -185,12 +185,32 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
             )
         check_image(alpha.expand(3, -1, -1), f"alpha for {path}", batch=False)
 
-    # WebP has no grey, and Pillow opens no 16-bit TIFF of grey with alpha.
-    colour_only = kind == "WEBP" or (kind == "TIFF" and bits == 16 and alpha is not None)
-    grey = picture.grey and not colour_only
+    grey = channels_to_write(picture, kind) < 3
     planes = [to_y(rgb, full=True) if grey else rgb] + ([] if alpha is None else [alpha])
     pixels = to_pixels(torch.cat(planes), np.uint8 if bits == 8 else np.uint16)
-    pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    write_pixels(pixels, picture, path, quality=quality)
+
+
+def channels_to_write(picture: Picture, kind: str) -> int:
+    """How many channels a file of the format `kind` has of it: 1 or 3, and one more for alpha."""
+    clear = picture.alpha is not None
+    # WebP has no grey, and Pillow opens no 16-bit TIFF of grey with alpha.
+    colour_only = kind == "WEBP" or (kind == "TIFF" and picture.bits == 16 and clear)
+    return (1 if picture.grey and not colour_only else 3) + clear
+
+
+def write_pixels(
+    pixels: np.ndarray, picture: Picture, path: str | os.PathLike, *, quality: int = 95
+) -> None:
+    """Write pixels that are whole numbers already, with what `picture` says beside its colours.
+
+    pixels: (H, W, C), uint8, or uint16 in PNG and TIFF; C is 1 or 3, and one more for alpha: see
+    `channels_to_write`. Nothing is asked of the target: `check_target` did. See `write_picture`.
+    """
+    path = Path(path).expanduser()
+    kind, bits = FORMATS[path.suffix.lower()], 8 * pixels.itemsize
+    height, width, channels = pixels.shape
+    grey = channels < 3
     lost: list[str] = []
     icc = picture.icc
     if icc and (kind == "BMP" or icc[16:20] != (b"GRAY" if grey else b"RGB ")):
@@ -198,8 +218,9 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
             what = "a BMP" if kind == "BMP" else f"a {'grey' if grey else 'colour'} picture"
             lost.append(f"the ICC profile does not fit into {what} and was left out")
         icc = None
-    exif = _exif_to_write(picture, kind, lost)
+    exif = _exif_to_write(picture, (width, height), kind, lost)
     _tell(path, lost)
+    pixels = pixels[..., 0] if channels == 1 else pixels
     with write_whole(path) as file:
         if bits == 8:
             options = {
@@ -213,7 +234,7 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
                 options["dpi"] = picture.dpi
             Image.fromarray(pixels).save(file, kind, icc_profile=icc, **options)
         elif kind == "PNG":
-            file.write(png_16bit(pixels, icc, exif, picture.dpi))
+            write_png_16bit(file, pixels, icc, exif, picture.dpi)
         else:
             import tifffile
 
@@ -221,7 +242,7 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
                 file,
                 pixels,
                 photometric="minisblack" if grey else "rgb",
-                extrasamples=None if alpha is None else ["unassalpha"],
+                extrasamples=["unassalpha"] if channels in (2, 4) else None,
                 compression="zlib",
                 iccprofile=icc,
                 resolution=picture.dpi,
@@ -230,14 +251,16 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
             )
 
 
-def _exif_to_write(picture: Picture, kind: str, lost: list[str]) -> bytes | None:
+def _exif_to_write(
+    picture: Picture, size: tuple[int, int], kind: str, lost: list[str]
+) -> bytes | None:
+    """The EXIF that goes into a file of that format and size (width, height)."""
     exif = picture.exif
     if exif and kind in ("TIFF", "BMP"):
         lost.append(f"EXIF is not written into a {kind} and was left out")
         return None
     if exif:
-        height, width = picture.rgb.shape[1:]
-        exif, _ = tidy_exif(exif, lost, (width, height))
+        exif, _ = tidy_exif(exif, lost, size)
     if exif and kind == "JPEG" and len(exif) > 65533:
         lost.append(f"the EXIF has {len(exif)} bytes, a JPEG takes 65533, and was left out")
         return None

@@ -137,12 +137,16 @@ def make_picture(
     if dpi and orientation in (5, 6, 7, 8):
         dpi = dpi[1], dpi[0]
     depth = np.iinfo(pixels.dtype)
-    image = torch.from_numpy(np.atleast_3d(pixels).astype(np.float32) / depth.max)
-    image = _upright(image.permute(2, 0, 1), orientation)  # (H, W, C) -> (C, H, W), C = 1 to 4
-    colours = 3 if len(image) > 2 else 1
+    planes = torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)  # (C, H, W), C = 1 to 4
+    planes = _upright(planes, orientation)
+    colours, size = 3 if len(planes) > 2 else 1, planes.shape[1:]
+
+    def floats(count: int, part: Tensor) -> Tensor:
+        return torch.empty(count, *size).copy_(part).div_(depth.max)  # no second copy of floats
+
     return Picture(
-        rgb=image[:colours].expand(3, -1, -1).contiguous(),
-        alpha=image[-1:].contiguous() if len(image) > colours else None,
+        rgb=floats(3, planes[:colours]),
+        alpha=floats(1, planes[-1:]) if len(planes) > colours else None,
         bits=depth.bits,
         grey=colours == 1,
         icc=icc,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import IO
 
 import numpy as np
 from PIL import UnidentifiedImageError
@@ -26,6 +27,7 @@ from srkit.image.picture import (
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type; 3 has a palette
 _BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+ROWS = 64  # filtered and packed at a time
 # Adam7, section 8: first column and row, and the steps from there.
 _PASSES = (
     (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)
@@ -51,7 +53,9 @@ def read_png(data: bytes, lost: list[str]) -> Picture:
     raw = inflate(packed, size, check=False)  # the chunks' own checksums are compared already
     if len(raw) < size:  # Pillow would leave the missing rows black
         raise ValueError(f"it holds {len(raw)} bytes of pixels and its header promises {size}")
-    pixels = _pixels(chunks, zlib.compress(raw, 0), bits, kind)
+    packed = zlib.compress(raw, 0)
+    del raw
+    pixels = _pixels(chunks, packed, bits, kind)
     pixels = _colours(pixels, chunks, bits, kind, lost)
 
     icc = None
@@ -106,12 +110,13 @@ def _chunks(data: bytes, lost: list[str]) -> tuple[dict[bytes, bytes], bytes]:
 
 def _file(*chunks: tuple[bytes, bytes | None]) -> bytes:
     """A PNG file of these chunks; those that are None are left out."""
-    parts = [SIGNATURE]
-    for kind, body in (*chunks, (b"IEND", b"")):
-        if body is not None:
-            checksum = zlib.crc32(body, zlib.crc32(kind))
-            parts += [struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)]
-    return b"".join(parts)
+    parts = [_chunk(kind, body) for kind, body in chunks if body is not None]
+    return b"".join([SIGNATURE, *parts, _chunk(b"IEND", b"")])
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    checksum = zlib.crc32(body, zlib.crc32(kind))
+    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", checksum)
 
 
 def _pixels(chunks: dict[bytes, bytes], packed: bytes, bits: int, kind: int) -> np.ndarray:
@@ -133,7 +138,9 @@ def _pixels(chunks: dict[bytes, bytes], packed: bytes, bits: int, kind: int) -> 
     if bits == 16:
         with opened(plain, "PNG") as image:
             image.tile = [tile._replace(args=f"{image.mode};16L") for tile in image.tile]
-            return pixels * np.uint16(256) + np.array(image)
+            pixels = pixels * np.uint16(256)
+            pixels += np.array(image)
+            return pixels
     return pixels * np.uint8(255) if pixels.dtype == bool else pixels
 
 
@@ -179,23 +186,33 @@ def _check_colours(chunks: dict[bytes, bytes], icc: bool, lost: list[str]) -> No
         check_primaries("cHRM chunk", [v / 100_000 for v in struct.unpack(">8I", chroma)], lost)
 
 
-def png_16bit(
-    pixels: np.ndarray, icc: bytes | None, exif: bytes | None, dpi: tuple[float, float] | None
-) -> bytes:
-    """The bytes of a PNG file of 16 bits, sections 5 and 11; Pillow writes 8 bits only.
+def write_png_16bit(
+    file: IO[bytes],
+    pixels: np.ndarray,
+    icc: bytes | None,
+    exif: bytes | None,
+    dpi: tuple[float, float] | None,
+) -> None:
+    """Write a PNG file of 16 bits, sections 5 and 11, strip by strip; Pillow writes 8 bits only.
 
     pixels: (H, W) or (H, W, C) uint16, C = 2 to 4.
     """
     height, width, channels = np.atleast_3d(pixels).shape
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    rows = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
-    rows = np.diff(rows, axis=0, prepend=np.uint8(0))  # filter 2: less the row above, modulo 256
-    rows = np.insert(rows, 0, 2, axis=1)
     per_metre = struct.pack(">IIB", *(round(v / 0.0254) for v in dpi), 1) if dpi else None
-    return _file(
+    file.write(SIGNATURE)
+    for kind, body in (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)),
         (b"iCCP", b"ICC\0\0" + zlib.compress(icc) if icc else None),
         (b"eXIf", exif.removeprefix(b"Exif\0\0") if exif else None),
         (b"pHYs", per_metre),
-        (b"IDAT", zlib.compress(rows.tobytes())),
-    )
+    ):
+        if body is not None:
+            file.write(_chunk(kind, body))
+    packer, above = zlib.compressobj(), np.zeros((1, 2 * width * channels), np.uint8)
+    for top in range(0, height, ROWS):
+        rows = pixels[top : top + ROWS].astype(">u2").view(np.uint8).reshape(-1, above.size)
+        less = np.diff(rows, axis=0, prepend=above)  # filter 2: less the row above, modulo 256
+        above = rows[-1:]
+        file.write(_chunk(b"IDAT", packer.compress(np.insert(less, 0, 2, axis=1).tobytes())))
+    file.write(_chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b""))

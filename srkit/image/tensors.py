@@ -94,7 +94,7 @@ def levels(x: Tensor, peak: int) -> Tensor:
     """
     check_floats(x)
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    return (x.clamp(0, 1) * peak + 0.5).floor()
+    return x.clamp(0, 1).mul_(peak).add_(0.5).floor_()  # in place: one copy, not four
 
 
 def shave(x: Tensor, border: int) -> Tensor:
