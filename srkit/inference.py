@@ -3,7 +3,7 @@
 Picture and result stay on the CPU; only what is being computed goes to the device. Tiles carry an
 overlap that is measured from the network at hand: see `receptive_field`. From file to file
 (`upscale_file`, `upscale_folder`) a result is kept as the 8 or 16 bits that are written, tile by
-tile, so that memory hardly grows with the network: under 15 bytes for each pixel of the result.
+tile: under 15 bytes for each pixel of the result, beside what the network holds for one tile.
 """
 
 from __future__ import annotations
@@ -155,9 +155,9 @@ def upscale_file(
 
     As `write_picture(upscale(model, read_picture(source)), target)`, in less memory: each tile is
     rounded to the file's 8 or 16 bits when it is made. (Alpha, by bicubic interpolation in strips,
-    can differ by float32's noise.) For each pixel of the result that takes less than 15 bytes,
-    the encoder's included, and what the network holds while it makes one tile. Only WebP's encoder
-    takes more.
+    can differ by float32's noise.) For each pixel of the result that takes less than 15 bytes, the
+    encoder's included (WebP's takes most, about 14 of a smooth picture), and what the network holds
+    while it makes one tile.
 
     source: a file, or a Picture that was read already; its colours where alpha is 0, which nobody
         sees, are overwritten. The other arguments are those of `upscale`.

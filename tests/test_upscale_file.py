@@ -41,7 +41,7 @@ def picture(channels, bits, size=(23, 37)):
     clear, grey = channels in (2, 4), channels < 3
     if clear:
         x[-1, :9] = 0
-    rgb = x[:1].expand(3, -1, -1).clone() if grey else x[:3]
+    rgb = x[:1].expand(3, -1, -1) if grey else x[:3]
     return Picture(rgb, x[-1:] if clear else None, bits, grey)
 
 
