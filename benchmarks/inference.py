@@ -13,7 +13,8 @@ import time
 import torch
 
 import srkit
-from srkit.inference import has_bfloat16, upscale
+from srkit.devices import has_bfloat16
+from srkit.inference import upscale
 
 NETWORKS = ("rlfn_x4", "imdn_x4", "rfdn_aim_x4", "edsr_baseline_x4")
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

@@ -39,10 +39,10 @@ from torch.nn import functional as F
 
 from srkit import files
 from srkit.datasets.patches import Patches
+from srkit.devices import best_device, has_bfloat16
 from srkit.image.io import read_image, write_image
 from srkit.image.resize import imresize
 from srkit.image.tensors import modcrop, to_8bit
-from srkit.inference import has_bfloat16
 from srkit.losses import L1
 from srkit.models.edsr import EDSR
 from srkit.models.esrgan import RRDBNet
@@ -65,14 +65,14 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 WAYS = ("files", "2K", "bare", "fit")
 PEAKS = ("files", "bare", "fit")
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = best_device()
 
 
 def now() -> float:
     """Processor seconds; with a GPU, seconds at which all that was asked of it is done."""
     if DEVICE.type == "cpu":
         return time.process_time()
-    torch.cuda.synchronize()
+    torch.accelerator.synchronize()
     return time.perf_counter()
 
 
@@ -252,10 +252,7 @@ def only(network: str, way: str, folder: str) -> None:
     reader = FileReader(Path(folder))
     pictures = [to_8bit(read_image(path)) for path in reader.paths]
     step(network, way, pictures, reader, {"loader": [], "average, clipping, history": []})
-    if DEVICE.type == "cuda":
-        print(torch.cuda.max_memory_allocated() / 2**20)
-    else:
-        print(record.peak_memory())
+    print(record.peak_memory() if DEVICE.type == "cpu" else record.peak_gpu_memory(DEVICE))
 
 
 def main(networks: list[str], to: Path | None) -> None:

@@ -66,7 +66,7 @@ Weights = Annotated[
     typer.Option(help="A kind that `srkit info NAME` lists, or a file. [default: official]"),
 ]
 Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, xpu ...")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 
 # Of a training:
@@ -77,7 +77,9 @@ Data = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="The folder of all runs.")]
 Minutes = Annotated[float | None, typer.Option(help="Of each stage, instead of its steps.")]
-TrainingDevice = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; of one process.")]
+TrainingDevice = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, mps, xpu ...; of one process.")
+]
 Compiled = Annotated[
     bool,
     typer.Option("--compiled", help="By torch.compile; measure whether it pays."),
@@ -179,15 +181,14 @@ def _machine() -> dict:
     import srkit
     from srkit import files
     from srkit.datasets.catalog import CATALOG
-    from srkit.inference import has_bfloat16
+    from srkit.devices import best_device, device_name, has_bfloat16
 
-    device = torch.device(_device(None))
-    gpu = torch.cuda.get_device_name() if device.type == "cuda" else None
+    device = best_device()
     return {
         "srkit": srkit.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "device": gpu or f"CPU, {torch.get_num_threads()} threads",
+        "device": device_name(device) or f"CPU, {torch.get_num_threads()} threads",
         "bfloat16": "in hardware" if has_bfloat16(device) else "not in hardware",
         "looked in": [str(folder) for folder in files.home()],
         "data sets": {name: _state(data) for name, data in CATALOG.items()},
@@ -195,10 +196,10 @@ def _machine() -> dict:
 
 
 def _device(asked: str | None) -> str:
-    """The device that is asked for; else the GPU, where there is one."""
-    import torch
+    """The device that is asked for, if it is here; else the GPU, where there is one."""
+    from srkit.devices import find_device
 
-    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    return str(find_device(asked))
 
 
 def _state(data) -> str:

@@ -29,6 +29,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from srkit.devices import CPU, find_device, give_back_memory, in_bfloat16, lacking, with_float64
 from srkit.files import json_text, remove_stale, write_whole
 from srkit.image.colour import to_y
 from srkit.image.folder import find_pictures, reasons
@@ -61,6 +62,8 @@ Kind = TypeVar("Kind", Tensor, np.ndarray, Image.Image, Picture)
 # What `receptive_field` found, and for which tolerance and weights.
 _measured: WeakKeyDictionary[Network, tuple[list[float], int | None]] = WeakKeyDictionary()
 _told: WeakSet[Network] = WeakSet()  # networks already said to be approximate in tiles
+# The kinds of device that have not all operators that a network needs.
+_lacking: WeakKeyDictionary[Network, set[str]] = WeakKeyDictionary()
 
 
 @overload
@@ -109,10 +112,11 @@ def upscale(
         never do: they warn once, with the measured difference.
     self_ensemble: the mean over the picture's eight flips and quarter turns (Timofte et al., CVPR
         2016, "Seven ways to improve example-based single image super resolution").
-    precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where `has_bfloat16`, and
+    precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where hardware has it, and
         float32 for 16 bits (a Picture, an array of uint16). A tile that comes out not finite in
         bfloat16 is done again in float32.
-    device: None is where the network is. The network itself comes back as it was.
+    device: None is where the network is. The network itself comes back as it was. If the device has
+        not all operators that it needs, a warning says so, and the CPU computes.
 
     Raises TypeError for what is no `Network` (see `srkit.as_model`); ValueError for a setting or an
     image that cannot be, what `as_image` raises; RuntimeError when the smallest tiles still need
@@ -359,7 +363,7 @@ def receptive_field(model: Network, *, tolerance: float = 5e-6) -> int | None:
     if check_network(model).tiling == "approximate":
         return None
     core, more = 16, 23  # odd, so that no grid of stride 2, 3 or 4 is met in step
-    noise = torch.rand(3, 320, 320, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(3, 320, 320, generator=torch.Generator().manual_seed(0), device=CPU)
 
     def exact(margin: int) -> bool:
         side = core + 2 * (margin + more)
@@ -369,7 +373,8 @@ def receptive_field(model: Network, *, tolerance: float = 5e-6) -> int | None:
         return bool((whole - tile).abs().max() <= tolerance)
 
     with borrowed(model, None):
-        sums = (t.sum(dtype=torch.float64).item() for t in model.state_dict().values())
+        weights = map(with_float64, model.state_dict().values())
+        sums = (t.sum(dtype=torch.float64).item() for t in weights)
         state, reach = [tolerance, *sums], None
         if model in _measured and _measured[model][0] == state:
             return _measured[model][1]
@@ -413,7 +418,7 @@ def color_shift(lr: Tensor, sr: Tensor, alpha: Tensor | None = None) -> list[flo
             "number of times as many on both sides: pass a picture and its enlargement"
         )
     peak = 1 if sr.is_floating_point() else 2 ** (8 * sr.element_size()) - 1
-    total, visible = torch.zeros(3, dtype=torch.float64), 0.0
+    total, visible = torch.zeros(3, dtype=torch.float64, device=CPU), 0.0
     # In strips of rows: all of sr as floats would take the most memory of all.
     for top, bottom, first, last in _windows(h, 32, BICUBIC_REACH):
         if top:
@@ -427,54 +432,25 @@ def color_shift(lr: Tensor, sr: Tensor, alpha: Tensor | None = None) -> list[flo
     return (255 * total / max(visible, 1e-9)).tolist()
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        known = torch.cpu.get_capabilities()
-    except AttributeError:  # the oldest supported torch has no such function
-        return False
-    return device.type == "cpu" and any(known.get(x) for x in ("amx_bf16", "avx512_bf16"))
-
-
-def in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether "auto", "float32" or "bfloat16" means bfloat16 on this device.
-
-    Raises ValueError for another word.
-    """
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision {precision!r}: choose auto, float32 or bfloat16")
-    return precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
-
-
-def find_device(device: str | torch.device) -> torch.device:
-    """The device of that name.
-
-    Raises ValueError for a name that torch does not know, and for a device that is not here.
-    """
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError):  # torch asserts that it was built with CUDA
-        known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        known += ["mps"] if torch.backends.mps.is_available() else []
-        message = f"device {str(device)!r} is not on this machine: choose {' or '.join(known)}"
-        raise ValueError(message) from None
-    return found
+def place_of(model: Network) -> torch.device:
+    """The device that the network is on."""
+    return next((p.device for p in model.parameters()), CPU)
 
 
 @contextmanager
 def borrowed(model: Network, device: str | torch.device | None) -> Iterator[torch.device]:
     """The network on `device` (None: where it is) in eval mode; afterwards as it was.
 
+    It is on the CPU instead, once it was found to need an operator that the device has not.
     Its weights keep the layout that it is fastest in. Pictures alone do not decide on it: one with
     a single channel (VDSR's Y) has no layout.
 
     Raises what `find_device` raises.
     """
-    home = next((p.device for p in model.parameters()), torch.device("cpu"))
+    home = place_of(model)
     place = home if device is None else find_device(device)
+    if place.type in _lacking.get(model, ()):
+        place = CPU
     training = [module for module in model.modules() if module.training]
     try:
         model.eval().to(place).to(memory_format=model.memory_format)
@@ -526,8 +502,20 @@ def _run(model: Network, window: Tensor, bf16: bool = False) -> Tensor:
     weight = next(model.parameters(), window)
     x = F.pad(window[None], (0, max(0, least - w), 0, max(0, least - h)), mode="replicate")
     x = x.to(weight.device, weight.dtype).contiguous(memory_format=model.memory_format)
-    with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-        y = model(x)
+    try:
+        with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            y = model(x)
+    except NotImplementedError as error:
+        operator = lacking(error)
+        if operator is None or x.device.type == "cpu":
+            raise
+        warnings.warn(
+            f"{x.device} has no {operator}, which {model.name} needs: the CPU takes over, slower",
+            stacklevel=2,
+        )
+        _lacking.setdefault(model, set()).add(x.device.type)
+        model.to(CPU)
+        return _run(model, window, bf16)
     expected = (1, 3, r * x.shape[-2], r * x.shape[-1])
     if y.shape != expected:
         raise ValueError(
@@ -545,7 +533,7 @@ def _run(model: Network, window: Tensor, bf16: bool = False) -> Tensor:
 
 def _eightfold(run: Callable[[Tensor], Tensor], window: Tensor) -> Tensor:
     """The mean of `run` over the eight symmetries of the square, each undone afterwards."""
-    total = torch.zeros(())
+    total = torch.zeros((), device="cpu")
     for turns in range(4):
         for mirror in ((), (-1,)):
             turned = torch.rot90(window, turns, (-2, -1)).flip(mirror)
@@ -586,8 +574,7 @@ def _enlarge(
                 "or a smaller network"
             )
         size //= 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back_memory()
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -624,8 +611,8 @@ def _canvas(channels: int, h: int, w: int, dtype: torch.dtype = torch.float32) -
     """Room for the result, on the CPU: (channels, h, w); whole numbers lie as (h, w, channels)."""
     try:
         if dtype.is_floating_point:
-            return torch.empty(channels, h, w, dtype=dtype)
-        return torch.empty(h, w, channels, dtype=dtype).permute(2, 0, 1)
+            return torch.empty(channels, h, w, dtype=dtype, device=CPU)
+        return torch.empty(h, w, channels, dtype=dtype, device=CPU).permute(2, 0, 1)
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise

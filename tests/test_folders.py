@@ -422,7 +422,7 @@ def test_a_tar_that_is_cut_between_two_members_is_no_whole_one(pack, tmp_path):
 @pytest.mark.parametrize("image", ["picture", "array"])
 def test_sixteen_bits_are_computed_in_float32(image, monkeypatch):
     """Under "auto", where the machine would take bfloat16."""
-    monkeypatch.setattr(inference, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr("srkit.devices.has_bfloat16", lambda device: True)
     seen = []
     monkeypatch.setattr(
         inference, "_run", lambda model, x, bf16: seen.append(bf16) or Nearest()(x[None])[0]

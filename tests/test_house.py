@@ -20,7 +20,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from lower floors only; within a package its own files may know each other.
 FLOORS = (
-    ("calls", "checks", "files", "processes"),
+    ("calls", "checks", "devices", "files", "processes"),
     ("image",),
     ("models",),
     ("datasets", "viz", "inference"),

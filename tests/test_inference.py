@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from srkit import as_model
 from srkit.image.io import Picture, read_image, read_picture, write_image
-from srkit.inference import find_device, receptive_field, tiling_error, upscale, upscale_folder
+from srkit.inference import receptive_field, tiling_error, upscale, upscale_folder
 from srkit.models.imdn import IMDN
 from srkit.models.network import Network
 from srkit.models.rlfn import RLFN
@@ -277,10 +277,6 @@ def test_bad_arguments_are_refused(picture, wrong, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         upscale_folder(Nearest(), tmp_path, tmp_path / "out", **wrong)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_device_is_found_by_its_name():
-    assert find_device("cpu") == find_device(torch.device("cpu")) == torch.device("cpu")
 
 
 @pytest.mark.parametrize("image", [BYTES, BYTES[None], Picture(rgb=BYTES)])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 # The places of a bar in its cell: above, left, below, right. (4, 2, 2)
 BARS = torch.tensor(
-    [[[1, 1], [0, 0]], [[1, 0], [1, 0]], [[0, 0], [1, 1]], [[0, 1], [0, 1]]]
+    [[[1, 1], [0, 0]], [[1, 0], [1, 0]], [[0, 0], [1, 1]], [[0, 1], [0, 1]]], device="cpu"
 ).float()
 
 
@@ -33,7 +33,7 @@ def bars_lr(count: int, cells: int = 12, *, density: float = 0.5, seed: int = 0)
     if not 0 <= density <= 1:
         raise ValueError(f"density {density}: the share of cells that hold a bar, 0 to 1")
     rng = torch.Generator().manual_seed(seed)
-    there = torch.rand(count, 1, cells, cells, generator=rng) < density
+    there = torch.rand(count, 1, cells, cells, generator=rng, device="cpu") < density
     return (0.5 * there).expand(-1, 3, -1, -1).contiguous()
 
 
@@ -53,7 +53,8 @@ def bars(lr: Tensor, *, positions: int = 2, seed: int = 0) -> Tensor:
         raise ValueError("lr has values other than 0 (no bar) and 1/2 (a bar): see bars_lr")
     b, _, h, w = lr.shape
     rng = torch.Generator().manual_seed(seed)
-    cells = BARS[torch.randint(positions, (b, h, w), generator=rng)]  # (B, h, w, 2, 2)
+    which = torch.randint(positions, (b, h, w), generator=rng, device="cpu")
+    cells = BARS[which]  # (B, h, w, 2, 2)
     cells = cells * (lr[:, 0, :, :, None, None] > 0)
     hr = cells.permute(0, 1, 3, 2, 4).reshape(b, 1, 2 * h, 2 * w)  # cells to pixels
     return hr.expand(-1, 3, -1, -1).contiguous()
@@ -71,6 +72,7 @@ def fences(lr: Tensor, positions: int = 4) -> Tensor:
     """
     if positions not in (1, 2, 4):
         raise ValueError(f"positions {positions}: 1, 2 or 4, at equal distances in a cell of 8")
-    at = torch.arange(8) - 8 // positions * torch.arange(positions)[:, None]
+    number = torch.arange(positions, device="cpu")[:, None]
+    at = torch.arange(8, device="cpu") - 8 // positions * number
     cell = 0.4 * (at % 8 < 2) - 0.1  # (positions, 8), of mean 0
     return (lr[:, None, :, None] + cell[:, None]).flatten(2)  # (B, positions, w, 8) -> (.., 8w)

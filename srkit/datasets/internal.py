@@ -101,24 +101,26 @@ class Internal:
 
     def father(self, rng: torch.Generator) -> Tensor:
         """A random father, (3, crop, crop) in [0, 1]."""
-        chance, which, turn, mirror, u, v = torch.rand(6, generator=rng).tolist()
-        d, *shears = torch.randn(3, generator=rng).tolist()
+        chance, which, turn, mirror, u, v = torch.rand(6, generator=rng, device="cpu").tolist()
+        d, *shears = torch.randn(3, generator=rng, device="cpu").tolist()
         zoom = self.smallest + which * (self.zooms[-1] - self.smallest)
         k = next(k for k, size in enumerate(self.zooms) if size >= zoom - 1e-9)
         source, zoom = self.sources[k], zoom / self.zooms[k]
         if chance < 0.5:
             plain = chance < 0.05 or not self.turns
-            seen, back = torch.ones(2), symmetry(0 if plain else int(turn * 8))
+            seen, back = torch.ones(2, device="cpu"), symmetry(0 if plain else int(turn * 8))
         else:
             difference = self.spread * d / 2
-            zooms = torch.tensor([zoom + difference, zoom - difference]).clamp_min(zoom / 2)
-            angle = torch.tensor(2 * math.pi * turn)
+            zooms = torch.tensor([zoom + difference, zoom - difference], device="cpu")
+            zooms = zooms.clamp_min(zoom / 2)
+            angle = torch.tensor(2 * math.pi * turn, device="cpu")
             turned = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
             if not self.turns:
-                turned = torch.eye(2)
+                turned = torch.eye(2, device="cpu")
             elif mirror < 0.5:
                 turned = turned @ symmetry(1)
-            sheared = torch.tensor([[1, self.shear * shears[0]], [self.shear * shears[1], 1]])
+            a, b = (self.shear * s for s in shears)
+            sheared = torch.tensor([[1, a], [b, 1]], device="cpu")
             # pixel p of the father is the source at back p, both counted from the middle
             seen, back = 1 / zooms, (sheared @ turned @ zooms.diag()).inverse()
         corner = []

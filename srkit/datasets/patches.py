@@ -21,6 +21,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from srkit.checks import at_least
+from srkit.devices import free_memory, sent
 from srkit.files import Damaged, write_whole
 from srkit.image.io import read_image
 from srkit.image.resize import imresize
@@ -148,13 +149,14 @@ class Patches:
         if scale is None and len(self.scales) == 1:
             scale = self.scales[0]
         elif scale is None:
-            scale = self.scales[int(torch.rand((), generator=rng) * len(self.scales))]
+            scale = self.scales[int(torch.rand((), generator=rng, device="cpu") * len(self.scales))]
         planes = self.lr[scale]
         chosen = range(len(planes))
         if size > self.smallest[scale]:
             chosen = self._large_enough(size, scale)
         draws = []
-        for which, u, v, turn in share(torch.rand(count, 4, generator=rng).tolist(), part):
+        drawn = torch.rand(count, 4, generator=rng, device="cpu").tolist()
+        for which, u, v, turn in share(drawn, part):
             k = chosen[int(which * len(chosen))]
             _, height, width = planes[k]
             top, left = int(u * (height - size + 1)), int(v * (width - size + 1))
@@ -198,16 +200,16 @@ class Patches:
     def picture(self, k: int) -> Tensor:
         """The k-th picture, uint8 (3, H, W). It shares its memory with the store."""
         start, height, width = self.hr[k]
-        pixels = torch.as_tensor(self.pixels[start : start + 3 * height * width])
+        pixels = self.pixels[start : start + 3 * height * width]
+        pixels = pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels)
         return pixels.view(3, height, width)
 
     def _take(self, crops: Sequence[tuple[int, tuple[int, int, int]]], side: int) -> Tensor:
         """The crops as floats (B, 3, side, side); each comes as its start and three strides."""
         if isinstance(self.pixels, Tensor):
             device = self.pixels.device
-            places = torch.tensor([(start, *strides) for start, strides in crops])  # (B, 4)
-            if device.type == "cuda":  # pinned memory: the copy runs while Python goes on
-                places = places.pin_memory().to(device, non_blocking=True)
+            table = torch.tensor([(at, *strides) for at, strides in crops], device="cpu")
+            places = sent(table, device)  # (B, 4)
             index, steps = places[:, 0].view(-1, 1, 1, 1), places[:, 1:]
             for axis, length in enumerate((3, side, side)):
                 along = steps[:, axis, None] * torch.arange(length, device=device)  # (B, length)
@@ -319,8 +321,8 @@ def _check_room(nbytes: int, device: torch.device) -> None:
 
     free = psutil.virtual_memory().available // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     rooms = [(free, "of memory are free", "give store=, a file to keep it in")]
-    if device.type == "cuda":
-        half = torch.cuda.mem_get_info(device)[0] // 2
+    if (on_gpu := free_memory(device)) is not None:
+        half = on_gpu // 2
         rooms += [(half, "are half of the GPU's free memory", 'leave it in memory, device="cpu"')]
     for room, what, advice in rooms:
         if nbytes > room:

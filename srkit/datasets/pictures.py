@@ -10,11 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from srkit.datasets import catalog, procedural
 from srkit.datasets.patches import Patches, Unreadable
+from srkit.devices import best_device
 from srkit.files import cache_folder
 from srkit.image.folder import find_pictures, reasons
 from srkit.image.tensors import to_8bit
@@ -105,9 +105,10 @@ def _patches(
 ) -> Patches:
     pictures = [path for path, _ in files] or training_pictures(name)
     with suppress(MemoryError):
-        if device != "cpu" and torch.cuda.is_available():
+        kind = best_device().type
+        if device != "cpu" and kind != "cpu":
             own = os.environ.get("LOCAL_RANK")  # of several processes each has a GPU
-            return sound(pictures, scale, device=f"cuda:{own}" if own else device or "cuda")
+            return sound(pictures, scale, device=f"{kind}:{own}" if own else device or kind)
     with suppress(MemoryError):
         return sound(pictures, scale)
     store = cache_folder() / "crops" / f"{Path(name).name} x{scale}.pixels"

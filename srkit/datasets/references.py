@@ -101,7 +101,7 @@ class References(Patches):
         """A batch of `Patches`, and "ref", of the size of "hr", in [0, 1]."""
         _, draws = self.draw(count, size, rng, part)
         i, n = part
-        chances = torch.rand(count, 9, generator=rng)[i::n].tolist()
+        chances = torch.rand(count, 9, generator=rng, device="cpu")[i::n].tolist()
         data = self.cut(draws, size, self.scale)
         if self.level.where == "nowhere":
             data["ref"] = imresize(data["lr"], self.scale).clamp(0, 1)
@@ -134,9 +134,9 @@ class References(Patches):
             picture = self.given[k]
             top = round(top / max(height - side, 1) * (picture.shape[1] - side))
             left = round(left / max(width - side, 1) * (picture.shape[2] - side))
-        a = torch.tensor(angle * level.turn).deg2rad()
+        a = torch.tensor(angle * level.turn, device="cpu").deg2rad()
         turned = torch.stack([a.cos(), -a.sin(), a.sin(), a.cos()]).view(2, 2)
-        zoomed = torch.tensor([level.zoom**zoom_y, level.zoom**zoom_x])
+        zoomed = torch.tensor([level.zoom**zoom_y, level.zoom**zoom_x], device="cpu")
         own = symmetry(int(turn * 8) if self.turned else draw.symmetry)
         ref = view(picture, (top, left), turned * zoomed @ own, side)
         return (ref * (1 + level.light * contrast) + level.light * brightness / 2).clamp(0, 1)
@@ -149,11 +149,11 @@ def view(picture: Tensor, corner: tuple[float, float], matrix: Tensor, side: int
     corner + (side - 1) / 2 + matrix p, in (row, column). Values between pixels are cubic; beyond
     the border the picture is reflected.
     """
-    n = torch.arange(side) - (side - 1) / 2
+    n = torch.arange(side, device="cpu") - (side - 1) / 2
     steps = torch.stack(torch.meshgrid(n, n, indexing="ij"), -1)  # (side, side, 2)
-    at = torch.tensor(corner) + (side - 1) / 2 + steps @ matrix.T
+    at = torch.tensor(corner, device="cpu") + (side - 1) / 2 + steps @ matrix.T
     # only the part that is seen becomes floats, with 2 pixels around it for the cubic kernel
-    limits = torch.tensor(picture.shape[1:]) - 1
+    limits = torch.tensor(picture.shape[1:], device="cpu") - 1
     low = (at.amin((0, 1)).floor() - 2).minimum(limits - 1).clamp_min(0).long()
     high = (at.amax((0, 1)).ceil() + 2).minimum(limits).maximum(low + 1).long()
     seen = picture[:, low[0] : high[0] + 1, low[1] : high[1] + 1] / 255
@@ -166,7 +166,7 @@ def view(picture: Tensor, corner: tuple[float, float], matrix: Tensor, side: int
 def symmetry(number: int) -> Tensor:
     """The matrix, for (row, column), of one of the square's 8 symmetries as `Draw` numbers them."""
     y, x = (-1.0 if number & bit else 1.0 for bit in (1, 2))
-    return torch.tensor([[0, y], [x, 0]] if number & 4 else [[y, 0], [0, x]])
+    return torch.tensor([[0, y], [x, 0]] if number & 4 else [[y, 0], [0, x]], device="cpu")
 
 
 def elsewhere(

@@ -32,7 +32,7 @@ def gaussian_kernel(sigma: float, *, sigma_y: float | None = None, angle: float 
     if not (sigma > 0 and sigma_y > 0):
         raise ValueError(f"sigma {sigma}, {sigma_y}: a Gaussian needs a positive width in pixels")
     radius = math.ceil(3 * max(sigma, sigma_y))
-    t = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    t = torch.arange(-radius, radius + 1, dtype=torch.float64, device="cpu")
     y, x = torch.meshgrid(t, t, indexing="ij")
     turn = math.radians(angle)
     u = x * math.cos(turn) + y * math.sin(turn)
@@ -65,7 +65,7 @@ def add_noise(image: Tensor, sigma: float, generator: torch.Generator | None = N
     Raises TypeError for what is no float tensor.
     """
     check_floats(image)
-    noise = torch.randn(image.shape, generator=generator, dtype=image.dtype)
+    noise = torch.randn(image.shape, generator=generator, dtype=image.dtype, device="cpu")
     return (image + sigma / 255 * noise.to(image.device)).clamp(0, 1)
 
 

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from numbers import Integral, Real
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from srkit.devices import keep_tensors, with_float64
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -73,7 +74,7 @@ def _weights(
     return taps, weights
 
 
-@lru_cache(maxsize=64)
+@keep_tensors(64)
 @torch.inference_mode(False)  # or the cached tensors could never take part in a backward pass
 def _blocks(
     n: int,
@@ -173,8 +174,8 @@ def imresize(
             "imresize needs either scale (imresize(x, 1 / 4)) or size (imresize(x, size=(H, W))), "
             f"got {'neither' if scale is None else 'both'}"
         )
-    exporting = torch.compiler.is_exporting()
     floats = x.is_floating_point()
+    exporting = torch.compiler.is_exporting()
     if exporting and floats and kernel == "cubic" and isinstance(scale, int) and scale >= 1:
         return _enlarged(x, scale, border)
     sides = x.shape[-2:]
@@ -200,13 +201,11 @@ def imresize(
                 f"than memory holds. The scale is {r:g}; did you mean its inverse?"
             )
     work = torch.promote_types(x.dtype, torch.float32) if floats else torch.float64
-    y = x.to(work)
-    # no cache in an export: tensors made in it hold no numbers
-    matrix = _blocks.__wrapped__ if exporting else _blocks
+    y = (x if floats else with_float64(x)).to(work)
     with torch.autocast(x.device.type, enabled=False):
         for axis in sorted((0, 1), key=lambda axis: scales[axis]):
-            blocks = matrix(
-                sides[axis], out[axis], scales[axis], kernel, border, antialias, work, x.device
+            blocks = _blocks(
+                sides[axis], out[axis], scales[axis], kernel, border, antialias, work, y.device
             )
             if axis == 0:
                 y = torch.cat([m @ y[..., lo:hi, :] for lo, hi, m in blocks], -2)
@@ -214,4 +213,4 @@ def imresize(
                 y = torch.cat([y[..., lo:hi] @ m.mT for lo, hi, m in blocks], -1)
             if not floats:  # the 1e-9 keeps a half a half when its sum was rounded down
                 y = y.add_(0.5 + 1e-9).floor_().clamp_(0, 255)
-    return y.to(x.dtype)
+    return y.to(x.device, x.dtype)

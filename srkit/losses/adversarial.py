@@ -43,7 +43,7 @@ def gradient_penalty(
     It is computed in float32 also under autocast, because it is differentiated twice.
     """
     i, n = part()
-    eps = torch.rand(n * len(hr), *[1] * (hr.ndim - 1), generator=rng)[i::n].to(hr)
+    eps = torch.rand(n * len(hr), *[1] * (hr.ndim - 1), generator=rng, device="cpu")[i::n].to(hr)
     x = (eps * hr + (1 - eps) * sr).detach().requires_grad_()
     with torch.autocast(hr.device.type, enabled=False):
         (slope,) = torch.autograd.grad(logits(discriminator, x).sum(), x, create_graph=True)

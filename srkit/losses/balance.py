@@ -103,14 +103,15 @@ class DynamicWeightAverage(Factors):
         self.register_buffer("calls", torch.tensor(0))
 
     def update(self, parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-        factors = self.factors
-        if self.calls == self.every:
-            self.means.copy_(torch.stack([self.means[1], self.total / self.every]))
-            self.total.zero_()
-            self.calls.zero_()
-            if not self.means.isnan().any():
-                rate = self.means[1] / self.means[0]
-                factors = len(rate) * torch.softmax(rate / self.temperature, 0)
+        # without asking whether a period is over: a GPU would have to be waited for in each call
+        over = self.calls == self.every
+        means = torch.stack([self.means[1], self.total / self.every])
+        self.means.copy_(torch.where(over, means, self.means))
+        self.total.masked_fill_(over, 0)
+        self.calls.masked_fill_(over, 0)
+        rate = self.means[1] / self.means[0]
+        fresh = len(rate) * torch.softmax(rate / self.temperature, 0)
+        factors = torch.where(over & ~self.means.isnan().any(), fresh, self.factors)
         self.total += self.values(parts)
         self.calls += 1
         return factors

@@ -89,8 +89,8 @@ def rms(extractor: Extractor, layers: Sequence[str]) -> dict[str, float]:
     of Oxford's VGG-19 up to conv5_4 its rms is within a third of that of photographs.
     """
     size = 128
-    noise = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
-    f = torch.fft.fftfreq(size)
+    noise = torch.randn(size, size, generator=torch.Generator().manual_seed(0), device="cpu")
+    f = torch.fft.fftfreq(size, device="cpu")
     f = torch.hypot(f[:, None], f).clamp_min(1 / size)
     grey = torch.fft.ifft2(torch.fft.fft2(noise) / f).real
     grey = (0.5 + 0.25 * (grey - grey.mean()) / grey.std()).clamp(0, 1)

@@ -146,4 +146,4 @@ def cutmix(sr: Tensor, hr: Tensor, rng: torch.Generator | None = None) -> tuple[
 
 
 def uniform(rng: torch.Generator | None) -> float:
-    return torch.rand((), generator=rng).item()
+    return torch.rand((), generator=rng, device="cpu").item()

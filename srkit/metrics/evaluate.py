@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from srkit.datasets.catalog import CATALOG, Pair, pairs
+from srkit.devices import find_device, in_bfloat16
 from srkit.files import json_text
 from srkit.image.colour import to_y
 from srkit.image.degrade import make_lr
@@ -28,7 +29,7 @@ from srkit.image.folder import find_pictures
 from srkit.image.io import read_image, read_picture
 from srkit.image.resize import imresize
 from srkit.image.tensors import check_floats, modcrop, round_8bit
-from srkit.inference import borrowed, find_device, in_bfloat16, upscale
+from srkit.inference import borrowed, place_of, upscale
 from srkit.metrics.lpips import lpips as lpips_of
 from srkit.metrics.lpips import lpips_parts
 from srkit.metrics.protocols import PROTOCOLS, Protocol
@@ -185,6 +186,8 @@ def evaluate(
                 column = "lpips" if lpips == "alex" else f"lpips-{lpips}"
                 row[column] = lpips_of(sr.to(place), hr.to(place), net=lpips)
             rows.append(row | {"seconds": seconds})
+        if network is not None:
+            place = place_of(network)  # the CPU, if it took over
 
     if not rows:
         raise ValueError(f"{title}: none of {len(chosen)} pictures can be read: {left_out}")

@@ -238,7 +238,9 @@ def random_tanh(channels: int = 64, seed: int = 0, activation: str = "tanh") -> 
         }
     weights = {
         f"{layer}.weight": nn.init.kaiming_normal_(
-            torch.empty(layers[layer].weight.shape), nonlinearity="tanh", generator=generator
+            torch.empty(layers[layer].weight.shape, device="cpu"),
+            nonlinearity="tanh",
+            generator=generator,
         )
         for layer in ("conv1", "conv2")
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from srkit.devices import keep_tensors
 from srkit.metrics import features
 from srkit.metrics.protocols import answer, check_pair
 
@@ -69,7 +69,7 @@ def lpips_network(net: str) -> tuple[features.Extractor, dict[str, Tensor]]:
     }
 
 
-@cache
+@keep_tensors(8)
 def lpips_parts(net: str, device: torch.device) -> tuple[features.Extractor, dict[str, Tensor]]:
     """`lpips_network` on a device, loaded once."""
     extractor, heads = lpips_network(net)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from srkit.devices import with_float64
 from srkit.image import tensors
 from srkit.image.colour import to_y
 from srkit.image.tensors import check_image, round_8bit
@@ -29,14 +30,15 @@ CHANNELS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def inside(sr: Tensor, hr: Tensor, on: str, shave: int) -> tuple[Tensor, Tensor]:
-    """Both pictures without the border, once everything is checked.
+    """Both pictures without the border, once everything is checked, where float64 is computed.
 
     Raises ValueError for an unknown `on`, what `check_pair` and `shave` raise.
     """
     if on not in CHANNELS:
         raise ValueError(f"on={on!r} is unknown: one of {', '.join(CHANNELS)}.")
     check_pair(sr, hr)
-    return tensors.shave(sr, shave), tensors.shave(hr, shave)
+    a, b = (with_float64(tensors.shave(x, shave)) for x in (sr, hr))
+    return a, b
 
 
 def check_pair(sr: Tensor, hr: Tensor) -> None:

@@ -71,7 +71,7 @@ def count(model: Network, lr_size: tuple[int, int] = (256, 256)) -> Count:
         if isinstance(layer, Layer):
             vars(layer)["forward"] = partial(note, layer)  # found before the method of its class
     with torch.no_grad():
-        ghost(next(model.parameters(), torch.empty(0)).new_zeros(1, 3, *lr_size))
+        ghost(next(model.parameters(), torch.empty(0, device="cpu")).new_zeros(1, 3, *lr_size))
     parameters = sum(p.numel() for p in model.parameters())
     height, width = lr_size
     return Count((height, width), parameters, macs, activations, convs)

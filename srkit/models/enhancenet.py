@@ -32,8 +32,9 @@ def tensorflow1_bicubic(x: Tensor, scale: int) -> Tensor:
     Output pixel k is taken at input position k/r, which shifts the picture by (r-1)/2 output
     pixels. The cubic kernel has a = -3/4, edge pixels are repeated.
     """
-    t = torch.arange(scale, dtype=torch.float64)[:, None] / scale  # the r places between two pixels
-    d = (torch.arange(-1, 3) - t).abs()  # (r, 4) distances to the four pixels around
+    # t: the r places between two pixels; float64, which is not on every device
+    t = torch.arange(scale, dtype=torch.float64, device="cpu")[:, None] / scale
+    d = (torch.arange(-1, 3, device="cpu") - t).abs()  # (r, 4) distances to the four pixels around
     a = -0.75
     near = ((a + 2) * d - (a + 3)) * d**2 + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a

@@ -151,7 +151,7 @@ class MemNet(Network):
             own[f"{name}.weight"] = state[f"scale_{layer}.weight"]
             own[f"{name}.bias"] = state[f"scale_{layer}.bias"]
             own[f"{name}.running_mean"], own[f"{name}.running_var"] = mean, var
-            own[f"{name}.num_batches_tracked"] = torch.tensor(0)
+            own[f"{name}.num_batches_tracked"] = torch.tensor(0, device="cpu")
 
         def shared(name: str, layers: list[str]) -> None:
             for part in ("weight", "bias"):

@@ -158,5 +158,6 @@ def from_tensorlayer(arrays: Sequence[Tensor]) -> dict[str, Tensor]:
             tensor = tensor.unflatten(0, (4, -1)).transpose(0, 1).flatten(0, 1)
         state[name] = tensor.contiguous()
     for i in range(blocks):  # counts batches; the authors' moving average doesn't need it
-        state |= {f"blocks.{i}.bn{k}.num_batches_tracked": torch.tensor(0) for k in (1, 2)}
+        never = torch.tensor(0, device="cpu")
+        state |= {f"blocks.{i}.bn{k}.num_batches_tracked": never.clone() for k in (1, 2)}
     return state

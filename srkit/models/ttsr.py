@@ -74,7 +74,8 @@ def hard_attention(q: Tensor, k: Tensor, *, limit: int = LIMIT) -> Tensor:
     dtype = torch.promote_types(q.dtype, torch.float32)
     q, k = q.to(dtype), k.to(dtype)
     (b, _, h, w), (_, _, kh, kw) = q.shape, k.shape
-    if not (torch.compiler.is_compiling() or k.any()):  # all is black: nothing to find
+    # all is black: nothing to find (not asked on a GPU, which would have to be waited for)
+    if k.device.type == "cpu" and not (torch.compiler.is_compiling() or k.any()):
         return torch.zeros(b, h, w, dtype=torch.long, device=q.device)
     length = F.avg_pool2d(k.square().sum(1, keepdim=True), 3, 1, 1).sqrt().clamp_min(1e-12)
     q, k = F.pad(q, (1, 1, 1, 1)), F.pad(k, (1, 1, 1, 1))

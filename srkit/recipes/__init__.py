@@ -221,7 +221,7 @@ def recorded_loss(name: str, variant: str, *, budget: str = "laptop") -> Sum:
 
 def _not_measured(loss: Sum, crops: int) -> dict[str, Tensor]:
     """In place of the first values of a training's terms; the second makes a share of it 0."""
-    return {"first": torch.tensor(0.0), "other": torch.tensor(1.0)}
+    return {"first": torch.tensor(0.0, device="cpu"), "other": torch.tensor(1.0, device="cpu")}
 
 
 def collect(

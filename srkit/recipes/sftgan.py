@@ -313,7 +313,8 @@ def measure(run: RecipeRun, network: Network, test: str) -> dict[str, float]:
     }
     if run.budget.lpips:
         found["lpips"] = lpips(sr, hr)
-    return {name: torch.as_tensor(values).mean().item() for name, values in found.items()}
+    each = {name: torch.as_tensor(values, device="cpu") for name, values in found.items()}
+    return {name: values.mean().item() for name, values in each.items()}
 
 
 def samples(run: RecipeRun, scale: int) -> dict[str, Callable[[Network], Tensor]]:

@@ -183,7 +183,7 @@ def judge_of(
     picture: side of the crops in HR pixels.
     """
     with torch.no_grad():
-        seen = extractor(torch.zeros(3, picture, picture), layer)[layer]  # (C, h, w)
+        seen = extractor(torch.zeros(3, picture, picture, device="cpu"), layer)[layer]  # (C, h, w)
     size = None if each_place else seen.shape[1]
     return FeatureDiscriminator(
         seen.shape[0], size, channels=channels, stages=stages, hidden=hidden

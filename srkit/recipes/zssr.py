@@ -39,6 +39,7 @@ from srkit.checks import at_least
 from srkit.datasets import catalog, procedural
 from srkit.datasets.catalog import Pair
 from srkit.datasets.internal import Internal, Shrinking
+from srkit.devices import find_device
 from srkit.image.degrade import gaussian_kernel, make_lr
 from srkit.image.io import ImageLike, as_image, read_image, write_image
 from srkit.image.tensors import to_8bit
@@ -112,7 +113,7 @@ def zssr(
         raise ValueError("a kernel belongs to one scale: gradual factors do without")
     if back_projections is None:
         back_projections = 0 if noise else 10 if kernel is None else 2
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = find_device(device)
     rng, history, done = torch.Generator().manual_seed(seed), [], 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -179,8 +180,8 @@ def level(errors: Sequence[float]) -> bool:
     n residuals is their sum of squares / (n - 4), as in the numpy of the authors' time; newer ones
     divide by n - 2, and would cut the rate later.
     """
-    n, y = len(errors), torch.tensor(errors, dtype=torch.float64)
-    x = LOOK * (torch.arange(n, dtype=torch.float64) - (n - 1) / 2)
+    n, y = len(errors), torch.tensor(errors, dtype=torch.float64, device="cpu")
+    x = LOOK * (torch.arange(n, dtype=torch.float64, device="cpu") - (n - 1) / 2)
     slope = (x * y).sum() / (x * x).sum()
     residuals = y - y.mean() - slope * x
     deviation = (residuals.square().sum() / (n - 4) / (x * x).sum()).sqrt()
@@ -398,7 +399,7 @@ def internal(
 
 def motion_kernel(size: int) -> Tensor:
     """The blur (size, size) of a camera that moved along the diagonal."""
-    return torch.eye(size) / size
+    return torch.eye(size, device="cpu") / size
 
 
 BICUBIC = Camera()

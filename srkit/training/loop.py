@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from srkit.calls import as_text
 from srkit.checks import at_least, below, finite
+from srkit.devices import find_device, in_bfloat16, saying_what_is_lacking
 from srkit.image.colour import to_y, with_y
-from srkit.inference import in_bfloat16
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.terms import Sum, Term
 from srkit.models.network import Network, check_network
@@ -135,7 +135,7 @@ def fit(
     _check_parts(loss, crops, rate, discriminator_rate)
     folder = None if folder is None else Path(folder)
     # processes and devices are Accelerate's; precision is set below, where it can be seen
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = find_device(device)
     half = in_bfloat16(precision, where)
     idle = DistributedDataParallelKwargs(find_unused_parameters=model.idle)
     # one process has the device it wants, each time; of several each has the one it is given
@@ -180,7 +180,7 @@ def fit(
 
     if state.looked < state.step and (state.step % validate_every == 0 or state.step == steps):
         look()  # it was stopped in that validation
-    with stop_requests(active=folder is not None) as heard:
+    with stop_requests(active=folder is not None) as heard, saying_what_is_lacking(where):
         while (done := state.done(accelerator, steps, minutes)) < 1:
             data = _moved(crops.batch(batch, patch, state.rng, part), where, layout)
             state.set_rate(optimizer, rate(done))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 import srkit
+from srkit.devices import best_device, device_name, forget_device_peaks, peak_device_memory
 from srkit.files import Damaged, write_whole
 
 Scores = dict[str, dict[str, float]]  # by test set and metric
@@ -184,12 +185,11 @@ def machine(device: torch.device | None = None) -> dict[str, Any]:
 
     device: where they were made; without one, a GPU if there is any.
     """
-    on_gpu = torch.cuda.is_available() and (device is None or device.type == "cuda")
     return {
         "processor": _processor() or platform.processor() or platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "gpu": device_name(best_device() if device is None else device),
         "torch": torch.__version__,
         "srkit": srkit.__version__,
     }
@@ -234,14 +234,13 @@ def peak_memory() -> int | None:
 
 
 def peak_gpu_memory(device: torch.device) -> int | None:
-    """The most memory, in MiB, that tensors took at once on the GPU; None on a processor."""
-    return round(torch.cuda.max_memory_allocated(device) / 2**20) if device.type == "cuda" else None
+    """The most memory, in MiB, that tensors took at once on the GPU; None without one."""
+    peak = peak_device_memory(device)
+    return None if peak is None else round(peak / 2**20)
 
 
 def forget_peaks() -> None:
     """Count the peaks of memory from now on, where the system can."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM falls to what is held now
-    if torch.cuda.is_initialized():  # or there is nothing to forget yet, and CUDA says so loudly
-        for k in range(torch.cuda.device_count()):
-            torch.cuda.reset_peak_memory_stats(k)
+    forget_device_peaks()

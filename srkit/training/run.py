@@ -15,9 +15,9 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from srkit.devices import best_device, in_bfloat16
 from srkit.files import write_whole
 from srkit.image.io import write_image
-from srkit.inference import in_bfloat16
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
 from srkit.processes import launched
@@ -274,7 +274,7 @@ class Run:
         """Those that train together, of which this is one."""
         from accelerate import PartialState
 
-        on_cpu = self.device == "cpu" or not torch.cuda.is_available()
+        on_cpu = "cpu" in (self.device, best_device().type)
         return PartialState(cpu=on_cpu and launched() > 1)
 
     def _finish(

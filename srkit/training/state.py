@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from srkit.devices import random_states, set_random_states
 from srkit.files import write_whole
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.terms import Sum
@@ -52,9 +53,10 @@ class State:
         self.generators = [self.rng, *(rng for rng in own if rng is not None)]
         self.average = None
         if ema is not None:
-            self.average = AveragedModel(
-                model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True
-            )
+            with torch.device("cpu"):  # its count is asked for in each step: no GPU is waited for
+                self.average = AveragedModel(
+                    model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True
+                )
         self.step = self.looked = self.saved = 0
         self.seconds = self.cpu_seconds = 0.0
         self.history: list[dict] = []
@@ -70,7 +72,7 @@ class State:
         if steps is not None or minutes is None:
             return self.step / (steps or 1)
         now = self.seconds + time.perf_counter() - self.clock
-        spent = torch.tensor(now / 60 / minutes)
+        spent = torch.tensor(now / 60 / minutes, device="cpu")
         if accelerator.num_processes > 1:
             from accelerate.utils import broadcast
 
@@ -233,6 +235,7 @@ class State:
             "optimizers": {name: turn.state_dict() for name, turn in self.optimizers.items()},
             "rng": [generator.get_state() for generator in self.generators],
             "torch_rng": torch.get_rng_state(),
+            "device_rng": random_states(),
         }
 
     def _restore(self, saved: dict) -> None:
@@ -249,6 +252,7 @@ class State:
             generator.set_state(state)
         if part()[0] == 0:  # whose state it is; others have their own seed
             torch.set_rng_state(saved["torch_rng"])
+            set_random_states(saved.get("device_rng", {}))  # the first edition's had none
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def invert(
     the loss ignores. For losses of features this is the inversion of Mahendran and Vedaldi (CVPR
     2015); with total variation added the picture is calmer.
     """
-    noise = torch.randn(hr.shape, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(hr.shape, generator=torch.Generator().manual_seed(seed), device="cpu")
     x = (0.5 + 0.1 * noise)[None].to(hr).requires_grad_()  # (1, 3, H, W)
     adam = torch.optim.Adam([x])
     for step in range(steps):

@@ -125,7 +125,7 @@ def _exported(model: Network, opset: int | None, provenance: Mapping[str, str]) 
     if opset is not None and opset < OLDEST_OPSET:
         raise ValueError(f"opset {opset}: PyTorch writes {OLDEST_OPSET} and newer")
     model = deepcopy(model).float().cpu().eval()
-    example = torch.zeros(2, 3, model.min_size + 8, model.min_size + 11)
+    example = torch.zeros(2, 3, model.min_size + 8, model.min_size + 11, device="cpu")
     try:
         with torch.no_grad():
             program = torch.onnx.export(
@@ -167,7 +167,7 @@ def difference(
     session = InferenceSession(graph, providers=["CPUExecutionProvider"])
     dice, side, largest = torch.Generator().manual_seed(0), max(model.min_size, 8) | 1, 0.0
     for size in ((1, 3, side, side + 6), (3, 3, side + 10, side + 4)):
-        lr = torch.rand(size, generator=dice)
+        lr = torch.rand(size, generator=dice, device="cpu")
         with torch.no_grad():
             sr = model(lr)
         other = torch.from_numpy(session.run(["sr"], {"lr": lr.numpy(), **inputs})[0])

@@ -366,7 +366,8 @@ def read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     # batch norms of PyTorch before 0.4.1 do not count their batches; new ones start at 0
     norms = [name.removesuffix("running_mean") for name in state if name.endswith("running_mean")]
-    return {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms} | state, header
+    counts = {f"{norm}num_batches_tracked": torch.tensor(0, device="cpu") for norm in norms}
+    return counts | state, header
 
 
 def _content(path: Path) -> tuple[object, dict[str, str]]:

@@ -169,7 +169,7 @@ def test_a_gpu_is_filled_to_a_half_and_by_way_of_memory(gpu, memory, words, monk
     """Free memory in units of the store."""
     info = SimpleNamespace(available=memory * 1000)
     monkeypatch.setattr("psutil.virtual_memory", lambda: info)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(gpu * 1000), 10**6))
+    monkeypatch.setattr(module, "free_memory", lambda device: int(gpu * 1000))
     refused = pytest.raises(MemoryError, match=words) if words else nullcontext()
     with refused:
         module._check_room(1000, torch.device("cuda"))

@@ -257,7 +257,7 @@ def test_results_that_are_no_floats_are_refused(folder):
 
 
 def test_the_table_names_the_precision_that_was_taken(folder, monkeypatch):
-    monkeypatch.setattr("srkit.inference.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("srkit.devices.has_bfloat16", lambda device: True)
     for asked, taken in (("auto", "bfloat16"), ("bfloat16", "bfloat16"), ("float32", "float32")):
         assert evaluate(Nearest(), folder, limit=1, precision=asked).precision == taken
     assert evaluate("bicubic", folder, scale=2, limit=1, precision="auto").precision == "float32"
