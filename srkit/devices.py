@@ -179,7 +179,7 @@ def saying_what_is_lacking(device: torch.device) -> Iterator[None]:
             raise
         ways = ["train on the CPU (device='cpu')"]
         if device.type == "mps":
-            ways.append("set PYTORCH_ENABLE_MPS_FALLBACK=1, and the CPU computes it alone")
+            ways.append("set PYTORCH_ENABLE_MPS_FALLBACK=1 before Python starts: it fills in")
         raise NotImplementedError(f"{device} has no {operator}: {', or '.join(ways)}") from error
 
 

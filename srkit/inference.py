@@ -432,25 +432,29 @@ def color_shift(lr: Tensor, sr: Tensor, alpha: Tensor | None = None) -> list[flo
     return (255 * total / max(visible, 1e-9)).tolist()
 
 
-def place_of(model: Network) -> torch.device:
-    """The device that the network is on."""
-    return next((p.device for p in model.parameters()), CPU)
+def place_for(model: Network, device: str | torch.device | None) -> torch.device:
+    """Where the network computes if `device` is asked for (None: where it is).
+
+    That is the CPU, once it was found to need an operator that the device has not.
+
+    Raises what `find_device` raises.
+    """
+    home = next((p.device for p in model.parameters()), CPU)
+    place = home if device is None else find_device(device)
+    return CPU if place.type in _lacking.get(model, ()) else place
 
 
 @contextmanager
 def borrowed(model: Network, device: str | torch.device | None) -> Iterator[torch.device]:
-    """The network on `device` (None: where it is) in eval mode; afterwards as it was.
+    """The network where `place_for` puts it, in eval mode; afterwards as it was.
 
-    It is on the CPU instead, once it was found to need an operator that the device has not.
     Its weights keep the layout that it is fastest in. Pictures alone do not decide on it: one with
     a single channel (VDSR's Y) has no layout.
 
     Raises what `find_device` raises.
     """
-    home = place_of(model)
-    place = home if device is None else find_device(device)
-    if place.type in _lacking.get(model, ()):
-        place = CPU
+    home = next((p.device for p in model.parameters()), CPU)
+    place = place_for(model, device)
     training = [module for module in model.modules() if module.training]
     try:
         model.eval().to(place).to(memory_format=model.memory_format)

@@ -23,11 +23,13 @@ import srkit.losses as losses
 from srkit import devices
 from srkit.datasets.patches import Patches
 from srkit.devices import find_device
+from srkit.image.io import write_image
 from srkit.image.resize import imresize
 from srkit.inference import receptive_field, upscale
 from srkit.losses import L1, MSE, Adversarial, objectives
 from srkit.losses.adversarial import DiscriminatorGate
 from srkit.losses.unet import UNetAdversarial, cutmix
+from srkit.metrics.evaluate import evaluate
 from srkit.metrics.features import Extractor
 from srkit.metrics.psnr import psnr
 from srkit.metrics.ssim import ssim
@@ -36,8 +38,11 @@ from srkit.models.network import Network
 from srkit.models.zoo import list_models, model_info
 from srkit.training import checkpoints
 from srkit.training.loop import fit
+from srkit.training.run import Run
 from srkit.training.schedules import Constant
 
+# a copy of a network asks its tensors where their numbers begin
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 PACKAGE = Path(devices.__file__).parent
 LACKS = (
     "The operator 'aten::weave' is not currently implemented for the MPS device. If you want this "
@@ -94,6 +99,12 @@ def test_a_training_refuses_such_a_device_before_any_work(wrong):
     model = Enlarger()
     with pytest.raises(ValueError, match=f"device '{wrong}' is not on this machine: choose cpu"):
         fit(model, L1(), Crops(), steps=1, batch=2, patch=8, rate=Constant(1e-3), device=wrong)
+
+
+def test_a_run_refuses_such_a_device_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="device 'cuda:99' is not on this machine: choose cpu"):
+        Run(tmp_path / "run", {}, device="cuda:99")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_gpu_has_a_name_and_the_cpu_has_none(monkeypatch):
@@ -180,6 +191,14 @@ def test_the_cpu_takes_over_with_one_sentence():
         assert model.seen[5:] == ["cpu"]
     real = Weaving()
     assert upscale(real, picture).shape == (3, 24, 24)
+
+
+@pytest.mark.parametrize(("make", "place"), [(Enlarger, "cuda"), (Weaving, "cpu")])
+@pytest.mark.filterwarnings("ignore:cuda:UserWarning")
+def test_a_table_says_where_its_pictures_were_made(make, place, tmp_path):
+    write_image(torch.rand(3, 24, 36), tmp_path / "a.png")
+    with gpu(number=0.25):
+        assert evaluate(make(), tmp_path, device="cuda").device == place
 
 
 def test_any_other_missing_piece_is_an_error():
@@ -558,18 +577,19 @@ def test_a_step_of_training_never_waits_for_the_gpu(kind, precision):
     assert frames[frames.index("count") + 1] == "_read"
 
 
+def on_cpu(x):
+    """What a checkpoint is when it is read: all of it on the CPU."""
+    if isinstance(x, dict):
+        return {k: on_cpu(v) for k, v in x.items()}
+    if isinstance(x, list):
+        return [on_cpu(v) for v in x]
+    return x.to("cpu") if isinstance(x, torch.Tensor) and x.device == CUDA else x
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_ends_and_resumes_on_the_gpu(kind, monkeypatch, tmp_path):
     """With average, checkpoint, a fresh start from it, and bfloat16, where tensors have numbers."""
     kept = {}
-
-    def on_cpu(x):
-        if isinstance(x, dict):
-            return {k: on_cpu(v) for k, v in x.items()}
-        if isinstance(x, list):
-            return [on_cpu(v) for v in x]
-        return x.to("cpu") if isinstance(x, torch.Tensor) and x.device == CUDA else x
-
     monkeypatch.setattr(checkpoints, "save", lambda _, step, state: kept.update(on_cpu(state)))
     monkeypatch.setattr(checkpoints, "load_latest", lambda _: dict(kept) or None)
     how = {"ema": 0.9, "clip": 0.5, "folder": tmp_path, "precision": "auto", "save_every": 1}
@@ -584,6 +604,26 @@ def test_a_training_ends_and_resumes_on_the_gpu(kind, monkeypatch, tmp_path):
         assert {x.shape for x in model.state_dict().values()} == {
             x.shape for x in kept["model"].values()
         }
+
+
+def test_a_validation_that_was_stopped_is_done_again_on_the_gpu(monkeypatch, tmp_path):
+    """From sums that come from a checkpoint: several GPUs average them there, not on the CPU."""
+    kept, averaged = {}, []
+    monkeypatch.setattr(checkpoints, "save", lambda _, step, state: kept.update(on_cpu(state)))
+    monkeypatch.setattr(checkpoints, "load_latest", lambda _: dict(kept) or None)
+    state = "srkit.training.state.mean_over_processes"
+    monkeypatch.setattr(state, lambda x: averaged.append(x.device) or x)
+
+    def stopped(network):
+        raise KeyError("stopped")
+
+    with gpu(number=0.25):
+        with pytest.raises(KeyError, match="stopped"):
+            train("pixel", folder=tmp_path, validate=stopped)
+        assert kept["looked"] < kept["step"]
+        train("pixel", folder=tmp_path)
+    assert averaged
+    assert set(averaged) == {CUDA}
 
 
 def test_an_untrained_generator_is_looked_at_before_the_first_step():
@@ -604,7 +644,7 @@ def test_what_has_no_numbers_is_never_kept():
         imresize(torch.rand(3, 21, 35, device="cpu"), 1 / 7)
     y = imresize(x, 1 / 7)
     assert type(y) is torch.Tensor
-    assert y.mean() == pytest.approx(x.mean(), abs=0.05)
+    assert y.mean() == pytest.approx(x.mean().item(), abs=0.05)
     with gpu():
         assert imresize(torch.rand(3, 21, 35, device="cpu"), 1 / 7).device.type == "cpu"
     assert torch.equal(imresize(x, 1 / 7), y)

@@ -29,7 +29,7 @@ from srkit.image.folder import find_pictures
 from srkit.image.io import read_image, read_picture
 from srkit.image.resize import imresize
 from srkit.image.tensors import check_floats, modcrop, round_8bit
-from srkit.inference import borrowed, place_of, upscale
+from srkit.inference import borrowed, place_for, upscale
 from srkit.metrics.lpips import lpips as lpips_of
 from srkit.metrics.lpips import lpips_parts
 from srkit.metrics.protocols import PROTOCOLS, Protocol
@@ -187,7 +187,7 @@ def evaluate(
                 row[column] = lpips_of(sr.to(place), hr.to(place), net=lpips)
             rows.append(row | {"seconds": seconds})
         if network is not None:
-            place = place_of(network)  # the CPU, if it took over
+            place = place_for(network, place)  # the CPU, if it had to take over
 
     if not rows:
         raise ValueError(f"{title}: none of {len(chosen)} pictures can be read: {left_out}")

@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from srkit.devices import best_device, in_bfloat16
+from srkit.devices import best_device, find_device, in_bfloat16
 from srkit.files import write_whole
 from srkit.image.io import write_image
 from srkit.losses.terms import Sum
@@ -59,7 +59,7 @@ class Run:
     refused. minutes: of each stage, in place of its steps. validate(network): what is measured now
     and then; None measures nothing.
 
-    Raises ValueError for a folder that holds another run.
+    Raises ValueError for a folder that holds another run, and for a device that is not here.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Run:
         tensorboard: bool = False,
         validate: Callable[[Network], dict[str, float]] | None = None,
     ):
+        find_device(device)  # or it is refused now
         self.folder, self.seed, self.device = Path(folder), seed, device
         self.minutes, self.precision, self.compiled = minutes, precision, compiled
         self.tensorboard, self.validate = tensorboard, validate

@@ -241,6 +241,8 @@ class State:
     def _restore(self, saved: dict) -> None:
         for name in ("step", "looked", "seconds", "cpu_seconds", "history", "sums"):
             setattr(self, name, saved[name])
+        place = next(self.model.parameters()).device
+        self.sums = {name: value.to(place) for name, value in self.sums.items()}
         self.model.load_state_dict(saved["model"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])

@@ -21,6 +21,7 @@ ROOMS = {path.parent.name for path in (ROOT / "srkit").glob("*/__init__.py")}
 # Loose modules, and the pages that they stand on; the command's page is written by hand.
 LOOSE = {
     "checks": "training",
+    "devices": "inference",
     "inference": "inference",
     "ledger": "ledger",
     "files": "datasets",
