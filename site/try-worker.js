@@ -1,5 +1,5 @@
-// One picture through one network, in tiles. Cut and put together as srkit/inference.py does it: all
-// tiles nearly equal, each computed with an overlap that is dropped.
+// One picture through one network, in tiles. Cut and put together as srkit/inference.py does it: what
+// is computed has one size, and the overlap with others is dropped.
 let engine, session, loaded = "", latest = 0, work = Promise.resolve();
 
 onmessage = ({ data }) => {
@@ -25,9 +25,12 @@ async function start({ engine: { base, hashes }, home }) {
   ort.env.wasm.wasmBinary = await wasm.arrayBuffer();
 }
 
-const spans = (length, tile) => {
-  const count = Math.ceil(length / tile);
-  return Array.from({ length: count }, (_, i) => [Math.floor(i * length / count), Math.floor((i + 1) * length / count)]);
+const windows = (length, tile, overlap) => {
+  const count = Math.ceil(length / tile), side = 2 * overlap - Math.floor((2 * overlap - length) / count);
+  if (side >= length) return [[0, length, 0, length]];
+  const starts = Array.from({ length: count }, (_, i) => Math.floor(i * (length - side) / (count - 1)));
+  const cuts = starts.slice(1).map((next, i) => Math.floor((starts[i] + side + next) / 2));
+  return starts.map((start, i) => [cuts[i - 1] ?? 0, cuts[i] ?? length, start, start + side]);
 };
 const pause = () => new Promise(done => setTimeout(done)); // lets messages in
 
@@ -43,13 +46,13 @@ async function run({ job, alpha, network, data, width, height, engine: from, mod
   if (job !== latest) return;
   postMessage({ job, begun: true });
   const { scale: r, tile, overlap, least } = network;
-  const rows = spans(height, tile), columns = spans(width, tile), all = rows.length * columns.length;
+  const rows = windows(height, tile, overlap), columns = windows(width, tile, overlap);
+  const all = rows.length * columns.length;
   let done = 0;
-  for (const [top, bottom] of rows) for (const [left, right] of columns) {
+  for (const [top, bottom, y, below] of rows) for (const [left, right, x, beside] of columns) {
     await pause();
     if (job !== latest) return;
-    const y = Math.max(0, top - overlap), x = Math.max(0, left - overlap);
-    const h = Math.min(height, bottom + overlap) - y, w = Math.min(width, right + overlap) - x;
+    const h = below - y, w = beside - x;
     const H = Math.max(h, least), W = Math.max(w, least); // the edge is repeated below the least size
     const lr = new Float32Array(3 * H * W);
     for (let c = 0, k = 0; c < 3; c++) for (let i = 0; i < H; i++) for (let j = 0; j < W; j++, k++)
