@@ -27,7 +27,9 @@ from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from lzma import LZMAError
 from pathlib import Path, PureWindowsPath
-from typing import IO
+from typing import IO, TypeVar
+
+Json = TypeVar("Json", list, dict)
 
 CHUNK = 1 << 20
 # Pictures unpack to two or three times their size; an archive that grows far more is refused.
@@ -96,6 +98,22 @@ def json_text(value: object) -> str:
     return json.dumps(plain(value), indent=1, allow_nan=False)
 
 
+def read_json(path: str | os.PathLike, kind: type[Json]) -> Json:
+    """What a JSON file holds, a `list` or a `dict` as `kind` says.
+
+    Raises Damaged, naming the file, for one that is cut, altered, or holds another kind of thing.
+    """
+    try:
+        found = json.loads(Path(path).read_text("utf-8"))
+    except (ValueError, RecursionError) as error:  # RecursionError: a hundred thousand brackets
+        raise Damaged(f"{path} is damaged ({error}): remove it, or make it again.") from error
+    if not isinstance(found, kind):
+        raise Damaged(
+            f"{path} is damaged: it holds a {type(found).__name__}, expected a {kind.__name__}."
+        )
+    return found
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """While one process makes `path`, others that want to make it wait.
@@ -117,18 +135,22 @@ def write_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
 
     The bytes go into a temporary file in the same folder (made if it is missing), which replaces
     `path` when the block ends. If anything fails, Ctrl-C included, the temporary file is removed
-    and what was at `path` stays as it was.
+    and what was at `path` stays as it was. What a process that was killed left in the folder goes
+    when the next process first writes to it.
 
     Raises ValueError if `path` is a folder or a device; OSError if the disk is full.
     """
     path = Path(path).resolve()  # a link is followed: the file that it points to is replaced
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a plain file: choose another name to write to.")
-    temporary = path.with_name(f"{_temporary_of(os.getpid())}-{uuid.uuid4().hex}.tmp")
+    temporary = _temporary(path.parent)
     encoding = None if "b" in mode else "utf-8"
     try:
         with _disk_full_in_words(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.parent not in _tidied:
+                remove_stale(path.parent)
+                _tidied.add(path.parent)
             with open(temporary, mode.replace("w", "x"), encoding=encoding) as file:
                 yield file
                 file.flush()
@@ -138,14 +160,38 @@ def write_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A new folder in `parent`, gone when the block ends; left by a kill, when the next begins."""
+    folder = _temporary(parent)
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_stale(parent)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_tidied: set[Path] = set()  # folders that `write_whole` has written to
+
+
 def remove_stale(folder: Path) -> None:
-    """Remove what `write_whole` left in a folder when its process was killed, on this machine."""
+    """Remove the temporary files and folders of this machine's processes that are gone."""
     import psutil
 
     for path in folder.glob(f"{_temporary_of('*')}-*.tmp"):
         process = path.name.split("-")[2]
         if process.isdigit() and not psutil.pid_exists(int(process)):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _temporary(folder: Path) -> Path:
+    """A new name in a folder, which says whose it is."""
+    return folder / f"{_temporary_of(os.getpid())}-{uuid.uuid4().hex}.tmp"
 
 
 def _temporary_of(process: int | str) -> str:
@@ -283,10 +329,12 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
     archive, folder = Path(archive), Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} is there already: remove it or unpack elsewhere.")
-    temporary = folder.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        with _open_archive(archive) as opened, _disk_full_in_words(folder):
-            temporary.mkdir(parents=True)
+        with (
+            _open_archive(archive) as opened,
+            _disk_full_in_words(folder),
+            temporary_folder(folder.parent) as temporary,
+        ):
             _check_members(archive, folder, opened)
             if isinstance(opened, tarfile.TarFile):
                 opened.extractall(temporary, filter="data")  # drops owners and unusual rights
@@ -305,12 +353,13 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
         LZMAError,
         EOFError,
         OSError,
+        RuntimeError,  # a password, or a way of packing that Python does not know
+        UnicodeError,
     ) as error:
-        if isinstance(error, OSError) and error.errno:  # the disk's: gzip and bz2 give no number
+        # the disk's: gzip and bz2 give no number, and EINVAL is a place before the file's start
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise Damaged(f"{archive} is broken ({error}): delete it and fetch it again.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import json
 import os
 import sys
 import warnings
@@ -30,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkit.devices import CPU, find_device, give_back_memory, in_bfloat16, lacking, with_float64
-from srkit.files import json_text, remove_stale, write_whole
+from srkit.files import json_text, read_json, write_whole
 from srkit.image.colour import to_y
 from srkit.image.folder import find_pictures, reasons
 from srkit.image.io import (
@@ -269,7 +268,6 @@ def upscale_folder(
         raise ValueError(f"source and target are both {source}: name another target folder")
     check_target(target / ("picture" + (suffix or ".png")), 1, 1)
     target.mkdir(parents=True, exist_ok=True)
-    remove_stale(target)
     _sign(target, model, self_ensemble, overwrite)
 
     report, makers = FolderReport(left_out=found.left_out), {}
@@ -319,7 +317,7 @@ def _sign(target: Path, model: Network, self_ensemble: bool, overwrite: bool) ->
     mine["self_ensemble"] = self_ensemble
     path = target / ".srkit.json"
     try:
-        there = json.loads(path.read_text())
+        there = read_json(path, dict)
     except (OSError, ValueError):
         there = mine
     if there != mine and not overwrite:

@@ -7,6 +7,8 @@ import io
 import os
 import re
 import stat
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -223,6 +225,31 @@ def test_fetch_without_a_known_hash_warns_and_records_the_one_seen(server):
     assert files.fetch([], "a", None) == path
 
 
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from srkit import files
+with files.temporary_folder(Path(sys.argv[1])) as folder, files.write_whole(folder / "a") as file:
+    (folder.parent / "mine").write_text("stays")
+    with files.write_whole(folder.parent / "b") as other:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("how", ["a file", "a folder"])
+def test_what_a_killed_process_left_goes_with_the_next_use_of_its_folder(tmp_path, how):
+    """Temporary files, and folders with all that is in them."""
+    subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False)
+    assert len(list(tmp_path.iterdir())) == 3
+    if how == "a file":
+        with files.write_whole(tmp_path / "b") as file:
+            file.write(b"whole")
+    else:
+        with files.temporary_folder(tmp_path) as folder:
+            assert folder.is_dir()
+    assert left_over(tmp_path) == (["b", "mine"] if how == "a file" else ["mine"])
+
+
 # Unpacking
 
 
@@ -255,6 +282,30 @@ def test_unpack_reads_the_usual_archives(tmp_path, name):
     assert (folder / "two.png").read_bytes() == b"22"
     with pytest.raises(FileExistsError, match="there already"):
         files.unpack(archive, folder)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[:40] + data[90:],  # a member begins before the file: EINVAL of the system
+        lambda data: data.replace(
+            b"PK\1\2\x14\x03\x14", b"PK\1\2\x14\x03\xff"
+        ),  # of a later version
+        lambda data: data.replace(b"\0\0\x08\0", b"\1\0\x08\0"),  # it wants a password
+        lambda data: data.replace(b"\0\0\x08\0", b"\0\0\x63\0"),  # packed in an unknown way
+        lambda data: data.replace(b"\0\0\x08\0", b"\0\x08\x08\0").replace(b"one", b"\xff\xfe\xfd"),
+    ],
+)
+def test_a_damaged_zip_is_broken_whatever_python_says_of_it(tmp_path, spoil):
+    archive = make_zip(tmp_path / "a.zip", {"one": bytes(range(200)), "two": b"22"})
+    whole = archive.read_bytes()
+    archive.write_bytes(spoil(whole))
+    assert archive.read_bytes() != whole
+    with pytest.raises(
+        ValueError, match=r"a\.zip is (broken|neither).*: delete it and fetch it again"
+    ):
+        files.unpack(archive, tmp_path / "out")
+    assert left_over(tmp_path) == ["a.zip"]
 
 
 OUTSIDE = ["../x", "a/../../x", "/tmp/x", "C:\\x", "a\\..\\..\\x"]

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -389,9 +388,9 @@ def _install(data: Dataset, archive: Archive, target: Path) -> None:
             seen = hashlib.file_digest(file, "md5").hexdigest()
         if seen != archive.md5:
             raise ValueError(f"{path} has the MD5 {seen}, expected {archive.md5}: delete it.")
-    with tempfile.TemporaryDirectory(dir=files.cache_folder()) as work:
-        unpacked = files.unpack(path, Path(work) / "unpacked")
-        ready = Path(work) / "ready"
+    with files.temporary_folder(files.cache_folder()) as work:
+        unpacked = files.unpack(path, work / "unpacked")
+        ready = work / "ready"
         (ready / "HR").mkdir(parents=True)
         for picture in only_pictures(unpacked.glob(archive.inside)):
             shutil.move(picture, ready / "HR")

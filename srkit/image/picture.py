@@ -64,13 +64,20 @@ def check_size(width: int, height: int) -> None:
         raise Image.DecompressionBombError(f"{width * height} pixels, limit {2 * limit}")
 
 
-def inflate(data: bytes, size: int, *, check: bool) -> bytes:
-    """The first `size` bytes, or fewer, of a zlib stream; check: compare its checksum."""
+def inflate(data: bytes, size: int) -> tuple[bytes, bool]:
+    """The first `size` bytes, or fewer, of a zlib stream, and whether it goes on behind them.
+
+    Raises zlib.error unless the stream ends as it should, with its checksum: within as many bytes
+    again and a mebibyte, so that little data cannot unpack for long.
+    """
     stream = zlib.decompressobj()
     out = stream.decompress(data, size)
-    if check and len(out) == size:
-        stream.decompress(stream.unconsumed_tail, 1)  # raises if the checksum differs
-    return out
+    if len(out) < size:
+        return out, False
+    more = stream.decompress(stream.unconsumed_tail, size + 2**20)
+    if not stream.eof:
+        raise zlib.error(f"its packed data does not end after {size} bytes")
+    return out, bool(more)
 
 
 def opened(data: bytes, kind: str) -> ImageFile.ImageFile:

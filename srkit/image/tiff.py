@@ -197,7 +197,7 @@ def _pixels(tags: _Tags, lost: list[str]) -> np.ndarray:
 
     pieces = [tags.data[offset : offset + size] for offset, size in places]
     if coding in _INFLATED:
-        pieces = [inflate(p, row * n, check=True) for p, n in zip(pieces, rows, strict=True)]
+        pieces = [inflate(p, row * n)[0] for p, n in zip(pieces, rows, strict=True)]
     elif coding in _LIBTIFF:
         pieces = list(_by_libtiff(pieces, rows, across * down, row, coding))
     kind = np.dtype(f"{tags.order}u{bits // 8}")

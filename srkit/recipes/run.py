@@ -65,6 +65,7 @@ class RecipeRun(Run):
     def go(self) -> Record:
         """Train the whole variant; or read the record of what was done before."""
         if self.finished:
+            self.tidy()
             return self.record()
         self.look_first()
         with self.alone():

@@ -40,6 +40,7 @@ from srkit.datasets import catalog, procedural
 from srkit.datasets.catalog import Pair
 from srkit.datasets.internal import Internal, Shrinking
 from srkit.devices import find_device
+from srkit.files import read_json
 from srkit.image.degrade import gaussian_kernel, make_lr
 from srkit.image.io import ImageLike, as_image, read_image, write_image
 from srkit.image.tensors import to_8bit
@@ -51,7 +52,7 @@ from srkit.recipes import base
 from srkit.recipes.base import Recipe
 from srkit.recipes.run import RecipeRun
 from srkit.reports.claims import Claim
-from srkit.training.record import StageResult, data_facts, read_json, write_json
+from srkit.training.record import StageResult, data_facts, write_json
 from srkit.training.stage import Random, Start
 from srkit.weights.load import create_model
 
@@ -336,7 +337,7 @@ class PictureByPicture:
             }
             write_image(found.picture, path.with_suffix(".png"))
             write_json(result, path)
-        return StageResult(**read_json(path))
+        return StageResult(**read_json(path, dict))
 
     def measured(
         self, method: str | Callable[[Tensor], Tensor], pairs: Sequence[Pair]

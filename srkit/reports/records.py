@@ -17,8 +17,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import overload
 
-from srkit.files import data_path
-from srkit.training.record import Record, read_json
+from srkit.files import data_path, read_json
+from srkit.training.record import Record
 
 
 class Records(Sequence[Record]):
@@ -41,10 +41,7 @@ class Records(Sequence[Record]):
 
         Raises Damaged, naming the file, and ValueError for one of another kind.
         """
-        found = read_json(path)
-        if not isinstance(found, list):
-            raise ValueError(f"{path} holds no list of records")
-        return cls(Record.from_json(each, path) for each in found)
+        return cls(Record.from_json(each, path) for each in read_json(path, list))
 
     @overload
     def __getitem__(self, index: int) -> Record: ...

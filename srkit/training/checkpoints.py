@@ -53,16 +53,34 @@ def load_latest(folder: Path) -> dict | None:
 
     One that is cut off or altered is passed over with a warning, and the one before it taken.
     Nothing in the file is run (`weights_only`).
+
+    Raises ValueError for one that is as it was written and still cannot be read: to begin anew
+    would cost what was learned.
     """
     paths = found(folder)
     for number, path in reversed(list(enumerate(paths))):
         data = path.read_bytes()
         if len(data) > DIGEST and hashlib.sha256(data[:-DIGEST]).digest() == data[-DIGEST:]:
-            stream = io.BytesIO(data[:-DIGEST])
-            return torch.load(stream, map_location="cpu", weights_only=True)
+            return _state(path, data[:-DIGEST])
         what = "the checkpoint before it is used" if number else "the training begins anew"
         warnings.warn(f"{path} is cut off or altered: {what}", stacklevel=2)
     return None
+
+
+def _state(path: Path, data: bytes) -> dict:
+    why = "it holds no dictionary"
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if isinstance(state, dict):
+            return state
+    except MemoryError:
+        raise
+    except Exception as error:  # what is no checkpoint shows as any of a dozen kinds
+        why = str(error).splitlines()[0]
+    raise ValueError(
+        f"{path} cannot be read by this version of PyTorch ({why}): take the version that wrote "
+        "it, or move the file away, and the checkpoint before it is used."
+    )
 
 
 def found(folder: Path) -> list[Path]:

@@ -15,14 +15,15 @@ from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 
 import srkit
 from srkit.devices import best_device, device_name, forget_device_peaks, peak_device_memory
-from srkit.files import Damaged, write_whole
+from srkit.files import read_json, write_whole
 
 Scores = dict[str, dict[str, float]]  # by test set and metric
 
@@ -121,6 +122,8 @@ class Record:
             raise ValueError(f"{source} is no record of a run: it has no list of stages")
         for stage in found["stages"]:
             _check(StageResult, stage, source)
+            if not all(_is(row.get("step"), int) for row in stage["history"]):
+                raise ValueError(f"{source}: a row of StageResult.history has no step")
         _check(cls, found, source)
         stages = [StageResult(**s | {"loss": tuple(s.get("loss", ()))}) for s in found["stages"]]
         lists = {name: tuple(found.get(name, ())) for name in ("builds_on", "code_after_stops")}
@@ -137,13 +140,38 @@ def _without_defaults(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(kind: type, values: Mapping[str, Any], source: str | Path) -> None:
-    """Refuse fields that are unknown or missing."""
+    """Refuse fields that are unknown, missing or not of their kind."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{source}: {values!r:.40} is no {kind.__name__}")
     known = {f.name: f for f in fields(kind)}
     if unknown := sorted(values.keys() - known.keys()):
         raise ValueError(f"{source}: {kind.__name__} has no field {', '.join(unknown)}")
     required = {n for n, f in known.items() if f.default is f.default_factory is MISSING}
     if missing := sorted(required - values.keys()):
         raise ValueError(f"{source}: {kind.__name__} lacks {', '.join(missing)}")
+    for name, expected in get_type_hints(kind).items():
+        if name in values and name != "stages" and not _is(values[name], expected):
+            raise ValueError(
+                f"{source}: {kind.__name__}.{name} is {values[name]!r:.40}, which is no "
+                f"{known[name].type}"
+            )
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether a value that was read from JSON is of a kind as fields are annotated with."""
+    of = get_args(kind)
+    if kind is Any:
+        return True
+    if isinstance(kind, UnionType):
+        return any(_is(value, each) for each in of)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_is(each, of[1]) for each in value.values())
+    if get_origin(kind) in (list, tuple):
+        return isinstance(value, list) and all(_is(each, of[0]) for each in value)
+    if kind in (int, float):
+        number = int if kind is int else int | float
+        return isinstance(value, number) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def read_record(path: Path) -> Record:
@@ -151,17 +179,7 @@ def read_record(path: Path) -> Record:
 
     Raises Damaged, naming the file, and ValueError for one of another kind.
     """
-    return Record.from_json(read_json(path), path)
-
-
-def read_json(path: str | Path) -> Any:
-    """What a file of JSON holds. Raises Damaged, naming the file, for one that is no JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON or of UTF-8
-        raise Damaged(
-            f"{path} is damaged ({error}): remove it, or run the training again"
-        ) from error
+    return Record.from_json(read_json(path, dict), path)
 
 
 def write_json(value: object, path: str | Path) -> None:

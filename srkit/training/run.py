@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from srkit.devices import best_device, find_device, in_bfloat16
-from srkit.files import write_whole
+from srkit.files import read_json, write_whole
 from srkit.image.io import write_image
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
@@ -33,7 +33,6 @@ from srkit.training.record import (
     machine,
     peak_gpu_memory,
     peak_memory,
-    read_json,
     read_record,
     write_json,
 )
@@ -98,7 +97,7 @@ class Run:
         """
         path = self.folder / "asked.json"
         bound = self.finished or any(self.folder.glob("stage-*/checkpoint-*.pt"))
-        before = read_json(path) if bound and path.exists() else dict(self.asked)
+        before = read_json(path, dict) if bound and path.exists() else dict(self.asked)
         self.code = before.pop("code", [])
         if code_version() not in self.code:
             self.code.append(code_version())
@@ -186,7 +185,7 @@ class Run:
         if not (path.exists() and any(self.folder.glob("stage-*/checkpoint-*.pt"))):
             if self._processes.is_main_process:
                 write_json(now, path)
-        elif (before := read_json(path)) != now:
+        elif (before := read_json(path, dict)) != now:
             raise ValueError(
                 f"{self.folder} was begun with {before['pictures']} pictures of {before['name']} "
                 f"(SHA-256 {before['sha256'][:12]}); there are {now['pictures']} now "
@@ -309,8 +308,12 @@ class Run:
             code_after_stops=tuple(self.code[1:]),
         )
         write_json(record.to_json(), self.folder / "run.json")
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Of a finished run, remove what only its training needed; a kill may have left it."""
         for stage in self.folder.glob("stage-*"):
-            shutil.rmtree(stage)
+            shutil.rmtree(stage, ignore_errors=True)  # another process may do so, too
 
     def _report(self, log: SummaryWriter | None, rows: Sequence[Mapping[str, Any]]) -> None:
         """After each validation of a stage: the history so far, and TensorBoard's, if asked for."""

@@ -71,6 +71,8 @@ class State:
         """The share of the budget that is spent; the first process's clock counts for all."""
         if steps is not None or minutes is None:
             return self.step / (steps or 1)
+        if self.step == 0:  # one step at least, however slow the machine is
+            return 0.0
         now = self.seconds + time.perf_counter() - self.clock
         spent = torch.tensor(now / 60 / minutes, device="cpu")
         if accelerator.num_processes > 1:

@@ -90,7 +90,7 @@ def _archive(path: Path) -> str:
             names = [member.filename for member in members]
             kind = _kind_of_archive(path, names)
             damaged = [name for name in names if not _whole(archive, name)]
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, UnicodeError) as error:
         raise Damaged(
             f"{path} is broken, cut off, or not a file of weights ({error}): fetch it again."
         ) from error

@@ -274,7 +274,8 @@ def _nearest(state: dict[str, Tensor]) -> str:
     """In words, the network that most tensors of a file are of, and how the others differ."""
     values = sum(tensor.numel() for tensor in state.values())
     # building all of the zoo to compare would take seconds
-    alike = [e for e in ZOO if 0.1 < e.parameters / max(1, values) < 10] or ZOO
+    alike = [e for e in ZOO if 0.1 < e.parameters / max(1, values) < 10]
+    alike = alike or sorted(ZOO, key=lambda e: abs(e.parameters - values))[:8]
     best = max(
         ((len(shapes(view).items() & _signature(e).items()), -k, e, view)
          for k, e in enumerate(alike) for view, _ in _views(state)),

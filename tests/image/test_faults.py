@@ -528,6 +528,31 @@ def test_a_png_that_promises_more_rows_than_it_holds(read, bits, kind, channels,
         assert "it may be cut short or damaged" in refused
 
 
+def test_chunks_of_a_png_in_another_order_are_seen(read):
+    """Their own checksums fit, and stored data unpacks in any order: that of all pixels tells."""
+    pixels = noise(3)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels), 0)
+    parts = [packed[:100], packed[100:300], packed[300:500], packed[500:]]
+    head = b"\x89PNG\r\n\x1a\n"
+    head += chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0))
+
+    def made(order):
+        return head + b"".join(chunk(b"IDAT", parts[k]) for k in order) + chunk(b"IEND", b"")
+
+    right(read(made((0, 1, 2, 3))), pixels)
+    for order in ((0, 2, 1, 3), (0, 1, 1, 2, 3), (0, 1, 3)):
+        assert "cut short or damaged" in read(made(order)), order
+
+
+def test_a_png_that_holds_more_rows_than_it_promises_says_so(read):
+    pixels = noise(3)
+    whole = png(pixels, 8, 2)
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT - 3, 8, 2, 0, 0, 0)
+    picture, lost = read(whole[:8] + chunk(b"IHDR", header) + whole[33:])
+    assert torch.equal(picture.rgb, tensor(pixels[:-3]))
+    assert "it holds more rows than its header says, and those were left out" in lost
+
+
 def test_critical_chunks_of_a_png(read):
     data = png(noise(3), 8, 2)
     idat = data.index(b"IDAT") - 4
@@ -621,6 +646,20 @@ def test_a_flipped_bit_in_a_deflated_tiff(read):
         result = read(bytes(flipped))
         assert isinstance(result, str)
         assert "cut short or damaged" in result
+
+
+def test_a_deflated_tiff_whose_stream_goes_on_is_compared_with_its_checksum(read):
+    """Three bytes in its middle made the stream longer, and its checksum was never reached."""
+    pixels = noise(3)
+    for level in (0, 6):
+        packed = zlib.compress(pixels.tobytes(), level)
+        data = tiff(pixels, photometric="rgb", compression="zlib", compressionargs={"level": level})
+        assert packed in data
+        for more in (b"", b"and on"):
+            stream = zlib.compressobj(level)
+            other = stream.compress(pixels[::-1].tobytes() + more) + stream.flush(zlib.Z_SYNC_FLUSH)
+            other = (other + packed[-4:])[: len(packed)].ljust(len(packed), b"\0")
+            assert "cut short or damaged" in read(data.replace(packed, other))
 
 
 def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):

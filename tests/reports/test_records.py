@@ -41,7 +41,16 @@ def test_they_are_chosen_by_variant_budget_and_seed():
 def test_a_file_that_holds_no_records_is_named(tmp_path):
     path = tmp_path / "x.json"
     path.write_text('{"a": 1}')
-    with pytest.raises(ValueError, match=r"x\.json holds no list of records"):
+    with pytest.raises(ValueError, match=r"x\.json is damaged: it holds a dict, expected a list"):
+        Records.read(path)
+
+
+@pytest.mark.parametrize("text", ["[", "[" * 100_000, b"\xff[]", "9" * 5000])
+def test_a_damaged_file_of_records_is_named(tmp_path, text):
+    """A hundred thousand brackets ended in a RecursionError."""
+    path = tmp_path / "x.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"x\.json is damaged \(.*: remove it, or make it again"):
         Records.read(path)
 
 

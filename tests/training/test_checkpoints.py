@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 import signal
@@ -65,6 +66,18 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path, harm)
     path.write_bytes(data)
     with pytest.warns(UserWarning, match="checkpoint-00000002.pt is cut off or altered"):
         assert checkpoints.load_latest(tmp_path) == {"step": 1}
+
+
+@pytest.mark.parametrize("data", [b"no checkpoint", None], ids=["no file of torch", "a tensor"])
+def test_a_whole_file_that_cannot_be_read_does_not_begin_the_training_anew(tmp_path, data):
+    """Of another version of PyTorch, perhaps; torch's own errors are of a dozen kinds."""
+    if data is None:
+        torch.save(torch.zeros(1), tmp_path / "x")
+        data = (tmp_path / "x").read_bytes()
+    path = tmp_path / "checkpoint-00000001.pt"
+    path.write_bytes(data + hashlib.sha256(data).digest())
+    with pytest.raises(ValueError, match=r"checkpoint-00000001\.pt cannot be read by this version"):
+        checkpoints.load_latest(tmp_path)
 
 
 def test_the_trunk_that_terms_share_is_in_no_checkpoint(tmp_path):

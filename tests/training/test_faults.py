@@ -114,6 +114,12 @@ def test_crops_of_nothing_are_refused(pictures, scale, words):
         Patches(pictures, scale)
 
 
+def test_minutes_that_are_up_before_the_first_step_are_one_step():
+    """As 0.001 minutes are on a machine that is busy with other work."""
+    history = fit(Enlarger(), L1(), Crops(), **{**HOW, "steps": None}, minutes=1e-9)
+    assert [row["step"] for row in history] == [1]
+
+
 def test_a_folder_may_be_a_text(tmp_path):
     history = fit(Enlarger(), L1(), Crops(), **HOW, folder=str(tmp_path / "a"))
     assert history[-1]["step"] == 2

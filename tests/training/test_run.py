@@ -141,6 +141,12 @@ def test_a_record_is_the_same_after_reading(done):
         ({"machine": ...}, "Record lacks machine"),
         ({"stages": 3}, "no record of a run: it has no list of stages"),
         ({"stages": [{"steps": 1}]}, "StageResult lacks history, minutes"),
+        ({"stages": [3]}, "3 is no StageResult"),
+        ({"stages": [{"steps": 1, "minutes": 1, "history": [{}]}]}, "history has no step"),
+        ({"seed": "0"}, "Record.seed is '0', which is no int"),
+        ({"seed": True}, "Record.seed is True, which is no int"),
+        ({"metrics": {"Set5": {"psnr": None}}}, "Record.metrics is .*, which is no Scores"),
+        ({"builds_on": "long"}, "Record.builds_on is 'long', which is no tuple"),
     ],
 )
 def test_a_record_of_another_kind_is_refused(change, words, done, tmp_path):
@@ -153,7 +159,7 @@ def test_a_record_of_another_kind_is_refused(change, words, done, tmp_path):
 def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/run.json").write_text('{"recipe": ')
-    with pytest.warns(UserWarning, match=r"a/run\.json is damaged .*: remove it, or"):
+    with pytest.warns(UserWarning, match=r"a/run\.json is damaged .*: remove it, or make it again"):
         assert find_runs(tmp_path) == []
 
 
