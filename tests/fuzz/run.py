@@ -16,10 +16,13 @@ import random
 import shutil
 import sys
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from fuzz.kills import COLUMNS, killed
 
 KINDS = ("taken", "refused", "undocumented", "silent", "partial", "hang", "memory", "died")
 PATIENCE = 600  # seconds without a word, after which a process counts as hanging
@@ -32,6 +35,7 @@ def work(pipe: Connection, target: str, seed: int, numbers: Sequence[int], folde
     from fuzz.targets import tried
 
     torch.set_num_threads(1)
+    os.dup2(os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)  # libtiff talks
     for number in numbers:
         pipe.send((number, None, "", {}))
         said, this, took = tried(target, seed, number, folder / f"{target}-{seed}-{number}")
@@ -62,17 +66,19 @@ def results(
         process.join()
         if said is None:
             kind = "hang" if process.exitcode == -9 else "died"
-            yield number, f"fault: {kind}: exit code {process.exitcode}", made, took
+            last = (folder / "said").read_text(errors="replace")[-500:]
+            yield number, f"fault: {kind}: exit code {process.exitcode}: {last}", made, took
         first = number + 1
 
 
 def files(seed: int, inputs: int, kept: Path) -> tuple[Counter, list[str]]:
     """All targets of files: the counts by target and kind, and the faults."""
-    from fuzz.targets import shared
+    from fuzz.targets import TARGETS, shared
 
     counts, faults = Counter(), []
     with tempfile.TemporaryDirectory(prefix="srkit-fuzz-") as work_in:
-        for target, count in shared(inputs).items():
+        for target in TARGETS:
+            count = shared(inputs)[target]
             longest = largest = 0.0
             for number, said, made, took in results(target, seed, count, Path(work_in)):
                 kind = said.split(": ")[1] if said.startswith("fault") else said
@@ -92,15 +98,35 @@ def files(seed: int, inputs: int, kept: Path) -> tuple[Counter, list[str]]:
     return counts, faults
 
 
-def table(counts: Counter) -> str:
-    targets = list(dict.fromkeys(target for target, _ in counts))
-    lines = [f"{'':<12}{'inputs':>8}" + "".join(f"{kind:>14}" for kind in KINDS)]
-    for target in [*targets, "all"]:
-        row = [
-            sum(n for (t, k), n in counts.items() if k == kind and target in (t, "all"))
-            for kind in KINDS
+def numbers(seed: int, inputs: int) -> tuple[Counter, list[str]]:
+    """The properties of resizing, metrics and tiles: the counts and the faults, as of `files`."""
+    from fuzz.properties import PROPERTIES, check
+    from fuzz.targets import shared
+
+    counts, faults = Counter(), []
+    for group, found in PROPERTIES.items():
+        for one in found:
+            examples = -(-shared(inputs)[group] // len(found))
+            try:
+                counts[group, "taken"] += check(one, examples, seed)
+            except Exception:
+                counts[group, "silent"] += 1
+                faults.append(f"{group}, {one[0].__name__}\n{traceback.format_exc()}")
+                print(faults[-1], flush=True)
+    return counts, faults
+
+
+def table(counts: Counter, columns: Sequence[str], total: str = "") -> str:
+    """Counts by row and column; total: the name of a column with each row's sum."""
+    rows = [*dict.fromkeys(name for name, _ in counts), "all"]
+    lines = [f"{'':<12}" + f"{total:>9}" * bool(total) + "".join(f"{c:>13}" for c in columns)]
+    for row in rows:
+        values = [
+            sum(n for (name, c), n in counts.items() if c == column and row in (name, "all"))
+            for column in columns
         ]
-        lines.append(f"{target:<12}{sum(row):>8,}" + "".join(f"{n:>14,}" for n in row))
+        cells = "".join(f"{n:>13,}" for n in values)
+        lines.append(f"{row:<12}" + f"{sum(values):>9,}" * bool(total) + cells)
     return "\n".join(lines)
 
 
@@ -112,7 +138,7 @@ def main() -> None:
     options.add_argument("--kept", type=Path, default=Path("fuzz-failures"))
     options.add_argument("--replay", help="one input: picture/123")
     asked = options.parse_args()
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ |= {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore"}  # of all processes
     cache = tempfile.TemporaryDirectory(prefix="srkit-fuzz-cache-")
     os.environ["SRKIT_CACHE"] = cache.name
     print(f"seed {asked.seed} (--seed {asked.seed} repeats all of it)", flush=True)
@@ -123,7 +149,12 @@ def main() -> None:
         said, this, took = tried(target, asked.seed, int(number), asked.kept / "replayed")
         print(f"{asked.replay}: {said}\n{this.made}\n{took}\n{this.folder}")
         sys.exit(said.startswith("fault"))
-    FORKS.set_forkserver_preload(["fuzz.targets"])
+    FORKS.set_forkserver_preload(["fuzz.targets", "test_inference", "srkit.recipes", "accelerate"])
     counts, faults = files(asked.seed, asked.inputs, asked.kept)
-    print("\n" + table(counts))
-    sys.exit(bool(faults))
+    more, others = numbers(asked.seed, asked.inputs)
+    with tempfile.TemporaryDirectory(prefix="srkit-fuzz-") as work_in:
+        kills, left = killed(asked.seed, asked.kills, Path(work_in), asked.kept)
+    print(f"\n{table(counts + more, KINDS, 'inputs')}\n\n{table(kills, COLUMNS)}")
+    found = faults + others + left
+    print(f"\nseed {asked.seed}: {len(found)} faults" + "".join(f"\n{each}" for each in found))
+    sys.exit(bool(found))
