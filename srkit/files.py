@@ -27,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from lzma import LZMAError
 from pathlib import Path, PureWindowsPath
-from typing import IO, TypeVar
+from typing import IO, Self, TypeVar
 
 Json = TypeVar("Json", list, dict)
 
@@ -319,6 +319,13 @@ def _download(url: str, part: Path, *, resume: bool) -> None:
         raise ConnectionError(f"broke off after {part.stat().st_size} of {total} bytes")
 
 
+# Errors of the system that come of a damaged archive, not of the disk: a place before the file's
+# start, a name that is too long, or a file's and a folder's. gzip and bz2 give no number.
+_OF_AN_ARCHIVE = (
+    None, errno.EINVAL, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+)  # fmt: skip
+
+
 def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
     """Unpack a zip or a tar (.gz, .bz2, .xz) into the new `folder`: all of it or nothing.
 
@@ -356,16 +363,27 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
         RuntimeError,  # a password, or a way of packing that Python does not know
         UnicodeError,
     ) as error:
-        # the disk's: gzip and bz2 give no number, and EINVAL is a place before the file's start
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        if isinstance(error, OSError) and error.errno not in _OF_AN_ARCHIVE:
             raise
         raise Damaged(f"{archive} is broken ({error}): delete it and fetch it again.") from error
     return folder
 
 
+class _Member(tarfile.TarInfo):
+    """Of a tar, without names and remarks of endless length, which tarfile takes into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if not (found.isreg() or found.isdir()) and found.size > CHUNK:
+            raise tarfile.TarError(f"a header of {found.size} bytes")
+        return found
+
+
 def _open_archive(archive: Path) -> zipfile.ZipFile | tarfile.TarFile:
-    if tarfile.is_tarfile(archive):  # the first question: a tar that ends in a zip looks like a zip
-        return tarfile.open(archive)
+    # a tar is the first question: one that ends in a zip looks like a zip
+    with contextlib.suppress(tarfile.ReadError):
+        return tarfile.open(archive, tarinfo=_Member)
     if zipfile.is_zipfile(archive):
         return zipfile.ZipFile(archive)
     raise Damaged(f"{archive} is neither a zip nor a tar archive: delete it and fetch it again.")

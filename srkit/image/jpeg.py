@@ -16,6 +16,7 @@ from srkit.image.picture import Picture, Refusal, check_size, from_inks, make_pi
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; arithmetic
 _TABLES = (0xC4, 0xCC, 0xDB, 0xDD)
 _SCAN, _RESTARTS, _END = 0xDA, 0xDD, 0xD9
+_MOST_SCANS = 64
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 
 
@@ -43,7 +44,7 @@ def read_jpeg(data: bytes, lost: list[str]) -> Picture:
         elif marker in _TABLES or (marker == 0xEE and body.startswith(b"Adobe") and body[11:]):
             kept.append(segment)
         elif 0xC0 <= marker <= 0xCF and marker != 0xC8:
-            frame = marker, _components(marker, body)
+            frame = marker, *_components(marker, body)
             kept.append(segment)
         elif marker == 0xE0 and body.startswith(b"JFIF\0") and len(body) >= 12:
             kept.append(b"\xff\xe0\0\x10" + body[:12] + b"\0\0")  # without its thumbnail
@@ -57,7 +58,13 @@ def read_jpeg(data: bytes, lost: list[str]) -> Picture:
             profile[body[12]] = body
     if not scans or frame is None or not end:
         raise ValueError("its end is missing" if scans else "it ends before its pixels")
-    _check_scans(*frame, scans)
+    if len(scans) > _MOST_SCANS:  # each one goes over all pixels
+        raise Refusal(f"a JPEG of {len(scans)} scans, and ten do; save it again.")
+    if frame[0] < 0xC9 and 8 * (end - start) < frame[2]:  # Huffman's code has no shorter word
+        raise ValueError(
+            f"it holds {end - start} bytes of pixels and its header promises {frame[2]} blocks"
+        )
+    _check_scans(*frame[:2], scans)
 
     # Bytes put in before the end marker change nothing in a whole scan, and the picture if the scan
     # was cut. A single scan without restarts needs that only if its last pixel is grey. (An
@@ -80,8 +87,9 @@ def read_jpeg(data: bytes, lost: list[str]) -> Picture:
     return make_picture(pixels, lost, icc=icc, exif=exif, xmp=xmp, dpi=dpi)
 
 
-def _components(marker: int, body: bytes) -> list[int]:
-    """The numbers of the colour channels that a frame header names; T.81, B.2.2."""
+def _components(marker: int, body: bytes) -> tuple[list[int], int]:
+    """The numbers of the colour channels that a frame header names, and how many blocks of 8x8
+    pixels there are of the largest; T.81, B.2.2."""
     if marker not in _FRAMES:
         kind = "lossless" if marker in (0xC3, 0xCB) else "hierarchical"
         raise Refusal(f"a {kind} JPEG (SOF{marker - 0xC0}); save it as PNG.")
@@ -94,7 +102,7 @@ def _components(marker: int, body: bytes) -> list[int]:
         what = f"{count} channels" if height else "its height behind the pixels (DNL)"
         raise Refusal(f"a JPEG with {what}; save it as PNG.")
     check_size(width, height)
-    return list(body[6 : 6 + 3 * count : 3])
+    return list(body[6 : 6 + 3 * count : 3]), -(-width // 8) * -(-height // 8)
 
 
 def _check_scans(marker: int, components: list[int], scans: list[bytes]) -> None:

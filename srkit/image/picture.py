@@ -64,19 +64,19 @@ def check_size(width: int, height: int) -> None:
         raise Image.DecompressionBombError(f"{width * height} pixels, limit {2 * limit}")
 
 
-def inflate(data: bytes, size: int) -> tuple[bytes, bool]:
+def inflate(data: bytes, size: int, most: int) -> tuple[bytes, bool]:
     """The first `size` bytes, or fewer, of a zlib stream, and whether it goes on behind them.
 
-    Raises zlib.error unless the stream ends as it should, with its checksum: within as many bytes
-    again and a mebibyte, so that little data cannot unpack for long.
+    Raises zlib.error unless the stream ends as it should, with its checksum, after `most` bytes at
+    most: little data can unpack to a thousand times as much.
     """
     stream = zlib.decompressobj()
     out = stream.decompress(data, size)
     if len(out) < size:
         return out, False
-    more = stream.decompress(stream.unconsumed_tail, size + 2**20)
+    more = stream.decompress(stream.unconsumed_tail, max(0, most - size) + 1)
     if not stream.eof:
-        raise zlib.error(f"its packed data does not end after {size} bytes")
+        raise zlib.error(f"{size} bytes are expected, and its packed data does not end there")
     return out, bool(more)
 
 

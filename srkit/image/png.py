@@ -50,7 +50,7 @@ def read_png(data: bytes, lost: list[str]) -> Picture:
     for x, y, dx, dy in _PASSES if methods[2] else [(0, 0, 1, 1)]:
         columns, rows = -((x - width) // dx), -((y - height) // dy)
         size += rows * (1 + (columns * bits * _CHANNELS[kind] + 7) // 8) if columns > 0 else 0
-    raw, more = inflate(packed, size)
+    raw, more = inflate(packed, size, 2 * size)
     if len(raw) < size:  # Pillow would leave the missing rows black
         raise ValueError(f"it holds {len(raw)} bytes of pixels and its header promises {size}")
     if more:
@@ -63,7 +63,7 @@ def read_png(data: bytes, lost: list[str]) -> Picture:
     icc = None
     if (profile := chunks.get(b"iCCP")) is not None:
         try:
-            profile = inflate(profile.split(b"\0", 1)[1][1:], MAX_ICC)[0]
+            profile = inflate(profile.split(b"\0", 1)[1][1:], MAX_ICC, MAX_ICC)[0]
         except (IndexError, zlib.error):
             profile = b""
         icc = sound_icc(profile, lost)

@@ -195,11 +195,14 @@ def _pixels(tags: _Tags, lost: list[str]) -> np.ndarray:
             )
         return _by_pillow(tags)
 
-    pieces = [tags.data[offset : offset + size] for offset, size in places]
-    if coding in _INFLATED:
-        pieces = [inflate(p, row * n)[0] for p, n in zip(pieces, rows, strict=True)]
+    if sum(size for _, size in places) > 64 * len(tags.data):  # a few empty tiles may be one
+        raise ValueError("it names the same blocks of rows again and again")
+    pieces = (tags.data[offset : offset + size] for offset, size in places)
+    if coding in _INFLATED:  # the last strip may be packed with all the rows of the others
+        whole = row * block[1]
+        pieces = (inflate(p, row * n, whole)[0] for p, n in zip(pieces, rows, strict=True))
     elif coding in _LIBTIFF:
-        pieces = list(_by_libtiff(pieces, rows, across * down, row, coding))
+        pieces = _by_libtiff(list(pieces), rows, across * down, row, coding)
     kind = np.dtype(f"{tags.order}u{bits // 8}")
     samples = np.empty(
         (planes, down * block[1], across * block[0], channels // planes), kind.newbyteorder("=")

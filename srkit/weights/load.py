@@ -39,7 +39,7 @@ WRAPPERS = (
     "weights",
 )  # fmt: skip
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
-EXPANDED = 2**30  # bytes that tensors may have beyond those that a file holds
+EXPANDED = 2**28  # bytes that tensors may have, of which a file holds fewer and repeats them
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -225,6 +226,70 @@ def _pth(content: object, *, old: bool = False) -> bytes:
     file = io.BytesIO()
     torch.save(content, file, _use_new_zipfile_serialization=not old)
     return file.getvalue()
+
+
+def packed_zeros(mebibytes: int) -> bytes:
+    """A thousandth of what it unpacks to."""
+    stream = zlib.compressobj()
+    return b"".join(stream.compress(bytes(2**20)) for _ in range(mebibytes)) + stream.flush()
+
+
+@cache
+def bombs() -> dict[str, list[Sample]]:
+    """Small files that unpack to far more than they should, or to the same again and again."""
+    zeros = packed_zeros(200)
+    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", b"\0\0\0\x08\0\0\0\x08\x08\2\0\0\0")
+    end = chunk(b"IEND", b"")
+    rows = chunk(b"IDAT", zlib.compress(bytes(8 * 25))) + end
+    progressive = saved(Image.new("L", (1000, 1000)), "JPEG", progressive=True)
+    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    large = bytearray(saved(Image.new("L", (16, 16)), "JPEG"))
+    frame = large.index(b"\xff\xc0") + 5
+    large[frame : frame + 4] = b"\x05\0\x05\0"
+    zipped, tarred, npz = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("Toy_HR/a.png", bytes(200 * 2**20))
+    with tarfile.open(fileobj=tarred, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a")
+        member.pax_headers = {"comment": "a" * (100 * 2**20)}
+        archive.addfile(member)
+    with zipfile.ZipFile(npz, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(200 * 2**20))
+    repeated = {f"a{k}": torch.zeros(1).expand(2**12, 2**12) for k in range(8)}
+    return {
+        "picture": [
+            Sample("bomb in its pixels", ".png", head + chunk(b"IDAT", zeros) + end),
+            Sample("bomb in its text", ".png", head + chunk(b"zTXt", b"x\0\0" + zeros) + rows),
+            Sample("bomb in its profile", ".png", head + chunk(b"iCCP", b"x\0\0" + zeros) + rows),
+            Sample("bomb of scans", ".jpg", progressive[:-2] + 1000 * scan + b"\xff\xd9"),
+            Sample("bomb in its header", ".jpg", bytes(large)),
+            Sample("bomb in a strip", ".tif", _strips(zeros, 19)),
+            Sample("bomb of strips", ".tif", _strips(zeros, 1, times=5000)),
+        ],
+        "weights": [
+            Sample("bomb", ".npz", npz.getvalue()),
+            Sample("bomb of a number", ".pth", _pth(repeated)),
+        ],
+        "catalogue": [
+            Sample("bomb", ".zip", zipped.getvalue()),
+            Sample("bomb in a header", ".tar.gz", tarred.getvalue()),
+        ],
+    }  # fmt: skip
+
+
+def _strips(packed: bytes, rows: int, times: int = 1) -> bytes:
+    """A TIFF, 23 pixels wide, whose strips of so many rows are all the same packed bytes."""
+    lists = np.array([[8] * times, [len(packed)] * times], "<u4").tobytes() if times > 1 else b""
+    at = 8 + len(packed)
+    places = (at, at + 4 * times) if times > 1 else (8, len(packed))
+    entries = (
+        (256, 1, 23), (257, 1, rows * times), (258, 1, 8), (259, 1, 8), (262, 1, 1),
+        (273, times, places[0]), (277, 1, 1), (278, 1, rows), (279, times, places[1]),
+    )  # fmt: skip
+    tags = b"".join(struct.pack("<HHII", tag, 4, n, value) for tag, n, value in entries)
+    body = packed + lists
+    head = b"II*\0" + struct.pack("<I", 8 + len(body))
+    return head + body + struct.pack("<H", len(entries)) + tags + bytes(4)
 
 
 @cache

@@ -47,7 +47,7 @@ from srkit.training.run import find_runs
 from srkit.weights.load import load_checkpoint, read
 
 SECONDS = 5.0  # of processor time for one input
-MEBIBYTES = 1024  # that one input may take
+MEBIBYTES = 512  # that one input may take
 LARGEST = 2**21  # pixels: Pillow's own limit would let every damaged header ask for gigabytes
 
 
@@ -149,12 +149,17 @@ def refused(error: Exception, path: Path, *kinds: type[Exception]) -> str:
     return "refused"
 
 
+def _drawn(this: Try, target: str, samples: list[Sample]) -> Sample:
+    """One of the whole files, or one of the bombs."""
+    return this.rng.choice(corpus.bombs()[target] if this.rng.random() < 0.05 else samples)
+
+
 # ------------------------------------------------------------------ pictures
 
 
 def _picture(this: Try) -> tuple[Sample, bytes, tuple[str, ...], Path]:
     samples = corpus.pictures()
-    sample = this.rng.choice(samples)
+    sample = _drawn(this, "picture", samples)
     if sample.sealed == ALL and this.rng.random() < 0.15:
         data, how = resealed(sample.data, this.rng)
         if data == sample.data:
@@ -238,7 +243,7 @@ def _written(found: Picture, this: Try) -> None:
 
 def _weights(this: Try) -> tuple[Sample, bytes, tuple[str, ...], Path]:
     samples = corpus.weights()
-    sample = this.rng.choice(samples)
+    sample = _drawn(this, "weights", samples)
     data, how = mutated(sample.data, this.rng, [other.data for other in samples])
     suffixes = (sample.suffix, sample.suffix, ".pth", ".safetensors", ".npz", ".caffemodel", ".x")
     suffix = sample.suffix if sample.beside else this.rng.choice(suffixes)
@@ -482,7 +487,7 @@ def _crafted(this: Try, stored: bytes) -> str:
 def catalogue(this: Try) -> str:
     """A set's archive: unpacked, counted and put in place all together, or refused."""
     samples = corpus.archives()
-    sample = this.rng.choice(samples)
+    sample = _drawn(this, "catalogue", samples)
     data, how = mutated(sample.data, this.rng, [other.data for other in samples])
     this.made = f"{sample.name}, {', '.join(how)}"
     path = this(f"set{sample.suffix}", data)
