@@ -95,20 +95,20 @@ def work(pipe: Connection, kind: str, folder: Path, shared: Path, url: str, dies
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     os.environ.pop("SRKIT_HOME", None)
-    if dies:
-        replace, left = os.replace, [dies[1]]
+    replace, done = os.replace, [0]
 
-        def killed(source: object, target: object) -> None:
-            left[0] -= 1
-            if dies[0] == "before" and not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            replace(source, target)
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def killed(source: object, target: object) -> None:
+        done[0] += 1
+        if dies == ("before", done[0]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+        if dies == ("after", done[0]):
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        files.os.replace = killed
+    files.os.replace = killed
     pipe.send("begun")
     WORK[kind](folder, shared, url)
+    pipe.send(done[0])
 
 
 # ------------------------------------------------------------------ around it
@@ -130,9 +130,9 @@ class Slowly(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
         try:
-            for at in range(start, len(data), 1 << 14):
-                self.wfile.write(data[at : min(at + (1 << 14), len(data))])
-                time.sleep(0.003)
+            for at in range(start, len(data), 1 << 13):
+                self.wfile.write(data[at : min(at + (1 << 13), len(data))])
+                time.sleep(0.01)
         except (BrokenPipeError, ConnectionResetError):  # killed
             pass
 
@@ -189,59 +189,64 @@ def _without_clocks(value: object) -> object:
     return [_without_clocks(v) for v in value] if isinstance(value, list) else value
 
 
+class Worker:
+    """A process that does a kind of work in a folder; it has begun when this is made."""
+
+    def __init__(self, kind: str, folder: Path, shared: Path, url: str, dies: tuple = ()):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.pipe, theirs = FORKS.Pipe()
+        self.process = FORKS.Process(target=work, args=(theirs, kind, folder, shared, url, dies))
+        self.process.start()
+        theirs.close()
+        self.began = self.pipe.poll(PATIENCE) and self.pipe.recv() == "begun"
+
+    def end(self, seconds: float = PATIENCE) -> int | None:
+        """Kill it if it takes longer; its exit code."""
+        self.process.join(seconds)
+        self.process.kill()
+        self.process.join()
+        return self.process.exitcode
+
+
 def killed(seed: int, kills: int, work_in: Path, kept: Path) -> tuple[Counter, list[str]]:
     """Kill so many processes: the counts by kind and column, and the faults in words."""
-    shared = work_in / "shared"
+    shared, rng = work_in / "shared", Random(f"kills {seed}")
     prepared(shared)
     counts, faults = Counter(), []
-    rng = Random(f"kills {seed}")
     with served(shared) as url:
-
-        def begun(kind: str, folder: Path, dies: tuple = ()) -> multiprocessing.Process:
-            folder.mkdir(parents=True, exist_ok=True)
-            ours, theirs = FORKS.Pipe()
-            process = FORKS.Process(target=work, args=(theirs, kind, folder, shared, url, dies))
-            process.start()
-            theirs.close()
-            if not ours.poll(PATIENCE):
-                process.kill()
-            ours.close()
-            return process
-
-        right, seconds = {}, {}
+        right, seconds, written = {}, {}, {}
         for kind in WORK:
-            process, start = begun(kind, work_in / kind), time.monotonic()
-            process.join(PATIENCE)
-            assert process.exitcode == 0, f"{kind} fails undisturbed"
+            worker, start = Worker(kind, work_in / kind, shared, url), time.monotonic()
+            assert worker.end() == 0, f"{kind} fails undisturbed"
             right[kind], seconds[kind] = contents(work_in / kind), time.monotonic() - start
+            written[kind] = worker.pipe.recv()  # how many files were put in place
 
-        trial = 0
-        while sum(n for (_, what), n in counts.items() if what == "killed") < kills:
+        trial = done = 0
+        while done < kills:
             kind = list(WORK)[trial % len(WORK)]
             folder, trial = work_in / f"kill-{seed}-{trial}-{kind}", trial + 1
             for _ in range(rng.choice((1, 1, 2))):
-                dies = (rng.choice(("before", "after")), rng.randrange(1, 9))
-                dies = dies if rng.random() < 0.5 else ()
-                process = begun(kind, folder, dies)
-                process.join(PATIENCE if dies else rng.random() ** 2 * seconds[kind])
-                process.kill()
-                process.join()
-                counts[kind, "killed"] += process.exitcode == -signal.SIGKILL
-            process = begun(kind, folder)
-            process.join(PATIENCE)
-            process.kill()
-            process.join()
+                dies = rng.choice(("before", "after")), rng.randrange(1, written[kind] + 1)
+                if rng.random() < 0.5:
+                    code = Worker(kind, folder, shared, url, dies).end()
+                else:
+                    code = Worker(kind, folder, shared, url).end(rng.random() * seconds[kind])
+                counts[kind, "killed"] += code == -signal.SIGKILL
+                done += code == -signal.SIGKILL
+            code = Worker(kind, folder, shared, url).end()
             found = contents(folder)
-            if process.exitcode == 0 and found == right[kind]:
+            if code == 0 and found == right[kind]:
                 counts[kind, "equal"] += 1
                 shutil.rmtree(folder)
-                continue
-            more = sorted(found.keys() - right[kind].keys())
-            other = sorted(n for n, x in right[kind].items() if found.get(n) != x)
-            what = "blocked" if process.exitcode else "partial" if more else "differ"
-            counts[kind, what] += 1
-            shutil.copytree(folder, kept / folder.name, dirs_exist_ok=True)
-            words = f"exit code {process.exitcode}, left: {more}, other: {other}"
-            faults.append(f"kill of {kind}: {what}: {words}\n    {kept / folder.name}")
-            print(faults[-1], flush=True)
+            else:
+                more = sorted(found.keys() - right[kind].keys())
+                other = sorted(n for n, x in right[kind].items() if found.get(n) != x)
+                what = "blocked" if code else "partial" if more else "differ"
+                counts[kind, what] += 1
+                shutil.copytree(folder, kept / folder.name, dirs_exist_ok=True)
+                words = f"exit code {code}, left: {more}, other: {other}"
+                faults.append(f"kill of {kind}: {what}: {words}\n    {kept / folder.name}")
+                print(faults[-1], flush=True)
+            if trial % 10 == 0:
+                print(f"killed {done} of {kills}", flush=True)
     return counts, faults

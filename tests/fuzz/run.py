@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -138,6 +139,7 @@ def main() -> None:
     options.add_argument("--kept", type=Path, default=Path("fuzz-failures"))
     options.add_argument("--replay", help="one input: picture/123")
     asked = options.parse_args()
+    warnings.simplefilter("ignore")
     os.environ |= {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore"}  # of all processes
     cache = tempfile.TemporaryDirectory(prefix="srkit-fuzz-cache-")
     os.environ["SRKIT_CACHE"] = cache.name
