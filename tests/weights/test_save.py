@@ -355,7 +355,7 @@ def test_shipped_weights_say_what_they_are(path, recwarn):
 
 
 def test_all_shipped_weights_are_tested():
-    assert len(SHIPPED) == 51
+    assert len(SHIPPED) == 53
 
 
 def test_a_shipped_file_saved_again_is_the_same_file(tmp_path):
