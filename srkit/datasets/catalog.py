@@ -396,6 +396,7 @@ def _install(data: Dataset, archive: Archive, target: Path) -> None:
             shutil.move(picture, ready / "HR")
         if deviations := _deviations(data, _hr_pictures(data, ready)):
             raise ValueError(f"{path} is not {data.name}: {'; '.join(deviations)}.")
+        shutil.rmtree(unpacked)  # a kill after the next line would leave it there for long
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(ready, target)
 

@@ -76,6 +76,28 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         pairs("Set6", 4)
 
 
+def test_a_set_that_is_in_place_leaves_nothing_else_even_of_a_process_that_dies(
+    tmp_path, monkeypatch
+):
+    """Killed as the pictures were put in place; no later call looks for what it left."""
+    write(tmp_path / "packed", "Toy_HR/a.png", "Toy_HR/b.png")
+    (tmp_path / "packed" / "Toy_HR" / "more.txt").write_text("notes")
+    path = Path(shutil.make_archive(str(tmp_path / "toy"), "zip", tmp_path / "packed"))
+    archive = Archive((path.as_uri(),), "Toy_HR/*", files.sha256(path))
+    toy = Dataset("Toy", "two pictures", 2, "benchmarks/Toy", (archive,))
+    monkeypatch.setitem(CATALOG, "Toy", toy)
+    replace, seen = catalog.os.replace, []
+
+    def placed(source, target):
+        replace(source, target)
+        if Path(target).name == "Toy":
+            seen.extend(p for p in Path(source).parent.rglob("*"))
+
+    monkeypatch.setattr(catalog.os, "replace", placed)
+    assert len(pictures("Toy", fetch=True)) == 2
+    assert seen == []
+
+
 # The published files
 
 

@@ -85,6 +85,7 @@ def tried(target: str, seed: int, number: int, folder: Path) -> tuple[str, Try, 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     this = Try(Random(f"{target} {seed} {number}"), folder)
+    corpus.pictures(), corpus.weights(), corpus.bombs()  # made before anything is measured
     forget_peaks()
     before, began = _held(), time.process_time()
     try:
