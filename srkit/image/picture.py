@@ -149,7 +149,8 @@ def make_picture(
     colours, size = 3 if len(planes) > 2 else 1, planes.shape[1:]
 
     def floats(count: int, part: Tensor) -> Tensor:
-        return torch.empty(count, *size).copy_(part).div_(depth.max)  # no second copy of floats
+        # no second copy of floats
+        return torch.empty(count, *size, device=part.device).copy_(part).div_(depth.max)
 
     return Picture(
         rgb=floats(3, planes[:colours]),

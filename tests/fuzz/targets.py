@@ -38,6 +38,7 @@ from srkit import files
 from srkit.cli import app
 from srkit.datasets import catalog
 from srkit.datasets.catalog import Archive, Dataset
+from srkit.files import Damaged
 from srkit.image.io import Picture, read_picture, write_picture
 from srkit.inference import upscale_folder
 from srkit.reports.records import Records
@@ -144,7 +145,7 @@ def expect(whether: bool, kind: str, words: str) -> None:
 def refused(error: Exception, path: Path, *kinds: type[Exception]) -> str:
     """That the refusal is of a documented kind, one sentence, and names the file."""
     words = f"{type(error).__name__}: {error}"
-    expect(type(error) in (kinds or (ValueError,)), "undocumented", words)
+    expect(type(error) in (kinds or (ValueError, Damaged)), "undocumented", words)
     expect(path.name in str(error), "undocumented", f"does not name {path.name}: {words}")
     expect("\n" not in str(error), "undocumented", f"more than a line: {words}")
     return "refused"
@@ -281,18 +282,18 @@ def weights(this: Try) -> str:
     try:
         found, _ = read(path)
     except Exception as error:
-        return refused(error, path, ValueError)
+        return refused(error, path)
     _check_tensors(found, sample, data, how)
     try:
         model = load_checkpoint(path)
     except Exception as error:
-        return refused(error, path, ValueError)
+        return refused(error, path)
     _check_tensors(model.state_dict(), sample, b"", ("joined",))
     return "taken"
 
 
 def convert(this: Try) -> str:
-    """The command `srkit convert`: exit code 0 and a whole file, or 1, a sentence and no file."""
+    """The command `srkit convert`: a whole file and 0, or a sentence, no file, and 1 or 2."""
     *_, path = _weights(this)
     before = sorted(this.folder.iterdir())
     target = this.folder / "out.safetensors"
@@ -305,7 +306,7 @@ def convert(this: Try) -> str:
         expect(left == sorted([*before, target]), "partial", f"left: {left}")
         load_checkpoint(target)
         return "taken"
-    expect(result.exit_code == 1, "undocumented", f"exit code {result.exit_code}")
+    expect(result.exit_code in (1, 2), "undocumented", f"exit code {result.exit_code}")
     *_, last = result.stderr.strip().splitlines() or [""]
     expect(last.startswith("srkit: ") and path.name in last, "undocumented", result.stderr)
     expect(left == before, "partial", f"left: {left}")
@@ -336,7 +337,7 @@ def folder(this: Try) -> str:
         report = upscale_folder(Nearest(), source, target, overwrite=again, suffix=".png")
     except Exception as error:
         expect(bool(before), "undocumented", f"{type(error).__name__}: {error}")
-        return refused(error, target, ValueError)
+        return refused(error, target)
     told = {path.name for path in [*report.done, *report.skipped, *report.failed]}
     expect(told >= {path.name for path in bad}, "undocumented", f"of {bad} told of {told}")
     for number, sample in enumerate(good):
