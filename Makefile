@@ -19,7 +19,7 @@ INSTALL  := $(BIN)/python -m pip install --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint types test-library test-notebooks test-pages test-oldest test-newest fuzz vendor links addresses serve lab clean
+.PHONY: help install book test lint types test-library test-notebooks test-pages test-oldest test-newest fuzz mutants vendor links addresses serve lab clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ test-oldest: ## library and notebooks on the oldest torch that pyproject.toml al
 
 test-newest: ## library and notebooks on the newest of everything that pyproject.toml allows
 	$(MAKE) $(OTHERS) VENV=.venv-newest WHAT="--upgrade -e .[book,onnx,dev]"
+
+mutants: $(INSTALLED) ## 200 copies of srkit with one wrong character: do the tests notice? (hours)
+	$(BIN)/python tools/mutants.py --count 200 --seed $(or $(SEED),0)
 
 vendor: $(INSTALLED) ## the program that runs networks in a page, from npm's registry
 	$(BIN)/python tools/vendor.py

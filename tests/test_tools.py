@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 def tool(name):
     spec = spec_from_file_location(name, ROOT / f"tools/{name}.py")
-    module = module_from_spec(spec)
+    module = sys.modules[name] = module_from_spec(spec)  # dataclasses look for their module
     spec.loader.exec_module(module)
     return module
 
@@ -149,6 +149,34 @@ def test_every_address_of_weights_and_data_sets_is_asked():
     assert {w.url for e in ZOO for w in e.weights.values()} - {""} <= asked
     assert {u for d in CATALOG.values() for a in d.archives for u in a.urls} <= asked
     assert all(url.startswith("https://") for url in asked)
+
+
+# ---- mutants
+
+
+def test_a_mutant_is_one_changed_place(tmp_path):
+    """Operators, edges and numbers; not what stands in a text, a name or a comment."""
+    path = tmp_path / "a.py"
+    path.write_text(
+        '''"""1 + 1 < 2"""\nwise = long_1 <= (2 + b)  # é 3 < 4\nend = not_ and "5"\n'''
+    )
+    data, made = path.read_bytes(), []
+    for mutant in tool("mutants").mutants(path):
+        text = data[: mutant.start] + mutant.new.encode() + data[mutant.end :]
+        made.append(text.decode().splitlines()[mutant.line - 1])
+    assert sorted(made) == [
+        'end = not_ or "5"',
+        "wise = long_1 < (2 + b)  # é 3 < 4",
+        "wise = long_1 <= (2 - b)  # é 3 < 4",
+        "wise = long_1 <= (3 + b)  # é 3 < 4",
+    ]
+
+
+def test_the_tests_of_a_module_come_first():
+    groups = tool("mutants").tests_for(ROOT / "srkit/image/resize.py")
+    assert groups[0] == ["tests/image/test_resize.py"]
+    assert "tests/image/test_io.py" in groups[1]
+    assert "tests/test_inference.py" in groups[2]
 
 
 # ---- what SECURITY.md says
