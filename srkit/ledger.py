@@ -427,6 +427,7 @@ _CSS = """
 .srkit-ledger h3 small {font-weight: normal; font-size: .9rem; margin-left: .6em}
 .srkit-ledger .about {margin: 0 0 .3rem; font-size: .85rem; line-height: 1.4}
 .srkit-ledger .srkit-table {font-size: .9rem; line-height: 1.4; width: 100%}
+.srkit-ledger .srkit-table :is(td, th) {padding-right: .5em}
 .srkit-ledger .srkit-scroll {margin-bottom: .4rem}
 .srkit-ledger .answer {font-weight: bold; white-space: nowrap; padding-left: .5em}
 .srkit-ledger .says {min-width: min(16em, 42vw); width: 100%}
@@ -472,8 +473,11 @@ def _counted(counts: Counter[str]) -> str:
 
 
 def _block(block: Block) -> str:
-    rows = "".join(map(_row, block.tested))
+    budgets = list(dict.fromkeys(each.budget for each in block.tested if each.budget))
+    rows = "".join(_row(each, named=len(budgets) > 1) for each in block.tested)
     about = "<br>".join(map(escape, block.about))
+    if len(budgets) == 1:  # a column of one word would make the claims narrow
+        about += f" Budget: {budgets[0]}."
     folded = ""
     if block.reached:
         title = (
@@ -493,12 +497,14 @@ def _block(block: Block) -> str:
 
 _HEAD = (
     '<thead><tr><th>answer</th><th>claim</th><th class="number">the paper’s</th>'
-    '<th class="number">ours</th><th class="number">seeds</th><th>budget</th></tr></thead>'
+    '<th class="number">ours</th><th class="number">seeds</th></tr></thead>'
 )
 
 
-def _row(each: Tested) -> str:
+def _row(each: Tested, named: bool) -> str:
+    """A claim; its budget in words where it is `named`, since others stand beside it."""
     verdict, budget = each.finding.verdict, each.budget
+    compared = each.compared + (f", {budget}" if named and budget else "")
     size = ". The paper’s own difference lies outside our interval" if each.of_another_size else ""
     numbers = (each.expected, each.ours, str(len(each.finding.seeds) or ""))
     cells = "".join(
@@ -506,6 +512,6 @@ def _row(each: Tested) -> str:
     )
     return (
         f'<tr data-answer="{verdict}" data-budget="{budget}"><td class="answer">{verdict}</td>'
-        f'<td class="says">{escape(each.claim.says)}<small>{escape(each.compared + size)}</small>'
-        f"</td>{cells}<td>{budget}</td></tr>"
+        f'<td class="says">{escape(each.claim.says)}<small>{escape(compared + size)}</small>'
+        f"</td>{cells}</tr>"
     )
