@@ -423,7 +423,7 @@ def _published(own: Recipe, claim: Claim) -> float | None:
 
 _CSS = """
 .srkit-ledger [hidden] {display: none !important}
-.srkit-ledger h3 {margin: 1.6rem 0 .3rem; font-size: 1.2rem}
+.srkit-ledger h3 {margin: 1.1rem 0 .2rem; font-size: 1.2rem}
 .srkit-ledger h3 small {font-weight: normal; font-size: .9rem; margin-left: .6em}
 .srkit-ledger .about {margin: 0 0 .3rem; font-size: .85rem; line-height: 1.4}
 .srkit-ledger .srkit-table {font-size: .9rem; line-height: 1.4; width: 100%}
