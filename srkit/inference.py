@@ -437,9 +437,13 @@ def place_for(model: Network, device: str | torch.device | None) -> torch.device
 
     Raises what `find_device` raises.
     """
-    home = next((p.device for p in model.parameters()), CPU)
-    place = home if device is None else find_device(device)
+    place = _home(model) if device is None else find_device(device)
     return CPU if place.type in _lacking.get(model, ()) else place
+
+
+def _home(model: Network) -> torch.device:
+    """The device that the network is on."""
+    return next((p.device for p in model.parameters()), CPU)
 
 
 @contextmanager
@@ -451,8 +455,7 @@ def borrowed(model: Network, device: str | torch.device | None) -> Iterator[torc
 
     Raises what `find_device` raises.
     """
-    home = next((p.device for p in model.parameters()), CPU)
-    place = place_for(model, device)
+    home, place = _home(model), place_for(model, device)
     training = [module for module in model.modules() if module.training]
     try:
         model.eval().to(place).to(memory_format=model.memory_format)
@@ -535,7 +538,7 @@ def _run(model: Network, window: Tensor, bf16: bool = False) -> Tensor:
 
 def _eightfold(run: Callable[[Tensor], Tensor], window: Tensor) -> Tensor:
     """The mean of `run` over the eight symmetries of the square, each undone afterwards."""
-    total = torch.zeros((), device="cpu")
+    total = torch.zeros((), device=CPU)
     for turns in range(4):
         for mirror in ((), (-1,)):
             turned = torch.rot90(window, turns, (-2, -1)).flip(mirror)
