@@ -19,7 +19,7 @@ INSTALL  := $(BIN)/python -m pip install --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint types test-library test-notebooks test-pages test-oldest test-newest fuzz mutants vendor links addresses serve lab clean
+.PHONY: help install book test lint types test-library test-notebooks test-pages test-oldest test-newest fuzz mutants vendor links addresses audit serve lab clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,10 @@ links: $(INSTALLED) ## the book's links to other sites (needs a network)
 
 addresses: $(INSTALLED) ## the addresses that weights and data sets are fetched from (needs a network)
 	$(BIN)/python tools/addresses.py
+
+audit: $(INSTALLED) ## the installed packages against published advisories (needs a network)
+	$(INSTALL) pip-audit
+	$(BIN)/pip-audit --local --skip-editable
 
 fuzz: $(INSTALLED) ## 10,000 damaged inputs, 100 kills, a table (SEED=7 INPUTS=300 KILLS=9)
 	cd tests && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m fuzz $(if $(SEED),--seed $(SEED)) $(if $(INPUTS),--inputs $(INPUTS)) $(if $(KILLS),--kills $(KILLS)) $(FUZZ)
