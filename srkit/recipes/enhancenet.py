@@ -167,7 +167,9 @@ RECIPE = Recipe(
         "pat-8": partial(after_e, loss="pat", patch=8),
         "pat-whole": partial(after_e, loss="pat", patch=None),
     },
-    published={  # E by the paper; PAT by the table of NatSR (Soh et al., CVPR 2019)
+    # Second-hand: E from the README of AVC2-UESTC/Holistic-Super-Resolution-Review, PAT from the
+    # table of NatSR (Soh et al., CVPR 2019).
+    published={
         "e": {"Set5": {"psnr": 31.74}, "Set14": {"psnr": 28.42}, "BSD100": {"psnr": 27.50}},
         "pat": {"Set5": {"psnr": 28.56}, "Set14": {"psnr": 25.67}, "BSD100": {"psnr": 24.93}},
     },
