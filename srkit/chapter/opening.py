@@ -202,7 +202,8 @@ def footer(read: int, smoke: int, *, laptop: float = 0, records: Iterable[Record
     rows = [["this chapter", ""], ["to read", f"{read} minutes"]]
     rows += [["to run, budget smoke", f"{smoke} seconds of one core"]]
     if laptop:
-        rows += [["to run, budget laptop", f"{laptop:.0f} minutes of one core"]]
+        s = "s" * (round(laptop) != 1)
+        rows += [["to run, budget laptop", f"{laptop:.0f} minute{s} of one core"]]
     if shown := list(records):
         minutes = sum(record.minutes for record in shown)
         rows += [["the recorded runs", f"{len(shown)}, in all {minutes:.0f} minutes"]]

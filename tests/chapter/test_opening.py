@@ -78,6 +78,8 @@ def test_a_footer_counts_the_records():
     runs = Records.of("rlfn").budget("laptop")
     text = str(chapter.footer(20, 30, laptop=4, records=runs))
     assert f"{len(runs)}, in all {sum(r.minutes for r in runs):.0f} minutes" in text
+    assert "4 minutes of one core" in text
+    assert "1 minute of one core" in str(chapter.footer(20, 30, laptop=1))
 
 
 def test_begin_computes_with_one_thread():
