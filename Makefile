@@ -66,7 +66,7 @@ test-oldest: ## library and notebooks on the oldest torch that pyproject.toml al
 test-newest: ## library and notebooks on the newest of everything that pyproject.toml allows
 	$(MAKE) $(OTHERS) VENV=.venv-newest WHAT="--upgrade -e .[book,onnx,dev]"
 
-mutants: $(INSTALLED) ## 200 copies of srkit with one wrong character: do the tests notice? (hours)
+mutants: $(INSTALLED) ## 200 copies of srkit with one wrong character: do the tests notice? (an hour)
 	$(BIN)/python tools/mutants.py --count 200 --seed $(or $(SEED),0)
 
 vendor: $(INSTALLED) ## the program that runs networks in a page, from npm's registry

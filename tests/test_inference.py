@@ -170,6 +170,21 @@ def test_too_small_an_overlap_shows(picture):
     assert tiling_error(Plain(), picture, tile=16, overlap=4)[0] < 255e-5
 
 
+def test_the_error_of_tiles_is_in_grey_levels():
+    """A mean over 3 x 3 of 0.9: 2 / 3 of it beside a border or a seam, 4 / 9 where two meet."""
+
+    class Mean(Network):
+        scale, name = 2, "mean"
+
+        def forward(self, x):
+            return F.interpolate(F.avg_pool2d(x, 3, 1, 1), scale_factor=2)
+
+    largest, mean = tiling_error(Mean(), torch.full((3, 32, 32), 0.9), tile=16, overlap=0)
+    whole, tiled = 30 * 3 + 2 * 2, 28 * 3 + 4 * 2  # pixels under the mean, along a row
+    assert largest == pytest.approx(255 * 0.9 * 5 / 9, rel=1e-5)
+    assert mean == pytest.approx(255 * 0.9 / 9 * (whole**2 - tiled**2) / 32**2, rel=1e-5)
+
+
 def test_approximate_networks_say_so_once_with_the_difference(recwarn):
     picture, model = torch.linspace(0, 1, 90).expand(3, 50, 90), Pooled()
     for _ in range(2):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -174,11 +176,83 @@ def test_a_mutant_is_one_changed_place(tmp_path):
     ]
 
 
+def test_annotations_and_the_text_of_errors_are_left_alone(tmp_path):
+    """But not what a command reads from an annotation, nor the condition of an error."""
+    path = tmp_path / "a.py"
+    path.write_text(
+        "def f(a: Literal[2], b: Annotated[int, Option(min=3)] = 4) -> Tuple[5]:\n"
+        "    if a < b:\n"
+        '        raise ValueError(f"{a + 6}")\n'
+        '    warnings.warn(f"{a - 7}", stacklevel=8)\n'
+        '    return f"{a * b}"\n'
+    )
+    changed = {mutant.old for mutant in tool("mutants").mutants(path)}
+    assert changed == {"3", "4", "<", "8", "*"}
+
+
 def test_the_tests_of_a_module_come_first():
-    groups = tool("mutants").tests_for(ROOT / "srkit/image/resize.py")
-    assert groups[0] == ["tests/image/test_resize.py"]
-    assert "tests/image/test_io.py" in groups[1]
-    assert "tests/test_inference.py" in groups[2]
+    found = tool("mutants").tests_for(ROOT / "srkit/image/resize.py")
+    names = [path.relative_to(ROOT / "tests").as_posix() for path in found]
+    assert names[0] == "image/test_resize.py"
+    assert names.index("image/test_io.py") < names.index("test_inference.py")
+    assert len(names) == len(set(names))
+
+
+TOY = {
+    "srkit/__init__.py": "",
+    "srkit/half.py": """
+LIMIT = 8
+
+def half(n):
+    if n < LIMIT:
+        return n // 2
+    return None
+
+def told(n):
+    return 3 - n
+
+def unseen(n):
+    return 5 - n
+""",
+    "tests/test_half.py": """
+import subprocess, sys
+from srkit.half import LIMIT, half
+
+def test_half():
+    assert half(5) == 2
+
+def test_limit():
+    assert LIMIT == 8
+
+def test_in_a_process_of_its_own():
+    code = "from srkit.half import told; assert told(2) == 1"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+def test_that_fails():
+    assert False
+""",
+}
+
+
+def test_a_mutant_is_caught_by_the_tests_that_reach_its_line(tmp_path):
+    """Also by one that starts a process; not by one that fails anyway. What survives is named."""
+    for name, text in TOY.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "tools").mkdir()
+    shutil.copy(ROOT / "tools/mutants.py", tmp_path / "tools")
+    code = "import mutants; mutants.WARM = (); mutants.main()"  # torch is not needed here
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    how = {"cwd": tmp_path / "tools", "env": environment, "capture_output": True, "text": True}
+    found = subprocess.run([sys.executable, "-c", code], **how)
+    assert sorted(found.stdout.splitlines()) == [
+        "8 mutants of 8 places: 62.5% caught, 3 survived",
+        "survived: srkit/half.py:13: - to + in: return 5 - n",
+        "survived: srkit/half.py:13: 5 to 6 in: return 5 - n",
+        "survived: srkit/half.py:5: < to <= in: if n < LIMIT:",
+        "tests/test_half.py::test_that_fails fails without a mutant: it is not asked",
+    ], found.stderr
+    assert "caught by tests/test_half.py::test_in_a_process_of_its_own" in found.stderr
 
 
 # ---- what SECURITY.md says

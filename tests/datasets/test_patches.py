@@ -237,6 +237,26 @@ def test_a_crop_larger_than_every_picture_is_refused(pictures):
         Patches(pictures, 4).batch(1, 10_000, torch.Generator())
 
 
+def test_a_crop_may_be_as_large_as_the_picture(recwarn):
+    """Crops of the smallest picture's size leave nothing out; one pixel more leaves that out."""
+    sizes = ((24, 30), (22, 40))
+    small = Patches([torch.zeros(3, *size, dtype=torch.uint8) for size in sizes], 2)
+    assert small.smallest == {2: 11}
+    assert {draw.picture for draw in small.draw(50, 11, seeded(0))[1]} == {0, 1}
+    assert not recwarn
+    with pytest.warns(UserWarning, match=r"left out 1 of 2 pictures.*crops of 12 px: picture 1$"):
+        assert {draw.picture for draw in small.draw(50, 12, seeded(0))[1]} == {0}
+    with pytest.raises(ValueError, match=r"crops of 13 px .*the largest is 12 px"):
+        small.draw(1, 13, seeded(0))
+
+
+def test_the_warning_stands_where_the_batch_is_taken():
+    patches = Patches([torch.zeros(3, n, n, dtype=torch.uint8) for n in (20, 24)], 2)
+    with pytest.warns(UserWarning, match="left out 1 of 2") as told:
+        patches.batch(1, 12, seeded(0))
+    assert told[0].filename == __file__
+
+
 @pytest.mark.parametrize(
     "picture",
     [torch.zeros(3, 8, 8), torch.zeros(1, 8, 8, dtype=torch.uint8)],

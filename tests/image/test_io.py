@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import zlib
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -504,6 +505,28 @@ def test_check_image_allows_overshoot_unless_strict():
     with pytest.raises(ValueError, match=r"from -0\.1 to 1\.1, expected \[0, 1\]: use x\.clamp"):
         check_image(x, strict=True)
     check_image(x.clamp(0, 1), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "hint"),
+    [
+        (0, 2.01, "divide it by 255"),
+        (-0.01, 2.01, r"x\.clamp"),
+        (0, 2, r"x\.clamp"),
+        (-1, 1, r"use \(x \+ 1\) / 2"),
+        (-0.51, 1, r"use \(x \+ 1\) / 2"),
+        (-1.01, 1, r"x\.clamp"),
+        (-1, 1.01, r"x\.clamp"),
+        (-0.5, 1.5, None),
+        (-0.5, 1.51, r"x\.clamp"),
+    ],
+)
+def test_the_advice_changes_where_the_range_does(low, high, hint):
+    """Overshoot passes up to a half, its edges too; beyond 2 it is taken for 8 bits."""
+    x = torch.tensor([low, 0.5, high]).view(3, 1, 1)
+    refused = pytest.raises(ValueError, match=hint) if hint else nullcontext()
+    with refused:
+        check_image(x)
 
 
 # ------------------------------------------------------------------- colour, rounding, borders

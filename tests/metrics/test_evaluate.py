@@ -273,6 +273,20 @@ def test_unknown_data_is_refused_with_the_names():
         evaluate(Nearest(), "Set6")
 
 
+def test_a_folder_named_like_a_set_is_told_where_evaluate_was_called(tmp_path, monkeypatch):
+    """The set is meant; the warning stands at the line that can be changed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SRKIT_HOME", raising=False)
+    (tmp_path / "Manga109").mkdir()
+    with (
+        pytest.warns(UserWarning, match=r"write \./Manga109 for the folder") as told,
+        pytest.raises(FileNotFoundError, match="Manga109"),
+    ):
+        evaluate(Nearest(), "Manga109")
+    assert told[0].filename == __file__
+
+
 def test_shipped_weights_reach_the_figure_of_their_line(assets):
     """Weights trained here: the float16 file in the package gives what its run recorded."""
     root = assets("benchmarks")

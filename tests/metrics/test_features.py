@@ -155,6 +155,30 @@ def test_sha256_is_the_files(oxford, assets):
     assert (oxford.name, oxford.sha256) == ("vgg19-oxford", expected)
 
 
+def test_a_file_of_oxford_is_read_as_the_recipe_says(empty_machine, monkeypatch, rng):
+    """Its first layer takes BGR in [0, 255] less the mean; a kernel in 8 bits is scaled back."""
+    build = features._vgg_layers
+    monkeypatch.setattr(features, "_vgg_layers", lambda depths: dict([*build(depths).items()][:3]))
+    w1, b1, b2 = (torch.randn(s, generator=rng).numpy() for s in ((64, 3, 3, 3), 64, 64))
+    w2 = torch.randint(0, 256, (64, 64, 3, 3), dtype=torch.uint8, generator=rng).numpy()
+    stored = {
+        "conv1_1.weight": w1, "conv1_1.bias": b1, "conv1_2.bias": b2,
+        "conv1_2.weight.u8": w2, "conv1_2.weight.scale_min": np.array([0.01, -1.25]),
+    }  # fmt: skip
+    path = empty_machine / "backbones/vgg19_oxford.npz"
+    path.parent.mkdir()
+    np.savez(path, **stored)
+    extractor, image = vgg19("oxford"), torch.rand(3, 9, 8, generator=rng)
+    mean = torch.tensor([103.939, 116.779, 123.68], dtype=torch.float64).view(3, 1, 1)
+    x = 255 * image.double().flip(0) - mean
+    x = F.conv2d(x, torch.from_numpy(w1).double(), torch.from_numpy(b1).double(), padding=1).relu()
+    kernel = torch.from_numpy(w2).double() * 0.01 - 1.25
+    x = F.conv2d(x, kernel, torch.from_numpy(b2).double(), padding=1)
+    found = extractor(image, "conv1_2")["conv1_2"]
+    torch.testing.assert_close(found.double(), x, rtol=1e-4, atol=1e-2)
+    assert (extractor.name, extractor.sha256) == ("vgg19-oxford", files.sha256(path))
+
+
 # ------------------------------------------------------------------ torchvision's networks
 
 
@@ -263,6 +287,16 @@ def test_refusals_teach():
         phi(image[:1], "conv1")
     with pytest.raises(TypeError, match=r"image is torch\.uint8, expected floats in \[0, 1\]"):
         phi(image.byte(), "conv1")
+
+
+def test_a_picture_of_the_least_size_is_taken(rng):
+    """pool2 leaves one pixel of 4 x 4, and none of 3 x 4."""
+    layers = {f"pool{k}": torch.nn.MaxPool2d(2) for k in (1, 2)}
+    phi = features.Extractor(layers, {}, name="pools", sha256="", mean=[0] * 3, std=[1] * 3)
+    assert [phi.least_size(layer) for layer in phi.layers] == [2, 4]
+    assert phi(torch.rand(3, 4, 4, generator=rng), "pool2")["pool2"].shape == (3, 1, 1)
+    with pytest.raises(ValueError, match="at least 4x4 pixels for pool2, got 3x4: take larger"):
+        phi(torch.rand(3, 3, 4, generator=rng), "pool2")
 
 
 def test_feature_difference_is_equation_9(rng):
