@@ -368,6 +368,25 @@ def explain_psnr(
 
 
 @app.command()
+def degrade(
+    source: Annotated[Path, typer.Argument(help="A folder of HR pictures.")],
+    target: Annotated[Path, typer.Argument(help="The folder for the LR pictures, NAME.png.")],
+    scale: Annotated[int, typer.Option(help="The factor between LR and HR.")],
+    how: Annotated[str, typer.Option(help="bicubic, blind (BSRGAN's kind), real (Real-ESRGAN's).")],
+    seed: Annotated[int, typer.Option(help="Decides, with a file's name, what is drawn.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write LR pictures of a folder: blur, reduction, noise and JPEG; the equation is printed."""
+    from srkit.image import degrade as degradations
+
+    chosen = degradations.preset(how, scale)
+    report = degradations.degrade_folder(chosen, source, target, seed=seed, overwrite=overwrite)
+    typer.echo(f"{chosen}\n{report}")
+    if not report.done:
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     recipe: Recipe,
     variant: Annotated[

@@ -507,3 +507,18 @@ def test_what_is_infinite_is_null_in_json(run, tmp_path):
     words = ("explain-psnr", tmp_path / "a.png", tmp_path / "a.png", "--scale", 2, "--json")
     rows = json.loads(run(*words).stdout, parse_constant=pytest.fail)
     assert None in [value for row in rows for value in row.values()]
+
+
+def test_degrade_writes_a_folder_and_prints_its_equation(run, picture, tmp_path):
+    words = ("degrade", tmp_path, tmp_path / "lr", "--scale", 2, "--how", "real")
+    done = run(*words)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("x = hr\n")
+    assert done.stdout.splitlines()[-1] == "1 pictures degraded"
+    assert read_image(tmp_path / "lr" / "cat.png").shape == (3, 20, 25)
+    refused = run(*words)
+    assert refused.exit_code == 2
+    assert "cat.png exists: --overwrite replaces it" in refused.stderr
+    wrong = run("degrade", tmp_path, tmp_path / "x", "--scale", 2, "--how", "heavy")
+    assert wrong.exit_code == 2
+    assert "no degradation 'heavy': one of bicubic, blind, real" in wrong.stderr

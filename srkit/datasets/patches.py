@@ -4,6 +4,7 @@ patches = Patches(pictures, 4)                       # uint8 tensors (3, H, W), 
 patches.batch(16, 48, rng)                           # {"lr": (16, 3, 48, 48), "hr": ...}
 Patches(pictures, (2, 3, 4))                         # each batch has one of these scales
 Patches(paths, 4, store="div2k.pixels")              # more pictures than memory holds
+DegradedPatches(pictures, real(4))                   # each crop degraded in its own way
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from srkit.checks import at_least
 from srkit.devices import free_memory, sent
 from srkit.files import Damaged, write_whole
+from srkit.image.degrade import Degradation
 from srkit.image.io import read_image
 from srkit.image.resize import imresize
 from srkit.image.tensors import modcrop, to_8bit
@@ -254,6 +256,63 @@ class Patches:
                         file.write(key)
         # "c", copy on write: torch wants writable memory, and nothing can change the file
         return np.memmap(path, np.uint8, "c", shape=self.nbytes)
+
+
+class DegradedPatches(Patches):
+    """Crops of HR pictures, each degraded in its own way when it is drawn.
+
+    degrade: makes LR of HR, and has the scale (`srkit.image.degrade`). A crop is degraded with a
+    border of `margin` LR pixels around it, which is cut off then, so that it ends as in the middle
+    of a picture; less where the picture has not so much. The generator of `batch` decides
+    everything: the same seed gives the same crops.
+
+    pictures, store: as of `Patches`. Pixels are in memory, not on a GPU, as JPEG is made there.
+    (The bicubic LR pictures lie beside them, a share of 1 / scale², and are not used.)
+
+    Raises TypeError for what is no `Degradation`, ValueError for a margin below 0, and what
+    `Patches` raises.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[PictureOrPath],
+        degrade: Degradation,
+        *,
+        margin: int = 4,
+        store: str | os.PathLike | None = None,
+    ):
+        if not isinstance(degrade, Degradation):
+            raise TypeError(f"degrade is a {type(degrade).__name__}: a Degradation is expected")
+        at_least(0, margin=margin)
+        super().__init__(pictures, degrade.scale, store=store)
+        self.degrade, self.margin = degrade, margin
+
+    def batch(
+        self, count: int, size: int, rng: torch.Generator, part: tuple[int, int] = (0, 1)
+    ) -> dict[str, Any]:
+        """A batch as of `Patches`; what each crop draws is decided by a number that `rng` gives."""
+        scale, draws = self.draw(count, size, rng, part)
+        numbers = torch.randint(2**62, (count,), generator=rng, device="cpu").tolist()
+        pairs = [
+            self._degraded(draw, size, number)
+            for draw, number in zip(draws, share(numbers, part), strict=True)
+        ]
+        lr, hr = (torch.stack(each) for each in zip(*pairs, strict=True))
+        return {"lr": lr, "hr": hr, "scale": scale}
+
+    def _degraded(self, draw: Draw, size: int, number: int) -> tuple[Tensor, Tensor]:
+        """The crop, LR (3, size, size) and HR; number: the seed of what is drawn."""
+        r, (_, height, width) = self.degrade.scale, self.lr[self.degrade.scale][draw.picture]
+        m = min(self.margin, (min(height, width) - size) // 2)
+        top = min(max(draw.top - m, 0), height - size - 2 * m)
+        left = min(max(draw.left - m, 0), width - size - 2 * m)
+        side = r * (size + 2 * m)
+        at = _crop(self.hr[draw.picture], r * top, r * left, side, draw.symmetry)
+        hr = self._take([at], side)[0]
+        lr = self.degrade(hr, torch.Generator().manual_seed(number))
+        return lr[:, m : m + size, m : m + size], hr[:, r * m :, r * m :][
+            ..., : r * size, : r * size
+        ]
 
 
 def share(drawn: Sequence, part: tuple[int, int]) -> Sequence:

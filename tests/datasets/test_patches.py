@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from srkit.datasets import patches as module
-from srkit.datasets.patches import Patches
+from srkit.datasets.patches import DegradedPatches, Patches
+from srkit.image.degrade import Blur, Degradation, Gaussian, Shrink, bicubic, real
 from srkit.image.io import read_image, write_image
 from srkit.image.resize import imresize
 from srkit.image.tensors import modcrop, to_8bit
@@ -265,3 +266,48 @@ def test_the_warning_stands_where_the_batch_is_taken():
 def test_pictures_that_are_none_are_refused(picture):
     with pytest.raises(ValueError, match=r"a picture is .*, expected uint8 \(3, H, W\)"):
         Patches([picture], 2)
+
+
+def test_degraded_crops_are_what_the_degradation_makes_of_their_place(pictures):
+    """Away from borders: a blur sees the pixels around the crop, as in the middle of a picture."""
+    degrade = Degradation(2, (Blur(Gaussian(1.0)), Shrink()))
+    whole = [degrade(picture / 255) for picture in pictures]
+    patches = DegradedPatches(pictures, degrade, margin=4)
+    found = 0
+    for seed in range(40):
+        _, (draw,) = patches.draw(1, 8, seeded(seed))
+        data = patches.batch(1, 8, seeded(seed))
+        _, height, width = patches.lr[2][draw.picture]
+        top, left = (min(max(at, 4), n - 12) for at, n in ((draw.top, height), (draw.left, width)))
+        hr = pictures[draw.picture][:, 2 * top : 2 * top + 16, 2 * left : 2 * left + 16] / 255
+        assert torch.equal(data["hr"][0], dihedral(hr, draw.symmetry))
+        if draw.symmetry == 0 and 4 < top < height - 12 and 4 < left < width - 12:
+            lr = whole[draw.picture][:, top : top + 8, left : left + 8]
+            assert (data["lr"][0] - lr).abs().max() < 1.01 / 255  # rounded before or after a sum
+            found += 1
+    assert found, "no crop of this test was upright"
+
+
+def test_degraded_crops_are_decided_by_the_generator(pictures):
+    patches = DegradedPatches(pictures, real(2))
+    first, again = (patches.batch(4, 12, seeded(3)) for _ in range(2))
+    assert first["lr"].shape == (4, 3, 12, 12)
+    assert first["hr"].shape == (4, 3, 24, 24)
+    assert torch.equal(first["lr"], again["lr"])
+    shares = [patches.batch(4, 12, seeded(3), part=(i, 2))["lr"] for i in (0, 1)]
+    assert torch.equal(torch.stack(shares, 1).flatten(0, 1), first["lr"])
+    assert not torch.equal(first["lr"], patches.batch(4, 12, seeded(4))["lr"])
+
+
+def test_a_picture_as_small_as_the_crop_is_degraded_without_a_margin(pictures):
+    patches = DegradedPatches(pictures, bicubic(2))
+    assert patches.batch(3, 24, seeded(0))["lr"].shape == (3, 3, 24, 24)
+    with pytest.raises(ValueError, match="crops of 26 px are larger than every LR picture"):
+        patches.batch(3, 26, seeded(0))
+
+
+def test_degraded_patches_refuse_what_is_no_degradation(pictures):
+    with pytest.raises(TypeError, match="degrade is a str: a Degradation is expected"):
+        DegradedPatches(pictures, "real")
+    with pytest.raises(ValueError, match="margin=-1: expected a whole number from 0"):
+        DegradedPatches(pictures, real(2), margin=-1)
