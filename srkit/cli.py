@@ -387,6 +387,37 @@ def degrade(
 
 
 @app.command()
+def pairs(
+    hr: Annotated[Path, typer.Argument(help="A folder of HR pictures.")],
+    lr: Annotated[Path, typer.Argument(help="A folder of LR pictures of the same names.")],
+    scale: Annotated[int, typer.Option(help="The factor between LR and HR.")],
+    rule: Annotated[
+        str | None, typer.Option(help="LR's name with {name}, HR's, in it: {name}x4.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Measure all pairs, not 20.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check pairs before a training: names, sizes, shift, brightness and contrast.
+
+    Exit code 1 where `srkit finetune` would refuse them.
+    """
+    from dataclasses import asdict
+
+    from srkit.datasets.pairs import match, measured
+
+    found = measured(match(hr, lr, scale, rule=rule), most=None if every else 20)
+    if as_json:
+        facts = asdict(found) | {"refused": found.refusal(), "warnings": found.warnings()}
+        facts["left_out"] = {str(path): why for path, why in found.left_out.items()}
+        facts["pairs"] = [[str(pair.hr), str(pair.lr)] for pair in found.pairs]
+        typer.echo(json_text(facts | {"hr": str(hr), "lr": str(lr)}))
+    else:
+        typer.echo(found)
+    if found.refusal():
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     recipe: Recipe,
     variant: Annotated[

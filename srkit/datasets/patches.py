@@ -105,7 +105,7 @@ class Patches:
             for k, p in enumerate(pictures)
         ]
         self._told: set[tuple[int, int]] = set()  # crop sizes that some pictures are too small for
-        for height, width in map(_size, pictures):
+        for height, width in map(picture_size, pictures):
             self.hr.append(self._plane(height, width))
             for r, planes in self.lr.items():
                 planes.append(self._plane(height // r, width // r))
@@ -201,7 +201,11 @@ class Patches:
 
     def picture(self, k: int) -> Tensor:
         """The k-th picture, uint8 (3, H, W). It shares its memory with the store."""
-        start, height, width = self.hr[k]
+        return self.view(self.hr[k])
+
+    def view(self, plane: Plane) -> Tensor:
+        """The picture that lies in a place of the store, uint8 (3, H, W)."""
+        start, height, width = plane
         pixels = self.pixels[start : start + 3 * height * width]
         pixels = pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels)
         return pixels.view(3, height, width)
@@ -229,8 +233,9 @@ class Patches:
 
     def _blocks(self, pictures: Sequence[PictureOrPath]) -> Iterator[np.ndarray]:
         """The contents of the store, piece by piece."""
-        for source, (_, height, width) in zip(pictures, self.hr, strict=True):
-            picture = source if isinstance(source, Tensor) else to_8bit(_read(source))
+        for number, source in enumerate(pictures):
+            _, height, width = self.hr[number]
+            picture = source if isinstance(source, Tensor) else to_8bit(read_or_name(source))
             if picture.shape[1:] != (height, width):
                 raise Unreadable(
                     source,
@@ -239,11 +244,19 @@ class Patches:
                 )
             yield picture.numpy().ravel()
             for r in self.scales:
-                yield imresize(modcrop(picture, r), 1 / r).numpy().ravel()
+                yield self.low(number, picture, r).numpy().ravel()
+
+    def low(self, number: int, picture: Tensor, scale: int) -> Tensor:
+        """The LR picture of the picture with that number, uint8 (3, H // scale, W // scale)."""
+        return imresize(modcrop(picture, scale), 1 / scale)
+
+    def key(self, pictures: Sequence[PictureOrPath]) -> bytes:
+        """The SHA-256 of what the store is made from."""
+        return _key(pictures, self.scales)
 
     def _kept(self, path: Path, pictures: Sequence[PictureOrPath]) -> np.ndarray:
         """The store as a file: the pixels, then the SHA-256 of what they were made from."""
-        key = _key(pictures, self.scales)
+        key = self.key(pictures)
         if not _ends_with(path, self.nbytes, key):
             path.parent.mkdir(parents=True, exist_ok=True)
             # A lock, no barrier: a process that found room in memory never comes here, and
@@ -341,7 +354,7 @@ def _crop(
     return start, (plane.height * plane.width, row, column)
 
 
-def _size(source: PictureOrPath) -> tuple[int, int]:
+def picture_size(source: PictureOrPath) -> tuple[int, int]:
     """Height and width of a picture. Of a file only the header is read."""
     if isinstance(source, Tensor):
         if source.dtype != torch.uint8 or source.ndim != 3 or len(source) != 3:
@@ -358,13 +371,14 @@ def _size(source: PictureOrPath) -> tuple[int, int]:
             exif = Image.Image.getexif(image)  # a PNG's own method would decode the picture
             turn = exif.get(0x0112)
     except Exception:  # whatever it is, read_image says what is wrong with the file
-        height, width = _read(source).shape[1:]
+        height, width = read_or_name(source).shape[1:]
         return height, width
     turned = isinstance(turn, int) and 5 <= turn <= 8  # by 90 degrees; text is no orientation
     return (width, height) if turned else (height, width)
 
 
-def _read(source: str | os.PathLike) -> Tensor:
+def read_or_name(source: str | os.PathLike) -> Tensor:
+    """The picture in a file, (3, H, W) in [0, 1]. Raises Unreadable, which says which file."""
     try:
         return read_image(source)
     except (ValueError, PermissionError) as error:
@@ -395,7 +409,7 @@ def _key(pictures: Sequence[PictureOrPath], scales: tuple[int, ...]) -> bytes:
     """SHA-256 of what the store is made from: pixels or files, their sizes, the scales."""
     digest = hashlib.sha256(f"patches 1, x{scales}".encode())
     for source in pictures:
-        digest.update(str(_size(source)).encode())
+        digest.update(str(picture_size(source)).encode())
         data = source.numpy().tobytes() if isinstance(source, Tensor) else Path(source).read_bytes()
         digest.update(data)
     return digest.digest()
