@@ -40,6 +40,9 @@ for (const e of this.querySelectorAll(':scope > .controls [data-values]')) {
 # All states lie on one another: the stage has room for the largest, and the page never jumps.
 _CSS = """
 .srkit-mixer {margin: 0 0 1rem; max-width: 100%; width: fit-content}
+.srkit-mixer.srkit-wide {display: flex; flex-direction: column}
+.srkit-mixer.srkit-wide > .controls {order: -1; margin: 0 0 .5em}
+.srkit-mixer.srkit-wide > .stage > * {width: 100%}
 .srkit-mixer > .stage {display: grid; align-items: start; justify-items: start}
 .srkit-mixer > .stage > * {grid-area: 1 / 1; visibility: hidden; margin: 0; max-width: 100%;
   min-width: 0}
@@ -119,6 +122,7 @@ def mixer(
     alt: str,
     zoom: int | None = None,
     missing: str = "not trained",
+    wide: bool = False,
 ) -> Control:
     """A picture for each combination of values, chosen with a control for each axis.
 
@@ -128,12 +132,13 @@ def mixer(
     combination without a picture shows the text `missing`.
     zoom: shows images as PNG with nearest-neighbour pixels; None as JPEG in their own size.
     alt: what the series shows; the alt text of each image adds its combination.
+    wide: as wide as the page, with the controls above, for states that are higher than a screen.
 
     Raises ValueError for an empty alt, no pictures, an axis that has no values or one value twice,
     or a key that is no combination of values; and what `as_image` raises.
     """
     numbers = [name for name, listed in axes.items() if all(map(_is_number, listed))]
-    return _control(axes, pictures, alt, zoom, missing, sliders=numbers)
+    return _control(axes, pictures, alt, zoom, missing, sliders=numbers, wide=wide)
 
 
 def stepper(
@@ -166,6 +171,7 @@ def _control(
     missing: str,
     *,
     sliders: Sequence[str],
+    wide: bool = False,
 ) -> Control:
     check_alt(alt)
     values = {name: list(listed) for name, listed in axes.items()}
@@ -202,7 +208,8 @@ def _control(
     )
     html = (
         f"<style>{_CSS}</style>"
-        f'<figure class="srkit-figure srkit-mixer" role="group" aria-label="{escape(alt)}" '
+        f'<figure class="srkit-figure srkit-mixer{" srkit-wide" * wide}" role="group" '
+        f'aria-label="{escape(alt)}" '
         f'oninput="{escape(_SHOW)}"><div class="stage">{stage}</div>'
         f'<div class="controls">{rows}</div></figure>'
     )

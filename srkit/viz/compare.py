@@ -1,8 +1,9 @@
-"""Several versions of one picture side by side: a slider, and a row of crops."""
+"""Several versions of one picture side by side: a slider, a row of crops, a gallery."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from html import escape
 
 from PIL import Image, ImageDraw
@@ -176,6 +177,39 @@ def crops(
     grid = f"display:grid;gap:8px;grid-template-columns:{columns};max-width:{width}px"
     still = panel([[(label, shown) for label, _, shown in row] for row in rows], "jpeg")
     return Figure(frame(f'<div style="{grid}">{cells}</div>'), still, alt)
+
+
+def gallery(
+    pictures: Mapping[str, ImageLike],
+    *,
+    alt: str,
+    captions: Mapping[str, str] | None = None,
+    zoom: int = 2,
+) -> Figure:
+    """Many versions of one small picture, as many in a row as there is room for.
+
+    pictures: {name: image}, of one size. Each is shown as squares of `zoom` pixels, as a JPEG, with
+    its name below. captions: {name: what to add on a second line}.
+
+    Raises ValueError for an empty alt, fewer than two pictures, sizes that differ or a caption
+    without picture; and what `as_image` raises.
+    """
+    check_alt(alt)
+    named = _aligned(None, dict(pictures))
+    labels = _labels(named, dict(captions or {}), "\n")
+    shown = [(labels[name], to_pil(image)) for name, image in named.items()]
+    width = shown[0][1].width * zoom
+    cells = "".join(
+        f"<div>{img(encode(picture, 'jpeg'), f'{label}: {alt}', width=width)}"
+        '<div style="white-space:pre-line;font-size:.85em;line-height:1.35">'
+        f"{escape(label)}</div></div>"
+        for label, picture in shown
+    )
+    columns = f"repeat(auto-fill,minmax(min({width}px,100%),1fr))"
+    grid = f'<div style="display:grid;gap:8px 12px;grid-template-columns:{columns}">{cells}</div>'
+    plain = [(name, picture) for name, (_, picture) in zip(named, shown, strict=True)]
+    rows = [plain[k : k + 6] for k in range(0, len(plain), 6)]
+    return Figure(frame(grid), panel(rows, "jpeg", quality=70), alt)
 
 
 def _aligned(hr: ImageLike | None, pictures: dict[str, ImageLike]) -> dict[str, Tensor]:

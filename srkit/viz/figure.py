@@ -126,10 +126,10 @@ def to_pil(picture: ImageLike) -> Image.Image:
     return Image.fromarray(to_8bit(as_image(picture).detach().cpu()).permute(1, 2, 0).numpy())
 
 
-def encode(image: Image.Image, kind: str) -> bytes:
-    """The bytes of a PNG ("png"), or of a JPEG of quality 90 with all of its colours ("jpeg")."""
+def encode(image: Image.Image, kind: str, quality: int = 90) -> bytes:
+    """The bytes of a PNG ("png"), or of a JPEG of that quality with all of its colours ("jpeg")."""
     file = io.BytesIO()
-    options = {"quality": 90, "subsampling": 0} if kind == "jpeg" else {"optimize": True}
+    options = {"quality": quality, "subsampling": 0} if kind == "jpeg" else {"optimize": True}
     image.save(file, kind, **options)
     return file.getvalue()
 
@@ -160,7 +160,7 @@ def frame(inner: str, caption: str = "") -> str:
     return f'<figure class="srkit-figure" style="margin:0 0 1rem">{inner}</figure>'
 
 
-def panel(rows: list[list[tuple[str, Image.Image]]], kind: str) -> bytes:
+def panel(rows: list[list[tuple[str, Image.Image]]], kind: str, quality: int = 90) -> bytes:
     """Labelled pictures in rows on white, as one picture file of a kind that `encode` takes."""
     import matplotlib
 
@@ -182,7 +182,7 @@ def panel(rows: list[list[tuple[str, Image.Image]]], kind: str) -> bytes:
             draw.text((x, y + height - gap - lines * line), label, "black", font)
             x += width
         y += height
-    return encode(sheet, kind)
+    return encode(sheet, kind, quality)
 
 
 def _text_width(font: ImageFont.FreeTypeFont, text: str) -> int:

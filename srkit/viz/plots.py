@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import cycle, islice, pairwise, product
 from typing import TYPE_CHECKING, Any
@@ -251,6 +251,66 @@ def plane(
         return chart(figure, alt=alt, caption=caption)
 
 
+def scatter(
+    groups: Mapping[str, Mapping[str, tuple[float, float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    named: Container[str] | None = None,
+    lines: Mapping[str, Sequence[str]] | None = None,
+    unit: str | None = None,
+    caption: str = "",
+) -> Figure:
+    """Named dots at (x, y), in groups that differ in colour and shape; a legend tells which.
+
+    groups: {label: {name: (x, y)}}, each name once. A label that ends with "*" has hollow dots.
+    named: the names that are written beside their dots; None writes all.
+    lines: {label: names of the dots to join, in this order}.
+    unit: makes x logarithmic, with ticks such as "20 ms" for the unit "s", or "5 G" for "".
+
+    Raises ValueError for an empty alt, no dots, a name that two groups have, or lines through
+    names that are not there.
+    """
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    check_alt(alt)
+    points = {name: xy for group in groups.values() for name, xy in group.items()}
+    if not points:
+        raise ValueError("scatter got no dots: give {'ours': {'rlfn': (x, y), ...}, ...}")
+    if len(points) < sum(map(len, groups.values())):
+        raise ValueError("scatter got a name in two groups: give each dot a name of its own")
+    lines = lines or {}
+    if unknown := {name for joined in lines.values() for name in joined} - set(points):
+        raise ValueError(f"lines through {sorted(unknown)}, but the dots are {list(points)}")
+    with drawing(1, 1, (7.4, 5.4)) as (figure, (axes,)):
+        for label, joined in lines.items():
+            axes.plot(
+                *np.transpose([points[n] for n in joined]), label=label, color="0.6", zorder=1
+            )
+        for (label, group), colour, shape in zip(
+            groups.items(), cycle(COLOURS), cycle("osD^v"), strict=False
+        ):
+            inside = "none" if label.endswith("*") else colour
+            for k, (x, y) in enumerate(group.values()):
+                axes.plot(x, y, shape, color=colour, markersize=5.5, markerfacecolor=inside,
+                          label=label.removesuffix("*") if k == 0 else None)  # fmt: skip
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if unit is not None:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(EngFormatter(unit))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid()
+        axes.margins(0.1)
+        axes.legend(fontsize="small")
+        written = {
+            n: np.array(xy, float) for n, xy in points.items() if named is None or n in named
+        }
+        _name(figure, axes, written, list(points.values()))
+        return chart(figure, alt=alt, caption=caption)
+
+
 @contextmanager
 def drawing(
     rows: int, columns: int, size: tuple[float, float]
@@ -275,9 +335,15 @@ def _look() -> dict[Any, Any]:
 
 
 def _name(
-    figure: matplotlib.figure.Figure, axes: matplotlib.axes.Axes, points: Mapping[str, np.ndarray]
+    figure: matplotlib.figure.Figure,
+    axes: matplotlib.axes.Axes,
+    points: Mapping[str, np.ndarray],
+    apart: Sequence = (),
 ) -> None:
-    """Write each point's name beside it, at the one of 12 places where it covers least."""
+    """Write each point's name beside it, at the one of 12 places where it covers least.
+
+    apart: points (x, y) that names keep away from, so that none seems to be another's.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 
@@ -286,6 +352,8 @@ def _name(
     drawn = [np.linspace(a, b, 40) for xy in drawn for a, b in pairwise(xy)]
     dots = axes.transData.transform(np.concatenate([*drawn, list(points.values())]))
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in dots]
+    for x, y in axes.transData.transform(apart) if len(apart) else ():
+        taken.append(Bbox.from_bounds(x - 9, y - 9, 18, 18))
     names = [legend.get_window_extent()] if (legend := axes.get_legend()) else []
     for name, (x, y) in points.items():
         places = []
@@ -297,6 +365,7 @@ def _name(
             box = text.get_window_extent()
             outside = not (axes.bbox.contains(*box.min) and axes.bbox.contains(*box.max))
             covers = sum(map(box.overlaps, taken)) + 99 * (outside + sum(map(box.overlaps, names)))
+            covers += 0.5 * (abs(dy) > 4)  # near its own point
             places.append((covers, len(places), text, box))
         *others, best = sorted(places, reverse=True)
         for _, _, text, _ in others:

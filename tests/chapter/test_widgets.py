@@ -56,6 +56,12 @@ def test_in_jupyterlab_the_same_call_gives_widgets(hr, monkeypatch):
     assert "strength = 1, kind = noise: no run" in picture.value
 
 
+def test_a_wide_mixer_is_of_the_class_that_gets_the_page_s_width(hr):
+    for wide in (False, True):
+        html = mixer({"crop": ["eye"]}, {("eye",): hr}, alt="an eye", wide=wide).html
+        assert ('class="srkit-figure srkit-mixer srkit-wide"' in html) == wide
+
+
 def test_mixer_has_a_state_for_every_combination_and_says_what_is_missing(hr, levels):
     axes = {"loss": ["L1", "VGG <54>"], "weight": [0.001, 1]}
     pictures = {("VGG <54>", 1): hr, ("L1", 0.001): 1 - hr, ("L1", 1): hr.flip(-1)}

@@ -14,7 +14,7 @@ from srkit.losses.contrastive import RANDOM_TANH
 from srkit.metrics.features import random_tanh
 from srkit.metrics.psnr import psnr
 from srkit.viz import maps, plots
-from srkit.viz.compare import compare, crops
+from srkit.viz.compare import compare, crops, gallery
 from srkit.viz.figure import Figure, pixels
 from srkit.viz.source import show_source
 
@@ -26,12 +26,14 @@ def figures(hr):
         "compare": compare(hr, alt="a", crop=(10, 5, 16), bicubic=other, captions={"HR": "∞ dB"}),
         "compare whole": compare(hr, alt="a", bicubic=other),
         "crops": crops(hr, (10, 5, 16), alt="a", bicubic=other, difference=True),
+        "gallery": gallery({"a": hr, "b": other}, alt="a", captions={"a": "27 dB"}),
         "pixels": pixels(hr, alt="a", zoom=3, caption="<noise>"),
         "difference": maps.difference(hr, other, alt="a", signed=True),
         "map grid": maps.map_grid({"m": hr[0], "n": hr[1, ::2, ::2]}, alt="a"),
         "curves": plots.curves({"l": [(1, 2), (2, 1)]}, xlabel="x", ylabel="y", alt="a"),
         "bars": plots.bars({"MACs (G)": {"rlfn": 19.7, "imdn": 40.9}}, alt="a"),
         "plane": plots.plane({"p": (28, 0.3), "q": [(27, 0.2), (27.2, 0.1)]}, alt="a"),
+        "scatter": plots.scatter({"g*": {"p": (1, 2)}}, xlabel="x", ylabel="y", alt="a", unit="s"),
         "dots": plots.dots({"p": [28, 28.2], "q": [27]}, xlabel="dB", alt="a", line=27.5),
         "matrix": plots.matrix([[0.5, float("nan")]], ["r"], ["a", "b"], label="w", alt="a"),
         "wishes": maps.wishes({"MSE": MSE()}, other, hr, alt="a"),
@@ -109,6 +111,16 @@ def test_crops_show_whole_picture_crops_and_differences(hr, levels):
     np.testing.assert_allclose(difference[..., 0], expected * 255 / expected.max(), atol=0.51)
     for words in ("b\n3.00 dB", f"mean {expected.mean():.2f}/255", f"white {expected.max():.0f}/"):
         assert words in figure.html
+
+
+def test_a_gallery_shows_each_picture_twice_its_size_with_its_name_and_caption(hr):
+    page = Page(gallery({"a": hr, "b <x>": hr.flip(-1)}, alt="noise", captions={"a": "27 dB"}).html)
+    assert [image["width"] for image in page.all("img")] == [str(2 * hr.shape[-1])] * 2
+    assert [image["alt"] for image in page.all("img")] == ["a\n27 dB: noise", "b <x>: noise"]
+    with pytest.raises(ValueError, match="must have one size"):
+        gallery({"a": hr, "b": hr[:, 1:]}, alt="a")
+    with pytest.raises(ValueError, match=r"captions for \['c'\]"):
+        gallery({"a": hr, "b": hr}, alt="a", captions={"c": ""})
 
 
 def test_pictures_may_be_named_freely_and_hr_may_be_missing(hr):
@@ -284,6 +296,31 @@ def test_plane_writes_each_name_once_and_none_over_another(monkeypatch):
     boxes = [text.get_window_extent() for text in texts]
     overlaps = [a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k]]
     assert not any(overlaps)
+
+
+def test_scatter_has_a_look_for_each_group_and_writes_only_the_names_asked_for(monkeypatch):
+    drawn = draw_nothing(monkeypatch, plots)
+    groups = {"ours": {"p": (0.01, 28), "q": (0.02, 29)}, "printed*": {"r": (2, 30)}}
+    how = {"xlabel": "time", "ylabel": "dB", "alt": "a"}
+    plots.scatter(groups, named=("p", "r"), lines={"best": ["p", "r"]}, unit="s", **how)
+    (axes,) = drawn[0].axes
+    line, *dots = axes.lines
+    np.testing.assert_allclose(line.get_xydata(), [(0.01, 28), (2, 30)])
+    assert [tuple(dot.get_xydata()[0]) for dot in dots] == [(0.01, 28), (0.02, 29), (2, 30)]
+    looks = [(dot.get_color(), dot.get_marker()) for dot in dots]
+    assert looks[0] == looks[1] != looks[2]
+    assert [dot.get_markerfacecolor() == "none" for dot in dots] == [False, False, True]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["best", "ours", "printed"]
+    assert sorted(text.get_text() for text in axes.texts) == ["p", "r"]
+    assert axes.xaxis.get_major_formatter()(0.02) == "20 ms"
+
+    with pytest.raises(ValueError, match="scatter got no dots"):
+        plots.scatter({}, **how)
+    with pytest.raises(ValueError, match="a name in two groups"):
+        plots.scatter({"g": {"p": (1, 2)}, "h": {"p": (1, 3)}}, **how)
+    with pytest.raises(ValueError, match=r"lines through \['z'\], but the dots are \['p'\]"):
+        plots.scatter({"g": {"p": (1, 2)}}, lines={"l": ["p", "z"]}, **how)
 
 
 @pytest.mark.parametrize(
