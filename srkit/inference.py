@@ -121,7 +121,7 @@ def upscale(
     image that cannot be, what `as_image` raises; RuntimeError when the smallest tiles still need
     too much memory, or values come out that are not finite.
     """
-    _check(model, tile, overlap, precision, device)
+    model = _check(model, tile, overlap, precision, device)
     with borrowed(model, device) as place:
         run = _runner(model, image, self_ensemble, precision, place)
 
@@ -169,7 +169,7 @@ def upscale_file(
 
     Raises what `read_picture`, `check_target` and `upscale` raise.
     """
-    _check(model, tile, overlap, precision, device)
+    model = _check(model, tile, overlap, precision, device)
     picture = source if isinstance(source, Picture) else read_picture(source)
     _give_back()
     rgb, alpha, r = as_image(picture.rgb).detach().contiguous(), picture.alpha, model.scale
@@ -257,7 +257,7 @@ def upscale_folder(
     """
     from tqdm import tqdm
 
-    _check(model, tile, overlap, precision, device)
+    model = _check(model, tile, overlap, precision, device)
     source, target = Path(source).expanduser(), Path(target).expanduser()
     found = find_pictures(source)
     if suffix is not None and suffix.lower() not in FORMATS:
@@ -358,7 +358,8 @@ def receptive_field(model: Network, *, tolerance: float = 5e-6) -> int | None:
 
     Raises TypeError for what is no `Network`.
     """
-    if check_network(model).tiling == "approximate":
+    model = check_network(model)
+    if model.tiling == "approximate":
         return None
     core, more = 16, 23  # odd, so that no grid of stride 2, 3 or 4 is met in step
     noise = torch.rand(3, 320, 320, generator=torch.Generator().manual_seed(0), device=CPU)
@@ -391,7 +392,7 @@ def tiling_error(
 
     Raises what `upscale` raises.
     """
-    _check(model, tile, overlap)
+    model = _check(model, tile, overlap)
     x = as_image(image)
     with borrowed(model, None):
         tiled = _canvas(3, model.scale * x.shape[-2], model.scale * x.shape[-1])
@@ -472,14 +473,15 @@ def _check(
     overlap: int | None,
     precision: str = "auto",
     device: str | torch.device | None = None,
-) -> None:
-    """All settings of `upscale`, before any work."""
-    check_network(model)
+) -> Network:
+    """All settings of `upscale`, before any work; the network itself."""
+    model = check_network(model)
     if tile is not None and tile < 1:
         raise ValueError(f"tile={tile}: at least 1 pixel; leave it out to take the picture whole")
     if overlap is not None and overlap < 0:
         raise ValueError(f"overlap={overlap}: not negative; leave it out to have it measured")
     in_bfloat16(precision, find_device("cpu" if device is None else device))
+    return model
 
 
 def _runner(

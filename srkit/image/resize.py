@@ -179,6 +179,12 @@ def imresize(
     if exporting and floats and kernel == "cubic" and isinstance(scale, int) and scale >= 1:
         return _enlarged(x, scale, border)
     sides = x.shape[-2:]
+    if exporting and not all(type(n) is int for n in sides):
+        raise ValueError(
+            f"of pictures of any size, torch.export records imresize only as bicubic enlargement "
+            f"of floats by a whole number, not scale={scale}, size={size}, kernel={kernel!r}: "
+            "give the export fixed sizes"
+        )
     if size is None:
         if not (isinstance(scale, Real) and 0 < scale < math.inf):
             raise ValueError(

@@ -143,7 +143,7 @@ def evaluate(
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: at least 1 picture; leave it out to take all")
     network = check_network(model) if isinstance(model, nn.Module) else None
-    name, scale, method = _method(model, scale, precision)
+    name, scale, method = _method(network or model, scale, precision)
     if rule.plane and network is not None:
         raise ValueError(f"protocol {protocol} enlarges one plane, {name} takes RGB: use classic")
 

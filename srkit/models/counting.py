@@ -49,7 +49,7 @@ def count(model: Network, lr_size: tuple[int, int] = (256, 256)) -> Count:
     Raises TypeError for what is no `Network` (see `srkit.as_model`), and what the network raises
     for a picture of that size.
     """
-    check_network(model)
+    model = check_network(model)
     macs = activations = convs = 0
 
     def note(layer: Layer, x: Tensor) -> Tensor:

@@ -109,10 +109,13 @@ def as_model(
 
 
 def check_network(model: object) -> Network:
-    """`model`, if it is a `Network`. All functions that take a network call this first.
+    """`model`, if it is a `Network`; what is in it, if PyTorch spreads one over several GPUs by it
+    (DataParallel, DistributedDataParallel). All functions that take a network call this first.
 
     Raises TypeError for anything else; for a module of your own it names the way in.
     """
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return check_network(model.module)
     if isinstance(model, Network):
         try:
             _ = model.scale, model.name

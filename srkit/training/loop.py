@@ -10,9 +10,11 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from srkit.calls import as_text
 from srkit.checks import at_least, below, finite
+from srkit.datasets.loaders import Loaded
 from srkit.devices import find_device, in_bfloat16, saying_what_is_lacking
 from srkit.image.colour import to_y, with_y
 from srkit.losses.adversarial import Adversarial
@@ -69,10 +71,10 @@ def enlarge_y(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tenso
 def fit(
     model: Network,
     loss: Term | Sum,
-    crops: Crops,
+    crops: Crops | DataLoader,
     *,
-    batch: int,
-    patch: int,
+    batch: int | None = None,
+    patch: int | None = None,
     rate: Schedule,
     steps: int | None = None,
     minutes: float | None = None,
@@ -96,7 +98,10 @@ def fit(
     """Train `model` in place; return the history, one row a validation.
 
     - model: a `Network`; wrap a module of your own by `srkit.as_model(net, scale=4)`.
-    - batch, patch: crops a step, over all processes, and their side in LR pixels.
+    - crops: `Patches`, or a DataLoader of dictionaries with "lr" (B, 3, h, w) and "hr" in [0, 1]
+      (`srkit.datasets.loaders`). A DataLoader that is resumed begins another epoch.
+    - batch, patch: crops a step, over all processes, and their side in LR pixels; a DataLoader has
+      its own.
     - steps or minutes: how long; `rate` (`srkit.training.schedules`) follows the share done.
     - forward(network, batch) -> (sr, inputs): how a batch becomes a result, and what the loss gets
       beside it (the negative of a contrastive loss, say).
@@ -123,7 +128,7 @@ def fit(
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
-    check_network(model)
+    model = check_network(model)
     if (steps is None) == (minutes is None):
         raise ValueError(f"a budget is steps or minutes: got steps={steps}, minutes={minutes}")
     numbers = {"steps": steps, "batch": batch, "patch": patch, "save_every": save_every}
@@ -132,7 +137,8 @@ def fit(
     below(2**32, seed=seed)
     finite(minutes=minutes, clip=clip, ema=ema)
     below(1.0, ema=ema)
-    _check_parts(loss, crops, rate, discriminator_rate)
+    crops, batch, patch = _source(crops, batch, patch)
+    _check_parts(loss, rate, discriminator_rate)
     folder = None if folder is None else Path(folder)
     # processes and devices are Accelerate's; precision is set below, where it can be seen
     where = find_device(device)
@@ -224,17 +230,34 @@ def fit(
     return state.history
 
 
-def _check_parts(loss: object, crops: object, rate: object, discriminator_rate: object) -> None:
-    """Refuse what is no loss, no source of crops, no schedule."""
+def _source(crops: object, batch: int | None, patch: int | None) -> tuple[Crops, int, int]:
+    """Where batches come from, and the size that is asked for: of a DataLoader 0, its own."""
+    if isinstance(crops, DataLoader):
+        if (batch, patch) != (None, None):
+            raise ValueError(
+                f"batch={batch}, patch={patch}: a DataLoader's batches have their own size, leave "
+                "both out"
+            )
+        return Loaded(crops), 0, 0
+    if not isinstance(crops, Crops):
+        raise TypeError(
+            f"crops is a {type(crops).__name__}: Patches(pictures, scale) is expected, a "
+            "DataLoader of dictionaries, or what has the `pictures` and `batch` of Patches"
+        )
+    if batch is None or patch is None:
+        raise ValueError(
+            f"batch={batch}, patch={patch}: crops a step and their side in LR pixels are needed, "
+            "as batch=16, patch=48"
+        )
+    return crops, batch, patch
+
+
+def _check_parts(loss: object, rate: object, discriminator_rate: object) -> None:
+    """Refuse what is no loss, no schedule."""
     if not isinstance(loss, Term | Sum):
         raise TypeError(
             f"loss is a {type(loss).__name__}: a srkit loss is expected, as L1() or "
             "L1() + 0.1 * content(...); one of your own is a subclass of Term (srkit.losses.terms)"
-        )
-    if not isinstance(crops, Crops):
-        raise TypeError(
-            f"crops is a {type(crops).__name__}: Patches(pictures, scale) is expected, or what has "
-            "its `pictures` and `batch`"
         )
     for name, schedule in {"rate": rate, "discriminator_rate": discriminator_rate}.items():
         if schedule is None and name != "rate":

@@ -1,7 +1,8 @@
-"""ONNX: a network as one file for other runtimes, checked against PyTorch before it is written.
+"""A network as a graph for other programs: torch.export's, and ONNX, checked before it is written.
 
-Needs `pip install srkit[onnx]`. The graph takes `lr` (batch, 3, height, width) float32 in [0, 1],
-any batch and size, and gives `sr`, not clipped. One that holds two networks takes `alpha`, too.
+ONNX needs `pip install srkit[onnx]`. A graph takes `lr` (batch, 3, height, width) float32 in
+[0, 1], any batch and size, and gives `sr`, not clipped. An ONNX file that holds two networks takes
+`alpha`, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.fx.experimental import _config as fx
 
 from srkit import __version__, files
 from srkit.models.network import Network, check_network
@@ -25,6 +29,34 @@ if TYPE_CHECKING:
 
 OLDEST_OPSET = 18  # that PyTorch's exporter writes
 TOLERANCE = 1e-4  # largest difference between onnxruntime and PyTorch, for pictures in [0, 1]
+
+
+def export_program(model: Network, *others: Tensor) -> ExportedProgram:
+    """`model` as torch.export has it, for any batch and size; `torch.export.save` writes it.
+
+    The program takes LR (B, 3, h, w) float32 on the CPU and gives what the network gives, not
+    clipped: `program.module()(lr)`. The network itself stays as it is.
+
+    others: an example of each further input, whose sizes are free too. SFTGAN's prior for the LR
+        picture of 9 x 12 pixels that is exported with. Left out, it is as the network has it then,
+        and no input: SFTGAN's prior is the background.
+
+    Raises TypeError for what is no `Network`; RuntimeError, in one sentence, where torch.export
+    cannot follow the network for pictures of any size (TTSR's attention).
+    """
+    model = deepcopy(check_network(model)).float().cpu().eval()
+    dim, least = torch.export.Dim, model.min_size
+    lr = {0: dim("batch"), 2: dim("height", min=least), 3: dim("width", min=least)}
+    if others:  # a named size may not depend on another, and a further input's does
+        lr = {0: dim.DYNAMIC, 2: dim.DYNAMIC(min=least), 3: dim.DYNAMIC(min=least)}
+    more = (dict.fromkeys((0, *range(2, x.dim())), dim.DYNAMIC) for x in others)
+    try:
+        # as PyTorch's own ONNX exporter: a side of 1 somewhere inside is a side as any other
+        with torch.no_grad(), fx.patch(backed_size_oblivious=True):  # pyright: ignore
+            inputs = (_example(model), *others)
+            return torch.export.export(model, inputs, dynamic_shapes=(lr, *more))
+    except Exception as error:  # of many kinds, and long
+        raise _refusal(model, error) from error
 
 
 def export_onnx(
@@ -44,7 +76,8 @@ def export_onnx(
     RuntimeError where a package is missing, where torch.export cannot follow the network, or
     onnxruntime's pictures are not PyTorch's to 1e-4.
     """
-    graph = _exported(check_network(model), opset, provenance or {}).SerializeToString()
+    model = check_network(model)
+    graph = _exported(model, opset, provenance or {}).SerializeToString()
     error = difference(graph, model)
     with files.write_whole(path) as file:
         file.write(graph)
@@ -125,12 +158,11 @@ def _exported(model: Network, opset: int | None, provenance: Mapping[str, str]) 
     if opset is not None and opset < OLDEST_OPSET:
         raise ValueError(f"opset {opset}: PyTorch writes {OLDEST_OPSET} and newer")
     model = deepcopy(model).float().cpu().eval()
-    example = torch.zeros(2, 3, model.min_size + 8, model.min_size + 11, device="cpu")
     try:
         with torch.no_grad():
             program = torch.onnx.export(
                 model,
-                (example,),
+                (_example(model),),
                 dynamo=True,
                 input_names=["lr"],
                 output_names=["sr"],
@@ -139,10 +171,7 @@ def _exported(model: Network, opset: int | None, provenance: Mapping[str, str]) 
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise RuntimeError(
-            f"{model.name} cannot be exported for pictures of any size: {reason}"
-        ) from error
+        raise _refusal(model, error.__cause__ or error) from error
     assert program is not None  # as dynamo exports
     if opset not in (None, written := program.model.opset_imports[""]):
         raise ValueError(
@@ -151,6 +180,16 @@ def _exported(model: Network, opset: int | None, provenance: Mapping[str, str]) 
     facts = {"name": model.name, "scale": str(model.scale), "srkit": __version__}
     program.model.metadata_props.update(facts | dict(provenance))
     return program.model_proto
+
+
+def _example(model: Network) -> Tensor:
+    """What is exported with: sides that differ, and are none of the sizes inside."""
+    return torch.zeros(2, 3, model.min_size + 8, model.min_size + 11, device="cpu")
+
+
+def _refusal(model: Network, error: BaseException) -> RuntimeError:
+    reason = str(error).strip().splitlines()[0]
+    return RuntimeError(f"{model.name} cannot be exported for pictures of any size: {reason}")
 
 
 def difference(

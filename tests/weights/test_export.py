@@ -14,16 +14,22 @@ import onnx
 import pytest
 import torch
 from onnxruntime import InferenceSession
+from small import SMALL
 from torch import nn
 from typer.testing import CliRunner
 
 import srkit
+from srkit.calls import Call, name_of
 from srkit.cli import app
 from srkit.files import sha256
 from srkit.image import resize
+from srkit.models.dbpn import DBPN
 from srkit.models.lapsrn import LapSRN
+from srkit.models.memnet import MemNet
 from srkit.models.network import Network
-from srkit.models.zoo import model_info
+from srkit.models.sftgan import SFTGAN
+from srkit.models.ttsr import TTSR
+from srkit.models.zoo import ZOO, model_info
 from srkit.weights import export
 from srkit.weights.load import create_model, load_checkpoint
 from srkit.weights.save import save
@@ -184,3 +190,65 @@ def test_refusals_in_words(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(RuntimeError, match=r"\(onnxruntime\): pip install 'srkit\[onnx\]'"):
         export.export_onnx(model, tmp_path / "a.onnx")
+
+
+# One of each class. TTSR's attention reads matrices made for one size; without it ("base") it is
+# convolutions.
+CONVOLUTIONS = [call for call in SMALL if call.function is not TTSR]
+CONVOLUTIONS.append(Call(TTSR, channels=4, blocks=(1, 1, 1, 1), variant="base"))
+
+
+@pytest.mark.parametrize("call", CONVOLUTIONS, ids=lambda call: call.function.__name__)
+def test_torch_export_takes_pictures_of_any_size(call, rng):
+    """The graph gives the network's own pictures, at its smallest size too."""
+    few = {"blocks": 1, "depth": 1, "groups": 1, "layers": 1, "recursions": 1}
+    if call.function not in (TTSR, DBPN, MemNet):
+        call = call.but(**{k: n for k, n in few.items() if k in call.arguments})
+    torch.manual_seed(0)
+    model = call().train()
+    program = export.export_program(model).module()
+    assert model.training
+    model.eval()
+    least = model.min_size
+    for size in ((1, 3, least, least + 6), (3, 3, least + 13, least + 4)):
+        lr = torch.rand(size, generator=rng)
+        with torch.no_grad():
+            sr = model(lr)
+            assert (program(lr) - sr).abs().max() < 1e-4 * max(1, sr.abs().max())
+            assert program(lr).shape == (size[0], 3, *(model.scale * n for n in size[2:]))
+
+
+def test_all_networks_of_the_zoo_are_in_that_table():
+    assert {entry.constructor for entry in ZOO} == {name_of(c.function) for c in CONVOLUTIONS}
+
+
+def test_further_inputs_are_free_too(rng):
+    model = SFTGAN(4, channels=8, blocks=1, conditions=4, width=8).eval()
+    program = export.export_program(model, torch.rand(2, 8, 36, 48)).module()
+    lr, prior = torch.rand(1, 3, 7, 5, generator=rng), torch.rand(1, 8, 28, 20, generator=rng)
+    with torch.no_grad():
+        assert (program(lr, prior) - model(lr, prior)).abs().max() < 1e-5
+        assert (program(lr, 1 - prior) - model(lr, prior)).abs().max() > 1e-5
+
+
+def test_torch_export_refuses_in_one_sentence():
+    with pytest.raises(RuntimeError, match=r"^ttsr cannot be exported for .* any size: .*imresize"):
+        export.export_program(TTSR(4, channels=4, blocks=(1, 1, 1, 1), textures=(4, 8, 8)))
+    with pytest.raises(RuntimeError, match=r"^Choosy cannot be exported for .* any size: ") as told:
+        export.export_program(srkit.as_model(Choosy(), scale=1))
+    assert "\n" not in str(told.value)
+    with pytest.raises(TypeError, match=r"Sequential does not say .*srkit\.as_model"):
+        export.export_program(nn.Sequential())
+
+
+def test_resizing_after_torch_export_gives_numbers():
+    """In one process, in any order: an export leaves nothing in imresize's memory."""
+    resize._blocks.cache_clear()
+    before = resize.imresize(torch.ones(1, 3, 12, 15), 4)
+    export.export_program(LapSRN(4, channels=4, depth=1))
+    for size in ((9, 12), (12, 15), (36, 48)):
+        for scale in (4, 1 / 4):
+            after = resize.imresize(torch.ones(1, 3, *size), scale)
+            assert type(after) is torch.Tensor
+            assert (after - 1).abs().max() < 1e-6
+    assert torch.equal(resize.imresize(torch.ones(1, 3, 12, 15), 4), before)
