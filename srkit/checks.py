@@ -50,20 +50,39 @@ def below(limit: float, **numbers: float | None) -> None:
             raise ValueError(f"{name}={value!r}: expected a number below {limit:g}")
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """The path, with the home folder in place of a "~" at its start.
+
+    A file that is named "~draft.png" keeps its name: no user is called so.
+    """
+    return Path(os.path.expanduser(path))
+
+
+def resolved(path: str | os.PathLike) -> Path:
+    """The path that is meant where `path` is a link, or leads through links.
+
+    Raises ValueError for a link that leads back to itself.
+    """
+    found = Path(os.path.realpath(expanded(path)))
+    if found.is_symlink():
+        raise ValueError(f"{path} is a link that leads back to itself: remove it, or name another.")
+    return found
+
+
 def check_place(path: str | os.PathLike, size: int = 0, what: str = "the file") -> None:
     """Refuse a place where no file of at least `size` bytes can be written.
 
     The folder may be missing as long as it can be made. what: what is to be written, for the words.
 
-    Raises ValueError for a folder, a device, and a path that leads through a file; PermissionError
-    where this user may not write; OSError where there is not room enough.
+    Raises ValueError for a folder, a device, a link to itself, and a path that leads through a
+    file; PermissionError where this user may not write; OSError where there is not room enough.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name the file, as in {path / f'name{path.suffix}'}.")
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a plain file: choose another name to write to.")
-    path = path.resolve()  # a link is followed, as by `write_whole`
+    path = resolved(path)  # a link is followed, as by `write_whole`
     folder = check_folder(path.parent, f"{path}")
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(f"{path} is read-only: choose another name, or allow it (chmod u+w).")
@@ -82,7 +101,7 @@ def check_folder(folder: str | os.PathLike, path: str = "") -> Path:
 
     Raises ValueError where a file is in the way, PermissionError where nothing may be written.
     """
-    folder = Path(folder).expanduser().resolve()
+    folder = resolved(folder)
     path, folder = path or str(folder), next(p for p in (folder, *folder.parents) if p.exists())
     if not folder.is_dir():
         raise ValueError(f"{path}: {folder} is a file, no folder: choose another place.")
@@ -93,5 +112,5 @@ def check_folder(folder: str | os.PathLike, path: str = "") -> Path:
 
 def check_free(path: str | os.PathLike, overwrite: bool) -> None:
     """Refuse to replace the file at `path`, unless `overwrite`. Raises FileExistsError."""
-    if Path(path).expanduser().is_file() and not overwrite:
+    if expanded(path).is_file() and not overwrite:
         raise FileExistsError(f"{path} exists: --overwrite replaces it")

@@ -6,17 +6,19 @@ Exit codes: 0 all went well, 1 something failed, 2 it was asked for wrongly and 
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from srkit.checks import at_least, check_free, check_place
+from srkit.checks import at_least, check_free, check_place, expanded
 from srkit.files import Damaged, json_text
 
 # What one can ask wrongly: a value, or a path with nothing there, with something there, or without
@@ -34,6 +36,10 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
+            for stream in (sys.stdout, sys.stderr):
+                # a name that it cannot show stops nothing
+                if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+                    stream.reconfigure(errors="backslashreplace")
             try:
                 return super().invoke(ctx)
             # kinds of RuntimeError, and a reader such as `head` that went away: typer's to handle
@@ -45,6 +51,7 @@ class _Commands(TyperGroup):
             except (*FAILED, *ASKED_WRONGLY) as error:
                 typer.echo(f"srkit: {str(error) or 'there is not enough memory'}", err=True)
                 asked = isinstance(error, ASKED_WRONGLY) and not isinstance(error, Damaged)
+                asked |= getattr(error, "errno", None) == errno.ENAMETOOLONG
                 raise typer.Exit(2 if asked else 1) from error
 
 
@@ -244,7 +251,7 @@ def upscale(
         "check_color": check_color, "tile": tile, "overlap": overlap,
         "self_ensemble": self_ensemble, "precision": precision, "device": _device(device),
     }  # fmt: skip
-    if source.is_dir():
+    if os.path.isdir(expanded(source)):  # Path's own raises where nothing may be read
         report = inference.upscale_folder(
             _network(name, scale, weights), source, target, overwrite=overwrite, suffix=suffix,
             **settings,
@@ -346,8 +353,9 @@ def export(
     check_free(target, overwrite)
     check_place(target)
     model = _network(name, scale, weights)
-    entry = model_info(model.name)
-    file = name if Path(name).is_file() else file_of(entry, weights or "official")
+    file = name
+    if not os.path.isfile(expanded(name)):
+        file = file_of(model_info(model.name), weights or "official")
     error = export.export_onnx(model, target, opset=opset, provenance=origin(file))
     typer.echo(f"{target}: {model.name}, {error:.0e} from PyTorch's pictures at most")
 
@@ -581,7 +589,7 @@ def _network(name: str, scale: int | None, weights: str | None):
     """A network of the zoo with weights, or the one that a file of weights is for."""
     from srkit.weights.load import create_model, load_checkpoint
 
-    if Path(name).is_file():
+    if os.path.isfile(expanded(name)):
         if weights is not None:
             raise ValueError(
                 f"--weights {weights} beside the file {name}: the file has the weights, leave "

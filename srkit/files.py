@@ -29,6 +29,8 @@ from lzma import LZMAError
 from pathlib import Path, PureWindowsPath
 from typing import IO, Self, TypeVar
 
+from srkit.checks import check_folder, expanded, resolved
+
 Json = TypeVar("Json", list, dict)
 
 CHUNK = 1 << 20
@@ -39,19 +41,23 @@ MAX_EXPANSION, ALWAYS_ALLOWED = 50, 64 << 20
 def home() -> list[Path]:
     """The folders to look for files in, first to last: those of SRKIT_HOME, then the cache."""
     named = os.environ.get("SRKIT_HOME", "").split(os.pathsep)
-    return [Path(folder).expanduser() for folder in named if folder] + [_cache_folder()]
+    return [expanded(folder) for folder in named if folder] + [_cache_folder()]
 
 
 def cache_folder() -> Path:
-    """The folder that srkit writes to, made if it is missing: SRKIT_CACHE or the platform's."""
+    """The folder that srkit writes to, made if it is missing: SRKIT_CACHE or the platform's.
+
+    Raises what `check_folder` raises, where it cannot be made.
+    """
     folder = _cache_folder()
+    check_folder(folder, f"srkit's cache {folder} (SRKIT_CACHE names another)")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _cache_folder() -> Path:
     if named := os.environ.get("SRKIT_CACHE"):
-        return Path(named).expanduser()
+        return expanded(named)
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("srkit"))
@@ -81,7 +87,7 @@ def _first(folders: Sequence[Path], relative: str) -> Path | None:
 
 def sha256(path: str | os.PathLike) -> str:
     """The SHA-256 of a file, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
+    with open(expanded(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -104,7 +110,7 @@ def read_json(path: str | os.PathLike, kind: type[Json]) -> Json:
     Raises Damaged, naming the file, for one that is cut, altered, or holds another kind of thing.
     """
     try:
-        found = json.loads(Path(path).read_text("utf-8"))
+        found = json.loads(expanded(path).read_text("utf-8"))
     except (ValueError, RecursionError) as error:  # RecursionError: a hundred thousand brackets
         raise Damaged(f"{path} is damaged ({error}): remove it, or make it again.") from error
     if not isinstance(found, kind):
@@ -138,15 +144,16 @@ def write_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     and what was at `path` stays as it was. What a process that was killed left in the folder goes
     when the next process first writes to it.
 
-    Raises ValueError if `path` is a folder or a device; OSError if the disk is full.
+    Raises ValueError if `path` is a folder, a device or a link to itself; OSError, which names
+    `path`, if the disk is full or nothing can be written there.
     """
-    path = Path(path).resolve()  # a link is followed: the file that it points to is replaced
+    path = resolved(path)  # a link is followed: the file that it points to is replaced
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a plain file: choose another name to write to.")
     temporary = _temporary(path.parent)
     encoding = None if "b" in mode else "utf-8"
     try:
-        with _disk_full_in_words(path):
+        with _failing_in_words(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.parent not in _tidied:
                 remove_stale(path.parent)
@@ -157,7 +164,8 @@ def write_whole(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -199,21 +207,32 @@ def _temporary_of(process: int | str) -> str:
     return f".srkit-{zlib.crc32(platform.node().encode()):08x}-{process}"
 
 
+# What a system says when no more bytes go into a file, and what that means.
+_NO_ROOM = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your share of the disk is used up",
+    errno.EFBIG: "the file is larger than the disk, or a limit (ulimit -f), allows",
+}
+
+
 @contextlib.contextmanager
-def _disk_full_in_words(path: Path) -> Iterator[None]:
+def _failing_in_words(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """What the system says of no room, with what to do; and of `temporary` as of `path`."""
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        folder = next(parent for parent in path.parents if parent.exists())
-        free = shutil.disk_usage(folder).free / 2**20
-        raise OSError(
-            errno.ENOSPC,
-            f"the disk is full: {folder} has {free:.1f} MiB free, too few for this file. "
-            "Make room, or choose another place (SRKIT_CACHE names srkit's cache)",
-            str(path),
-        ) from error
+        number = error.errno
+        if number is None or error.filename not in (None, str(path), str(temporary)):
+            raise  # not the system's, or of another file
+        said = error.strerror
+        if number in _NO_ROOM:
+            folder = next(parent for parent in path.parents if parent.exists())
+            free = shutil.disk_usage(folder).free / 2**20
+            said = (
+                f"{_NO_ROOM[number]}: {folder} has {free:.1f} MiB free. "
+                "Make room, or choose another place (SRKIT_CACHE names srkit's cache)"
+            )
+        raise OSError(number, said, str(path)) from error
 
 
 class Damaged(ValueError):
@@ -311,7 +330,7 @@ def _download(url: str, part: Path, *, resume: bool) -> None:
     bar = tqdm(
         desc=Path(url).name, total=total, initial=start, unit="B", unit_scale=True, disable=None
     )
-    with response, bar, _disk_full_in_words(part), open(part, "ab" if start else "wb") as file:
+    with response, bar, _failing_in_words(part), open(part, "ab" if start else "wb") as file:
         while chunk := response.read(CHUNK):
             file.write(chunk)
             bar.update(len(chunk))
@@ -339,7 +358,7 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
     try:
         with (
             _open_archive(archive) as opened,
-            _disk_full_in_words(folder),
+            _failing_in_words(folder),
             temporary_folder(folder.parent) as temporary,
         ):
             _check_members(archive, folder, opened)

@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from srkit.checks import expanded
 from srkit.devices import CPU, find_device, give_back_memory, in_bfloat16, lacking, with_float64
 from srkit.files import json_text, read_json, write_whole
 from srkit.image.colour import to_y
@@ -258,7 +259,7 @@ def upscale_folder(
     from tqdm import tqdm
 
     model = _check(model, tile, overlap, precision, device)
-    source, target = Path(source).expanduser(), Path(target).expanduser()
+    source, target = expanded(source), expanded(target)
     found = find_pictures(source)
     if suffix is not None and suffix.lower() not in FORMATS:
         raise ValueError(f"suffix {suffix!r}: choose one of {', '.join(FORMATS)}")

@@ -18,7 +18,11 @@ from srkit.datasets.patches import Unreadable
 from srkit.files import Damaged, Unreachable
 from srkit.image.io import read_image, write_image
 from srkit.models.carn import CARN
+from srkit.models.edsr import EDSR
 from srkit.models.esrgan import RRDBNet, rename_keys
+from srkit.recipes.run import folder_of
+
+SMOKE = ("--variant", "one-stage", "--budget", "smoke")
 
 
 @pytest.fixture
@@ -194,6 +198,43 @@ def test_convert_of_what_fits_several_networks_says_so(run, tmp_path):
     assert not (tmp_path / "b.safetensors").exists()
 
 
+def test_a_tilde_is_the_home_folder_in_every_command(run, weights, picture, tmp_path, monkeypatch):
+    """As in --weights=~/a.pth, which a shell hands over as it stands."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    picture.rename(tmp_path / "in" / "cat.png")
+    for words in (
+        ("upscale", "~/tiny.safetensors", "~/in/cat.png", "~/a.png"),
+        ("upscale", "~/tiny.safetensors", "~/in", "~/out"),
+        ("eval", "~/tiny.safetensors", "--data", "~/in"),
+        ("explain-psnr", "~/in/cat.png", "~/in/cat.png", "--scale", 2),
+        ("convert", "~/tiny.safetensors", "~/b.safetensors"),
+    ):
+        result = run(*words)
+        assert result.exit_code == 0, result.stderr
+    assert not (tmp_path / "~").exists()
+    made = ["a.png", "out/cat.png", "b.safetensors"]
+    assert [(tmp_path / name).exists() for name in made] == [True] * 3
+    assert (
+        folder_of("~/runs", "rlfn", "smoke", "rlfn", 0) == tmp_path / "runs/rlfn/smoke/rlfn-seed0"
+    )
+
+
+def test_a_name_that_the_terminal_cannot_show_stops_nothing(weights, picture, tmp_path):
+    odd = os.fsdecode(b"b\xff.png")
+    (tmp_path / "in").mkdir()
+    picture.rename(tmp_path / "in" / odd)
+    done = subprocess.run(
+        [sys.executable, "-m", "srkit", "upscale", weights, tmp_path / "in", tmp_path / "out",
+         "--check-color"],
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert b"b\\udcff.png: mean shift" in done.stdout
+    assert (tmp_path / "out" / odd).exists()
+
+
 def test_explain_psnr(run, picture, tmp_path):
     write_image((read_image(picture) + 10 / 255).clamp(0, 1), tmp_path / "other.png")
     words = ("explain-psnr", tmp_path / "other.png", picture, "--scale", 2)
@@ -264,6 +305,22 @@ def test_every_error_is_a_sentence_and_a_code(run, error, code, monkeypatch):
     assert result.exit_code == code
     assert result.stderr == f"srkit: {'stopped' if code == 130 else error}\n"
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("upscale", "{0}", "{1}", "{long}"),
+        ("upscale", "{0}", "{long}", "a.png"),
+        ("convert", "{0}", "{long}"),
+        ("runs", "{long}"),
+    ],
+)
+def test_a_name_too_long_for_a_file_was_asked_for_wrongly(run, weights, picture, words):
+    long = "n" * 300 + (".safetensors" if words[0] == "convert" else ".png")
+    result = run(*(word.format(weights, picture, long=long) for word in words))
+    assert result.exit_code == 2
+    assert long in result.stderr
 
 
 def test_too_little_memory_has_no_words_of_its_own(run, monkeypatch):
@@ -337,9 +394,6 @@ def test_the_installed_command(tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith("srkit: no model is named 'rlfm'. Do you mean")
     assert result.stderr.count("\n") == 1
-
-
-SMOKE = ("--variant", "one-stage", "--budget", "smoke")
 
 
 def test_train_prints_a_card_goes_on_and_refuses_a_used_folder(run, tmp_path):
@@ -522,3 +576,16 @@ def test_degrade_writes_a_folder_and_prints_its_equation(run, picture, tmp_path)
     wrong = run("degrade", tmp_path, tmp_path / "x", "--scale", 2, "--how", "heavy")
     assert wrong.exit_code == 2
     assert "no degradation 'heavy': one of bicubic, blind, real" in wrong.stderr
+
+
+def test_a_network_that_is_in_no_list_is_exported_from_its_file(run, tmp_path, monkeypatch):
+    """Its header says how it was made; the zoo has no line of that size."""
+    file = tmp_path / "own.safetensors"
+    srkit.save(EDSR(scale=2, channels=8, blocks=1), file)
+    given = {}
+    monkeypatch.setattr(
+        "srkit.weights.export.export_onnx", lambda *a, **how: given.update(how) or 0
+    )
+    result = run("export", file, tmp_path / "own.onnx")
+    assert result.exit_code == 0, result.stderr
+    assert given["provenance"]["source"] == "own.safetensors"

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from srkit import files
+from srkit.checks import check_place
 
 BYTES = os.urandom(3 << 20)
 HASH = hashlib.sha256(BYTES).hexdigest()
@@ -155,6 +156,81 @@ def test_write_whole_writes_through_a_link_and_not_over_a_folder(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "your share of the disk is used up"),
+        (errno.EFBIG, r"the file is larger than the disk, or a limit \(ulimit -f\), allows"),
+    ],
+)
+def test_no_room_is_said_in_words_whatever_the_system_calls_it(
+    tmp_path, monkeypatch, number, words
+):
+    def full(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with (
+        pytest.raises(OSError, match=rf"{words}.* MiB free\. Make room, or choose .*x'"),
+        files.write_whole(tmp_path / "x"),
+    ):
+        pass
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.ESTALE, errno.EACCES])
+def test_what_cannot_be_written_is_named_and_not_its_temporary_file(tmp_path, monkeypatch, number):
+    def fails(path, *_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("builtins.open", fails)
+    words = re.escape(f"{os.strerror(number)}: '{tmp_path / 'x'}'")
+    with pytest.raises(OSError, match=rf"{words}$"), files.write_whole(tmp_path / "x"):
+        pass
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="'none'"), files.write_whole(tmp_path / "x"):
+        os.stat("none")
+
+
+def test_a_link_to_itself_is_no_place(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    for refuse in (
+        files.write_whole(tmp_path / "a").__enter__,
+        lambda: check_place(tmp_path / "a"),
+    ):
+        with pytest.raises(ValueError, match="a is a link that leads back to itself: remove it"):
+            refuse()
+    assert not any(tmp_path.glob(".srkit*"))
+
+
+def test_the_home_folder_is_meant_by_a_tilde_and_no_user_by_a_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with files.write_whole("~/a.json", "w") as file:
+        file.write("[1]")
+    assert files.read_json("~/a.json", list) == [1]
+    assert files.sha256("~/a.json") == files.sha256(tmp_path / "a.json")
+    with files.write_whole("~draft.json", "w") as file:  # of no user who is called so
+        file.write("[2]")
+    assert files.read_json(tmp_path / "~draft.json", list) == [2]
+    assert left_over(tmp_path) == ["a.json", "~draft.json"]
+
+
+def test_a_cache_that_cannot_be_is_told_with_the_name_that_chooses_another(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ValueError, match=r"\(SRKIT_CACHE names another\).*is a file, no folder"):
+        files.fetch([], "weights/x", None)
+    monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "closed"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=r"\(SRKIT_CACHE names another\) cannot be written"):
+        files.fetch([], "weights/x", None)
+
+
 # Fetching
 
 
@@ -229,6 +305,7 @@ DIES = """
 import os, signal, sys
 from pathlib import Path
 from srkit import files
+from srkit.checks import check_place
 with files.temporary_folder(Path(sys.argv[1])) as folder, files.write_whole(folder / "a") as file:
     (folder.parent / "mine").write_text("stays")
     with files.write_whole(folder.parent / "b") as other:

@@ -21,6 +21,7 @@ from pathlib import Path
 from torch import Tensor
 
 from srkit import files
+from srkit.checks import expanded
 from srkit.image.folder import only_pictures
 from srkit.image.io import read_image
 from srkit.image.tensors import modcrop, to_8bit
@@ -304,7 +305,7 @@ def _locate(
     if root is None:
         candidates = [folder / data.folder for folder in files.home()]
     else:
-        candidates = [Path(root) / below for below in (data.folder, data.name, "")]
+        candidates = [expanded(root) / below for below in (data.folder, data.name, "")]
     for folder in candidates:
         if found := look(folder):
             return folder, found

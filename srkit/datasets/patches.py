@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from srkit.checks import at_least
+from srkit.checks import at_least, expanded
 from srkit.devices import free_memory, sent
 from srkit.files import Damaged, write_whole
 from srkit.image.degrade import Degradation
@@ -119,7 +119,7 @@ class Patches:
                 start, end = end, end + block.size
                 pixels[start:end] = block
         else:
-            pixels = self._kept(Path(store), pictures)
+            pixels = self._kept(expanded(store), pictures)
         self.pixels = pixels if device.type == "cpu" else torch.from_numpy(pixels).to(device)
 
     def batch(

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from srkit.checks import expanded
 from srkit.datasets import catalog, procedural
 from srkit.datasets.patches import Patches, Unreadable
 from srkit.devices import best_device
@@ -33,7 +34,7 @@ def training_pictures(name: str) -> list[Tensor] | list[Path]:
     """
     if name == "procedural":
         return [to_8bit(image) for image in procedural.pictures(8, 128, seed=0)]
-    whole = Path(name).expanduser()
+    whole = expanded(name)
     parts = [name] if name.strip() and whole.exists() else [p.strip() for p in name.split("+")]
     found: dict[Path, None] = {}  # in their order, none twice
     for part in parts:
@@ -47,7 +48,7 @@ def _files(part: str) -> list[Path]:
         raise ValueError(
             f"data {part!r} is no set of files: name a set of the catalogue, a folder or a picture"
         )
-    path = Path(part).expanduser()
+    path = expanded(part)
     if part in catalog.CATALOG:
         if path.is_dir():
             message = f"{part} is the catalogue's set here: write ./{part} for the folder"

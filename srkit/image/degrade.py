@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkit.checks import at_least, below, check_folder, finite
+from srkit.checks import at_least, below, check_folder, expanded, finite
 from srkit.image.colour import to_y
 from srkit.image.folder import find_pictures, reasons
 from srkit.image.io import as_image, read_image, write_image
@@ -268,7 +268,7 @@ class KernelFile:
         self.make()
 
     def make(self, rng: Drawn = None) -> Tensor:
-        path = Path(self.path).expanduser()
+        path = expanded(self.path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no kernel file {path} (looked from {Path.cwd()})")
         return _kernel_of(path, path.stat().st_mtime_ns)
@@ -767,7 +767,7 @@ def degrade_folder(
     source and target the same, and for a seed below 0; what `check_folder` raises.
     """
     at_least(0, seed=seed)
-    found, target = find_pictures(source), Path(target).expanduser()
+    found, target = find_pictures(source), expanded(target)
     check_folder(target)
     if target.exists() and target.samefile(found.folder):
         raise ValueError(f"{target} holds the HR pictures: write the LR ones to another folder")

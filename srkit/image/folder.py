@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from srkit.checks import expanded
 from srkit.image.target import FORMATS
 
 # What is read is told from a file's first bytes; its suffix only says that it is worth a look.
@@ -42,7 +43,7 @@ def find_pictures(folder: str | os.PathLike, *, deep: bool = False) -> Found:
 
     Raises FileNotFoundError where there is no folder, or no picture in it.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} (looked from {Path.cwd()})")
     found = Found(folder, [])

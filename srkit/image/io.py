@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -22,6 +23,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.ExifTags import Base as Tag
 from torch import Tensor
 
+from srkit.checks import expanded
 from srkit.files import Damaged, write_whole
 from srkit.image.bmp import read_bmp
 from srkit.image.colour import to_y
@@ -76,7 +78,7 @@ def read_picture(path: str | os.PathLike) -> Picture:
     picture, cut short, damaged or of another kind, and ValueError for a folder or a picture above
     the limit.
     """
-    path = Path(path)
+    path = expanded(path)
     try:
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file (looked from {Path.cwd()}).")
@@ -172,7 +174,7 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
     Raises what `check_target` raises, and TypeError or ValueError for what is no image
     (`check_image`).
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     rgb, alpha, bits = picture.rgb, picture.alpha, picture.bits
     check_image(rgb, f"image for {path}", batch=False)
     height, width = rgb.shape[1:]
@@ -207,7 +209,7 @@ def write_pixels(
     pixels: (H, W, C), uint8, or uint16 in PNG and TIFF; C is 1 or 3, and one more for alpha: see
     `channels_to_write`. Nothing is asked of the target: `check_target` did. See `write_picture`.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     kind, bits = FORMATS[path.suffix.lower()], 8 * pixels.itemsize
     height, width, channels = pixels.shape
     grey = channels < 3
@@ -232,7 +234,11 @@ def write_pixels(
                 options["exif"] = exif
             if picture.dpi and kind != "WEBP":
                 options["dpi"] = picture.dpi
-            Image.fromarray(pixels).save(file, kind, icc_profile=icc, **options)
+            # libtiff, given a file, writes past Python, and its errors would tell nothing
+            into = BytesIO() if kind == "TIFF" else file
+            Image.fromarray(pixels).save(into, kind, icc_profile=icc, **options)
+            if isinstance(into, BytesIO):
+                file.write(into.getbuffer())
         elif kind == "PNG":
             write_png_16bit(file, pixels, icc, exif, picture.dpi)
         else:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from srkit.checks import check_place
+from srkit.checks import check_place, expanded
 
 FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
@@ -28,7 +27,7 @@ def check_target(
     depth or transparency that the format does not take; PermissionError where nothing may be
     written; OSError where there is not room enough.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     kind, suffixes = FORMATS.get(path.suffix.lower()), ", ".join(FORMATS)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name the file, as in {path / 'picture.png'}.")

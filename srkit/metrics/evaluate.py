@@ -14,12 +14,12 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from inspect import isroutine
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from srkit.checks import expanded
 from srkit.datasets.catalog import CATALOG, Pair, pairs
 from srkit.devices import find_device, in_bfloat16
 from srkit.files import json_text
@@ -244,7 +244,7 @@ def _pairs(
         if not data:
             raise ValueError("data is an empty list: give at least one Pair(name, hr, lr)")
         return f"{len(data)} pictures", list(data), False
-    path = Path(data).expanduser()
+    path = expanded(data)
     if str(data) in CATALOG:
         if path.is_dir() and root is None:
             message = f"{data} is the catalogue's set here: write ./{data} for the folder"

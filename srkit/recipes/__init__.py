@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from srkit.calls import Build, Given, completed
-from srkit.checks import at_least, below
+from srkit.checks import at_least, below, expanded
 from srkit.files import data_path
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
@@ -238,7 +238,7 @@ def collect(
     of a variant without a finished run of seed 0.
     """
     found: dict[str, dict[tuple, tuple[Record, Path]]] = {}
-    for path in sorted(Path(out).rglob("run.json")):
+    for path in sorted(expanded(out).rglob("run.json")):
         record = read_record(path)
         if record.minutes_a_stage is not None or not follows_plan(record):
             raise ValueError(
@@ -252,7 +252,7 @@ def collect(
         raise ValueError(f"no finished run of {', '.join(sorted(missing))}, seed 0, under {out}")
     written = []
     for name, runs in found.items():
-        target, order = Path(data) / f"runs/{name}.json", list(recipe(name).variants)
+        target, order = expanded(data) / f"runs/{name}.json", list(recipe(name).variants)
         before = Records.read(target) if target.exists() else Records([])
         records = {(r.variant, r.budget, r.seed): r for r in before if follows_plan(r)}
         records |= {key: record for key, (record, _) in runs.items()}
@@ -261,11 +261,11 @@ def collect(
         written.append(target)
         for (variant, budget, seed), (record, folder) in runs.items():
             if variant in weights and seed == 0:
-                written.append(Path(data) / _weights_file(name, variant, budget))
+                written.append(expanded(data) / _weights_file(name, variant, budget))
                 keep_weights(record, folder / "model.safetensors", written[-1])
                 if (judges := folder / "discriminators.safetensors").exists():
                     written.append(
-                        Path(data) / _weights_file(name, variant, budget, "discriminators")
+                        expanded(data) / _weights_file(name, variant, budget, "discriminators")
                     )
                     how = {"provenance": _said(record), "dtype": torch.float16}
                     save_tensors(load_file(judges), written[-1], **how)

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from srkit.checks import check_folder, finite
+from srkit.checks import check_folder, expanded, finite
 from srkit.models.network import Network
 from srkit.recipes.base import PROTOCOL, Recipe
 from srkit.training.record import Record, Scores
@@ -121,4 +121,4 @@ class RecipeRun(Run):
 
 def folder_of(out: str | PathLike, name: str, budget: str, variant: str, seed: int) -> Path:
     """Where a run goes."""
-    return Path(out) / name / budget / f"{variant}-seed{seed}"
+    return expanded(out) / name / budget / f"{variant}-seed{seed}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from srkit.calls import as_text
-from srkit.checks import at_least, below, finite
+from srkit.checks import at_least, below, expanded, finite
 from srkit.datasets.loaders import Loaded
 from srkit.devices import find_device, in_bfloat16, saying_what_is_lacking
 from srkit.image.colour import to_y, with_y
@@ -139,7 +138,7 @@ def fit(
     below(1.0, ema=ema)
     crops, batch, patch = _source(crops, batch, patch)
     _check_parts(loss, rate, discriminator_rate)
-    folder = None if folder is None else Path(folder)
+    folder = None if folder is None else expanded(folder)
     # processes and devices are Accelerate's; precision is set below, where it can be seen
     where = find_device(device)
     half = in_bfloat16(precision, where)

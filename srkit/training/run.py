@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from srkit.checks import expanded
 from srkit.devices import best_device, find_device, in_bfloat16
 from srkit.files import read_json, write_whole
 from srkit.image.io import write_image
@@ -75,7 +76,7 @@ class Run:
         validate: Callable[[Network], dict[str, float]] | None = None,
     ):
         find_device(device)  # or it is refused now
-        self.folder, self.seed, self.device = Path(folder), seed, device
+        self.folder, self.seed, self.device = expanded(folder), seed, device
         self.minutes, self.precision, self.compiled = minutes, precision, compiled
         self.tensorboard, self.validate = tensorboard, validate
         settings = {"minutes_a_stage": minutes, "precision": precision, "compiled": compiled}
@@ -343,7 +344,7 @@ class Run:
 def find_runs(folder: str | Path) -> list[Record]:
     """The records of all finished runs under a folder; a warning names each damaged one."""
     found = []
-    for path in sorted(Path(folder).expanduser().rglob("run.json")):
+    for path in sorted(expanded(folder).rglob("run.json")):
         try:
             found.append(read_record(path))
         except (ValueError, OSError) as error:
@@ -354,7 +355,7 @@ def find_runs(folder: str | Path) -> list[Record]:
 def unfinished_runs(folder: str | Path) -> dict[Path, str]:
     """What was begun under a folder and is not finished: how far it is, by folder."""
     found = {}
-    for path in sorted(Path(folder).expanduser().rglob("asked.json")):
+    for path in sorted(expanded(folder).rglob("asked.json")):
         run = path.parent
         if not (run / "run.json").exists():
             steps = [

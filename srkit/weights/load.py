@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from srkit import files
+from srkit.checks import expanded
 from srkit.models.esrgan import sized
 from srkit.models.network import Network, Wrapped
 from srkit.models.zoo import ZOO, Entry, model_info
@@ -131,8 +132,8 @@ def file_of(entry: Entry, weights: str | PathLike) -> Path:
         except files.Unreachable as error:
             about = f"\nOf the file: {file.origin}." if file.origin else ""
             raise files.Unreachable(f"{error}{about}", error.failures) from error
-    if Path(weights).is_file():
-        return Path(weights)
+    if (path := expanded(weights)).is_file():
+        return path
     kinds = " or ".join(map(repr, entry.weights)) or "none"
     others = [e.name for e in ZOO if e.paper == entry.paper and weights in e.weights]
     hint = f" Of the same paper, {', '.join(others)} has them." if others else ""
@@ -355,10 +356,11 @@ def read(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     The header is that of a .safetensors file; other files have none.
 
-    Raises FileNotFoundError, `srkit.files.Damaged` (a ValueError) for a file that is broken, and
-    ValueError for one that would run code, or holds no tensors or values that are not finite.
+    Raises FileNotFoundError, PermissionError, `srkit.files.Damaged` (a ValueError) for a file that
+    is broken, and ValueError for one that would run code, or holds no tensors or values that are
+    not finite.
     """
-    path = Path(path)
+    path = expanded(path)
     content, header = _content(path)
     state = _tensors(path, _unwrapped(path, content))
     if header.keys() & {"constructor", "own_class"}:
@@ -378,7 +380,12 @@ def _content(path: Path) -> tuple[object, dict[str, str]]:
             f"no file {path}. For a network by its name use create_model, "
             "for a list of names list_models."
         )
-    kind = format_of(path)
+    try:
+        kind = format_of(path)
+    except PermissionError:
+        raise PermissionError(
+            f"{path} may not be read by this user: allow it (chmod u+r), or copy the file."
+        ) from None
     if kind == "safetensors":
         return _read_safetensors(path)
     readers = {

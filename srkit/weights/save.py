@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from srkit import __version__, files
+from srkit.checks import expanded
 from srkit.models.network import Network, Wrapped, check_network
 from srkit.models.zoo import ZOO
 from srkit.weights.load import build, check_finite, create_model, load_checkpoint, read
@@ -89,7 +90,7 @@ def convert(source: str | PathLike, target: str | PathLike, *, name: str | None 
     if "provenance" in header:
         provenance["the source's provenance"] = header["provenance"]
     save(model, target, provenance=provenance)
-    return Path(target)
+    return expanded(target)
 
 
 def origin(path: str | PathLike) -> dict[str, str]:
@@ -98,7 +99,7 @@ def origin(path: str | PathLike) -> dict[str, str]:
     That is the licence, and who trained it where it was not the paper's authors. Of the two files
     of ncnn it is the one with the numbers.
     """
-    path = Path(path)
+    path = expanded(path)
     path = path.with_suffix(".bin") if path.suffix == ".param" else path
     seen = files.sha256(path)
     known = [file for e in ZOO for file in e.weights.values() if file.sha256 == seen]

@@ -674,6 +674,23 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
         read_picture(path)
 
 
+@pytest.mark.parametrize(
+    ("bits", "suffix"),
+    [(8, ".png"), (8, ".jpg"), (8, ".webp"), (8, ".tif"), (8, ".bmp"), (16, ".png"), (16, ".tif")],
+)
+def test_a_disk_that_fills_up_while_a_picture_is_written_is_told(bits, suffix, tmp_path):
+    """By the system's limit on a file, which the encoders meet in the middle of the pixels."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    path, before = tmp_path / f"a{suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=rf"larger than .*allows.*Make room.*a\{suffix}'"):
+            write_picture(Picture(torch.rand(3, 200, 200), bits=bits), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not any(tmp_path.iterdir())
+
+
 # ------------------------------------------------------------------- the meaning of colours
 
 

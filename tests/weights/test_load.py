@@ -482,3 +482,14 @@ def test_a_file_of_something_else_says_what_it_found(tmp_path):
     torch.save([torch.ones(1)], tmp_path / "b.pth")
     with pytest.raises(ValueError, match="there is a list"):
         load_checkpoint(tmp_path / "b.pth")
+
+
+def test_a_file_that_may_not_be_read_is_not_called_broken(tmp_path, tiny, monkeypatch):
+    save(tiny, tmp_path / "a.safetensors")
+
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("srkit.weights.load.format_of", forbidden)  # root may read everything
+    with pytest.raises(PermissionError, match=r"a\.safetensors may not be read by this"):
+        load_checkpoint(tmp_path / "a.safetensors")
