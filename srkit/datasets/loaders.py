@@ -64,7 +64,7 @@ class Loaded:
             data = next(self.left, None)
         if data is None:
             raise ValueError("the DataLoader is empty: is drop_last on with few pictures?")
-        data: dict[str, Any] = {"scale": _scale(data), **data}
+        data = {"scale": _scale(data), **data}
         many = len(data["lr"])
         mine = list(share(range(many), part))
         return {
