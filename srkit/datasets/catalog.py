@@ -22,7 +22,7 @@ from torch import Tensor
 
 from srkit import files
 from srkit.checks import expanded
-from srkit.image.folder import only_pictures
+from srkit.image.folder import inside, only_pictures
 from srkit.image.io import read_image
 from srkit.image.tensors import modcrop, to_8bit
 
@@ -340,7 +340,7 @@ def _hr_pictures(data: Dataset, folder: Path) -> list[Path]:
     for scale in data.scales:
         if found := _in_layout(data, folder, scale):
             return [pair.hr for pair in found if pair.name not in data.leave_out]
-    return [p for p in only_pictures(folder.rglob("*")) if p.stem not in data.leave_out]
+    return [p for p in only_pictures(inside(folder)) if p.stem not in data.leave_out]
 
 
 def _deviations(data: Dataset, found: list[Path]) -> list[str]:

@@ -47,7 +47,7 @@ def find_pictures(folder: str | os.PathLike, *, deep: bool = False) -> Found:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} (looked from {Path.cwd()})")
     found = Found(folder, [])
-    for path in sorted(_inside(folder) if deep else folder.iterdir()):
+    for path in sorted(inside(folder) if deep else folder.iterdir()):
         if _hidden(path.relative_to(folder)):
             continue
         if why := _no_picture(path):
@@ -83,7 +83,7 @@ def reasons(left_out: dict[Path, str]) -> str:
     return f"left out {len(left_out)}: {'; '.join(parts)}"
 
 
-def _inside(folder: Path) -> list[Path]:
+def inside(folder: Path) -> list[Path]:
     """All files below a folder, through links to folders, too, each folder once."""
     found, seen = [], set()
     for top, below, names in os.walk(folder, followlinks=True):

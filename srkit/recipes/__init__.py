@@ -22,7 +22,7 @@ from torch import Tensor
 
 from srkit.calls import Build, Given, completed
 from srkit.checks import at_least, below, expanded
-from srkit.files import data_path
+from srkit.files import data_path, locked
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
 from srkit.recipes.base import BUDGETS, Recipe
@@ -30,6 +30,7 @@ from srkit.recipes.run import RecipeRun, folder_of
 from srkit.reports.records import Records
 from srkit.reports.reproduction import Reproduction
 from srkit.training.record import Record, read_record, write_json
+from srkit.training.run import files_named
 from srkit.training.stage import Stage
 from srkit.weights.load import load_checkpoint
 from srkit.weights.save import save, save_tensors
@@ -234,30 +235,36 @@ def collect(
     whose network of seed 0 goes along in float16, as `recorded` reads it; and its discriminators,
     as `recorded_loss` reads them.
 
-    Raises ValueError for a run that was not the budget's own (minutes, other data), and for weights
-    of a variant without a finished run of seed 0.
+    Raises ValueError for a run that was not the budget's own (minutes, other data), for two of one
+    variant, budget and seed, and for weights of a variant without a finished run of seed 0.
     """
     found: dict[str, dict[tuple, tuple[Record, Path]]] = {}
-    for path in sorted(expanded(out).rglob("run.json")):
+    for path in files_named(out, "run.json"):
         record = read_record(path)
         if record.minutes_a_stage is not None or not follows_plan(record):
             raise ValueError(
                 f"{path} is of other minutes, data or sizes than its budget's: "
                 "such a run does not stand for the budget, keep it in a folder of its own"
             )
-        key = (record.variant, record.budget, record.seed)
-        found.setdefault(record.recipe, {})[key] = record, path.parent
+        key, same = (
+            (record.variant, record.budget, record.seed),
+            found.setdefault(record.recipe, {}),
+        )
+        if key in same:
+            raise ValueError(f"{path} and {same[key][1]} are both {record.name}: move one away")
+        same[key] = record, path.parent
     missing = set(weights) - {v for runs in found.values() for v, _, seed in runs if seed == 0}
     if missing:
         raise ValueError(f"no finished run of {', '.join(sorted(missing))}, seed 0, under {out}")
     written = []
     for name, runs in found.items():
         target, order = expanded(data) / f"runs/{name}.json", list(recipe(name).variants)
-        before = Records.read(target) if target.exists() else Records([])
-        records = {(r.variant, r.budget, r.seed): r for r in before if follows_plan(r)}
-        records |= {key: record for key, (record, _) in runs.items()}
-        kept = [records[k] for k in sorted(records, key=lambda k: (order.index(k[0]), k))]
-        write_json([record.to_json() for record in kept], target)
+        with locked(target):  # of two that gather at once, each adds to what the other wrote
+            before = Records.read(target) if target.exists() else Records([])
+            records = {(r.variant, r.budget, r.seed): r for r in before if follows_plan(r)}
+            records |= {key: record for key, (record, _) in runs.items()}
+            kept = [records[k] for k in sorted(records, key=lambda k: (order.index(k[0]), k))]
+            write_json([record.to_json() for record in kept], target)
         written.append(target)
         for (variant, budget, seed), (record, folder) in runs.items():
             if variant in weights and seed == 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -79,9 +78,16 @@ class Card:
                 ours = list(self.records.values(first.variant, test, metric).values())
                 theirs, gap = first.paper["metrics"].get(test, {}).get(metric), ""
                 if theirs is not None:
-                    gap = f"{mean(ours) - theirs:+.{DIGITS[metric]}f}"
-                    theirs = f"{theirs:.{DIGITS[metric]}f}"
-                rows.append([f"{test}, {UNITS[metric]}", theirs or "", spread(ours, metric), gap])
+                    gap = f"{mean(ours) - theirs:+.{DIGITS.get(metric, 3)}f}"
+                    theirs = f"{theirs:.{DIGITS.get(metric, 3)}f}"
+                rows.append(
+                    [
+                        f"{test}, {UNITS.get(metric, metric)}",
+                        theirs or "",
+                        spread(ours, metric),
+                        gap,
+                    ]
+                )
         return rows
 
     @property
@@ -135,8 +141,7 @@ def card(records: Record | Iterable[Record]) -> Card:
             "a card is for one variant with one budget; these records are of "
             + (", ".join(sorted("/".join(kind) for kind in kinds)) or "none")
         )
-    plans = {json.dumps(r.plan) for r in group}
-    if len(plans | {str(r.minutes_a_stage) for r in group}) != 2:
+    if any(r.kind != group[0].kind for r in group):
         raise ValueError(
             f"these records of {group[0].recipe}/{group[0].variant} differ in data, sizes or "
             "minutes: make a card of each kind"
@@ -156,7 +161,9 @@ def changes(record: Record) -> tuple[Change, ...]:
             found.append(Change(name, "the stage", None, ours["steps"]))
             continue
         for field in (f for f in ours if f not in WATCHING):
-            found += [Change(name, *each) for each in _differing(field, paper[field], ours[field])]
+            found += [
+                Change(name, *each) for each in _differing(field, paper.get(field), ours[field])
+            ]
     found += [Change(name, "the stage", stage["steps"], None) for name, stage in theirs.items()]
     return tuple(found)
 
@@ -223,5 +230,6 @@ def machines(facts: Iterable[Mapping[str, Any]]) -> str:
 
 def spread(values: Sequence[float], metric: str) -> str:
     """The mean, and the sample standard deviation where there are several."""
-    text = f"{mean(values):.{DIGITS[metric]}f}"
-    return text if len(values) == 1 else f"{text} ± {stdev(values):.{DIGITS[metric]}f}"
+    digits = DIGITS.get(metric, 3)
+    text = f"{mean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {stdev(values):.{digits}f}"

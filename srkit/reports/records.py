@@ -93,8 +93,20 @@ class Records(Sequence[Record]):
         return {key: Records(r for r in self if (r.variant, r.budget) == key) for key in keys}
 
     def values(self, variant: str, test: str, metric: str) -> dict[int, float]:
-        """A metric of a variant on a test set, by seed; only of those that have it."""
-        scores = {r.seed: r.metrics.get(test, {}) for r in self.variant(variant)}
+        """A metric of a variant on a test set, by seed; only of those that have it.
+
+        Raises ValueError for records of several budgets, data or minutes, which no one number
+        stands for, and for two of one seed.
+        """
+        group = self.variant(variant)
+        if any(r.kind != group[0].kind for r in group):
+            raise ValueError(
+                f"these records of {variant} differ in budget, data, sizes or minutes: choose one "
+                "kind, as by .budget('laptop')"
+            )
+        scores = {r.seed: r.metrics.get(test, {}) for r in group}
+        if len(scores) < len(group):
+            raise ValueError(f"these records of {variant} have a seed twice: leave one out")
         return {seed: found[metric] for seed, found in sorted(scores.items()) if metric in found}
 
     def mean(self, variant: str, test: str, metric: str) -> float:

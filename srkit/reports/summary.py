@@ -53,7 +53,8 @@ def summary(records: Iterable[Record]) -> Table:
         minutes = mean(r.minutes for r in group)
         seeds = ", ".join(str(seed) for seed in sorted(r.seed for r in group))
         test = next((test for r in group for test in r.metrics), "")
-        values = [list(group.values(group[0].variant, test, m).values()) for m in ("psnr", "lpips")]
+        scores = [r.metrics.get(test, {}) for r in group]  # of a copied run, too
+        values = [[s[m] for s in scores if m in s] for m in ("psnr", "lpips")]
         cells = [spread(v, m) if v else "" for v, m in zip(values, ("psnr", "lpips"), strict=True)]
         data = ", ".join(dict.fromkeys(stage["data"] for stage in group[0].plan["stages"]))
         rows.append([name, data, seeds, f"{steps:,}", f"{minutes:.1f}", test, *cells])

@@ -84,5 +84,11 @@ def _state(path: Path, data: bytes) -> dict:
 
 
 def found(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, oldest first."""
-    return sorted(folder.glob("checkpoint-*.pt"))
+    """The checkpoints of a folder, oldest first; no copies under other names."""
+    paths = (p for p in folder.glob("checkpoint-*.pt") if p.stem.split("-", 1)[1].isdecimal())
+    return sorted(paths, key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint was written after."""
+    return int(path.stem.split("-")[1])

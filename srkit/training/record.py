@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -97,11 +98,16 @@ class Record:
         """For messages: "rlfn/laptop/warm-start, seed 0"."""
         return f"{self.recipe}/{self.budget}/{self.variant}, seed {self.seed}"
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What must be equal for figures of several seeds to be averaged."""
+        return self.recipe, self.budget, self.variant, self.minutes_a_stage, self.plan
+
     def curve(self, metric: str = "psnr") -> list[tuple[int, float]]:
         """(step, value) of each validation, the steps counted through all stages."""
         points, before = [], 0
         for stage in self.stages:
-            rows = (row for row in stage.history if metric in row)
+            rows = (row for row in stage.history if _is(row.get(metric), float))
             points += [(before + row["step"], row[metric]) for row in rows]
             before += stage.steps
         return points
@@ -125,9 +131,30 @@ class Record:
             if not all(_is(row.get("step"), int) for row in stage["history"]):
                 raise ValueError(f"{source}: a row of StageResult.history has no step")
         _check(cls, found, source)
+        for name, kinds in _WITHIN.items():
+            _check_within(found[name], kinds, f"{source}: Record.{name}")
+        for name in ("plan", "paper"):
+            for stage in found[name]["stages"]:
+                _check_within(stage, _OF_A_PLAN, f"{source}: a stage of Record.{name}")
         stages = [StageResult(**s | {"loss": tuple(s.get("loss", ()))}) for s in found["stages"]]
         lists = {name: tuple(found.get(name, ())) for name in ("builds_on", "code_after_stops")}
         return cls(**{**found, **lists, "stages": tuple(stages)})
+
+
+# What every record's plan, paper and machine have, beside what only some have.
+_WITHIN = {
+    "plan": {"stages": list[dict[str, Any]]},
+    "paper": {"metrics": Scores, "stages": list[dict[str, Any]]},
+    "machine": {"threads": int, "capability": str, "gpu": str | None, "torch": str},
+}
+_OF_A_PLAN = {"name": str, "data": str, "steps": int}
+
+
+def _check_within(found: Mapping[str, Any], kinds: Mapping[str, Any], what: str) -> None:
+    for name, kind in kinds.items():
+        if name not in found or not _is(found[name], kind):
+            value = f"is {found[name]!r:.40}" if name in found else "is missing"
+            raise ValueError(f"{what}: {name} {value}, expected {getattr(kind, '__name__', kind)}")
 
 
 def _without_defaults(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,8 +196,9 @@ def _is(value: object, kind: Any) -> bool:
     if get_origin(kind) in (list, tuple):
         return isinstance(value, list) and all(_is(each, of[0]) for each in value)
     if kind in (int, float):
-        number = int if kind is int else int | float
-        return isinstance(value, number) and not isinstance(value, bool)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return kind is int or abs(value) <= sys.float_info.max
+        return kind is float and isinstance(value, float)
     return isinstance(value, kind)
 
 

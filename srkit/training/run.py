@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from torch import Tensor
 from srkit.checks import expanded
 from srkit.devices import best_device, find_device, in_bfloat16
 from srkit.files import read_json, write_whole
+from srkit.image.folder import inside
 from srkit.image.io import write_image
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
@@ -341,10 +343,15 @@ class Run:
         return SummaryWriter(str(self.folder / "tensorboard"))
 
 
+def files_named(folder: str | os.PathLike, name: str) -> list[Path]:
+    """The files of that name under a folder, sorted; links to folders are followed."""
+    return sorted(path for path in inside(expanded(folder)) if path.name == name)
+
+
 def find_runs(folder: str | Path) -> list[Record]:
     """The records of all finished runs under a folder; a warning names each damaged one."""
     found = []
-    for path in sorted(expanded(folder).rglob("run.json")):
+    for path in files_named(folder, "run.json"):
         try:
             found.append(read_record(path))
         except (ValueError, OSError) as error:
@@ -355,11 +362,11 @@ def find_runs(folder: str | Path) -> list[Record]:
 def unfinished_runs(folder: str | Path) -> dict[Path, str]:
     """What was begun under a folder and is not finished: how far it is, by folder."""
     found = {}
-    for path in sorted(expanded(folder).rglob("asked.json")):
+    for path in files_named(folder, "asked.json"):
         run = path.parent
         if not (run / "run.json").exists():
             steps = [
-                f"{stage.name.replace('-', ' ')} at step {int(last.stem.split('-')[1]):,}"
+                f"{stage.name.replace('-', ' ')} at step {checkpoints.step_of(last):,}"
                 for stage in sorted(run.glob("stage-*"))
                 for last in checkpoints.found(stage)[-1:]
             ]

@@ -163,3 +163,17 @@ def test_validations_are_counted_through_the_stages():
     run = record(stages=(stage, stage))
     assert run.curve() == [(1500, 29.0), (3000, 29.0)]
     assert run.curve("lpips") == []
+
+
+def test_a_metric_that_srkit_does_not_know_has_its_own_name():
+    text = str(card(record(metrics={"Set5": {"psnr": 30.0, "fid": 12.0}})))
+    assert "Set5, fid" in text
+    assert "12.000" in text
+
+
+def test_a_copied_run_does_not_hide_the_list():
+    text = str(summary([record(0, 30.0), record(0, 31.0)]))
+    assert "0, 0" in text
+    assert "30.50 ± 0.71" in text
+    with pytest.raises(ValueError, match="have a seed twice"):
+        str(card([record(0, 30.0), record(0, 31.0)]))

@@ -9,6 +9,7 @@ from toy import record
 from srkit.files import data_path
 from srkit.recipes import RECIPES
 from srkit.reports.records import Records
+from srkit.training.record import Record, StageResult
 
 RUNS = Records(
     [record(0, 30.0), record(2, 30.6), record(1, 30.3), record(0, 29.0, variant="short")]
@@ -23,6 +24,69 @@ def test_values_are_by_seed_and_have_a_mean_and_a_spread():
     assert RUNS.values("long", "Set5", "lpips") == {}
     with pytest.raises(ValueError, match="no record of long has lpips of Set5"):
         RUNS.mean("long", "Set5", "lpips")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        record(1, budget="gpu"),
+        record(1, minutes_a_stage=5.0),
+        record(1, plan={"stages": [{"name": "a", "data": "DIV2K", "steps": 1}]}),
+        record(1, recipe="rcan"),
+    ],
+    ids=["budget", "minutes", "data", "recipe"],
+)
+def test_no_number_stands_for_runs_of_several_kinds(other):
+    """They were averaged, and of two with one seed the later one was taken."""
+    runs = Records([record(0), other])
+    for ask in (runs.values, runs.mean, runs.spread):
+        with pytest.raises(ValueError, match=r"records of long differ in .*choose one kind"):
+            ask("long", "Set5", "psnr")
+    with pytest.raises(ValueError, match="records of long have a seed twice: leave one out"):
+        Records([record(0), record(0, 40.0)]).mean("long", "Set5", "psnr")
+
+
+def spoilt(*path, value=None):
+    """The record in JSON with another value at a path; None takes it out."""
+    found = json.loads(json.dumps(record().to_json()))
+    found["plan"]["stages"] = [{"name": "a", "data": "DIV2K", "steps": 1}]
+    *before, last = path
+    inner = found
+    for key in before:
+        inner = inner[key]
+    inner.pop(last) if value is None else inner.__setitem__(last, value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (spoilt("plan", "stages"), "Record.plan: stages is missing"),
+        (spoilt("plan", "stages", value="x"), "Record.plan: stages is 'x', expected list"),
+        (spoilt("plan", "stages", value=["a"]), r"Record.plan: stages is \['a'\], expected list"),
+        (spoilt("plan", "stages", 0, "data"), "a stage of Record.plan: data is missing"),
+        (spoilt("plan", "stages", 0, "data", value=5), "Record.plan: data is 5, expected str"),
+        (
+            spoilt("plan", "stages", 0, "steps", value="9"),
+            "plan: steps is '9', expected int",
+        ),
+        (spoilt("paper", "metrics"), "Record.paper: metrics is missing"),
+        (spoilt("paper", "metrics", value={"Set5": 3}), "Record.paper: metrics is .*expected dict"),
+        (spoilt("machine", "torch"), "Record.machine: torch is missing"),
+        (spoilt("machine", "gpu", value=[]), r"Record.machine: gpu is \[\], expected str"),
+        (spoilt("minutes", value=10**400), "Record.minutes is 1000.*, which is no float"),
+    ],
+)
+def test_what_lists_and_cards_ask_of_a_record_is_asked_when_it_is_read(found, words):
+    """They ended in a KeyError, for all runs of a folder, and without the file's name."""
+    with pytest.raises(ValueError, match=rf"^a\.json: .*{words}"):
+        Record.from_json(found, "a.json")
+
+
+def test_what_is_no_number_is_no_point_of_a_curve():
+    history = [{"step": 1, "psnr": None}, {"step": 2, "psnr": "x"}, {"step": 3, "psnr": 30.0}]
+    run = record(stages=(StageResult(steps=3, minutes=1.0, history=history),))
+    assert run.curve() == [(3, 30.0)]
 
 
 def test_they_are_chosen_by_variant_budget_and_seed():

@@ -270,6 +270,58 @@ def test_one_damaged_record_hides_no_other_and_what_is_not_finished_is_told(tmp_
     }
 
 
+def test_runs_are_found_through_links_and_copies_of_checkpoints_are_passed_over(tmp_path):
+    """As where the runs lie on another disk, and a checkpoint was put aside by hand."""
+    recipes.train("rlfn", "one-stage", out=tmp_path / "elsewhere", **SMOKE)
+    stopped = tmp_path / "elsewhere" / "b" / "stage-0"
+    stopped.mkdir(parents=True)
+    (stopped.parent / "asked.json").write_text("{}")
+    for step in (100_000_000, 99_999_999):
+        (stopped / f"checkpoint-{step}.pt").touch()
+    (stopped / "checkpoint-100000001 (copy).pt").touch()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "runs" / "again").symlink_to(tmp_path / "runs")
+    assert len(find_runs(tmp_path / "runs")) == 1
+    (how_far,) = unfinished_runs(tmp_path / "runs").values()
+    assert how_far == "stage 0 at step 100,000,000"
+
+
+GATHER = """
+import sys
+from srkit import recipes
+recipes.collect(sys.argv[1], sys.argv[2])
+"""
+
+
+def test_of_several_that_gather_at_once_none_loses_what_another_wrote(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        seed = "ab".index(name)
+        recipes.train("rlfn", "one-stage", out=tmp_path / name, seed=seed, **SMOKE)
+    recipes.train("rlfn", "one-stage", out=tmp_path / "c", **SMOKE)
+    (tmp_path / "both").mkdir()
+    for name in ("a", "c"):
+        (tmp_path / "both" / name).symlink_to(tmp_path / name)
+    with pytest.raises(ValueError, match=r"are both rlfn/smoke/one-stage, seed 0: move one away"):
+        recipes.collect(tmp_path / "both", tmp_path / "data")
+    read = recipes.Records.read
+
+    def slowly(path):  # while this one has read and not written, the other one comes
+        found = read(path)
+        other.append(subprocess.Popen([sys.executable, "-c", GATHER, tmp_path / "b", data]))
+        with suppress(subprocess.TimeoutExpired):
+            other[0].wait(timeout=8)
+        return found
+
+    other, data = [], tmp_path / "data"
+    (data / "runs").mkdir(parents=True)
+    (data / "runs" / "rlfn.json").write_text("[]")
+    monkeypatch.setattr(recipes.Records, "read", slowly)
+    recipes.collect(tmp_path / "a", data)
+    assert other[0].wait(timeout=120) == 0
+    assert [record.seed for record in read(data / "runs" / "rlfn.json")] == [0, 1]
+
+
 # ------------------------------------------------------------------ two at once
 
 TWICE = """
