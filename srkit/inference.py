@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from srkit.checks import expanded
 from srkit.devices import CPU, find_device, give_back_memory, in_bfloat16, lacking, with_float64
-from srkit.files import json_text, read_json, write_whole
+from srkit.files import Damaged, json_text, read_json, write_whole
 from srkit.image.colour import to_y
 from srkit.image.folder import find_pictures, reasons
 from srkit.image.io import (
@@ -55,6 +55,7 @@ BICUBIC_REACH = 4  # LR pixels around a strip that bicubic interpolation reads, 
 FILLED = 32  # pixels around the visible ones whose hidden colours are replaced
 # What is read under a suffix that is not written:
 WRITTEN_AS = {".jfif": ".jpg", ".jpe": ".jpg", ".ppm": ".png", ".pgm": ".png"}
+SIGN = ".srkit.json"  # in a folder of results: which network made them
 APPROXIMATE_OVERLAP = 32  # where no overlap is exact; more costs time and gains little
 
 Kind = TypeVar("Kind", Tensor, np.ndarray, Image.Image, Picture)
@@ -253,7 +254,7 @@ def upscale_folder(
     are those of `upscale_file`, which enlarges each.
 
     Raises what `upscale` raises for its settings; ValueError for a suffix that is no format, for a
-    target that is the source or a file, and for one with results of another network;
+    target that is the source or a file, and for one with results of another network or of two;
     FileNotFoundError where there is no picture, PermissionError where nothing may be written.
     """
     from tqdm import tqdm
@@ -269,7 +270,7 @@ def upscale_folder(
         raise ValueError(f"source and target are both {source}: name another target folder")
     check_target(target / ("picture" + (suffix or ".png")), 1, 1)
     target.mkdir(parents=True, exist_ok=True)
-    _sign(target, model, self_ensemble, overwrite)
+    signed = _sign(target, model, self_ensemble, overwrite)
 
     report, makers = FolderReport(left_out=found.left_out), {}
     with borrowed(model, device):  # moved to the device once, not for every file
@@ -306,29 +307,53 @@ def upscale_folder(
                 break
             except Exception as error:  # whatever is wrong with this file, the others go on
                 report.failed[path] = str(error)
+    if not (report.interrupted or report.failed):
+        _write_sign(target, signed)  # of a folder that was overwritten, now it is true of all
     return report
 
 
-def _sign(target: Path, model: Network, self_ensemble: bool, overwrite: bool) -> None:
-    """Write down which network fills a folder; refuse one that another network has filled."""
+def _sign(
+    target: Path, model: Network, self_ensemble: bool, overwrite: bool
+) -> dict[str, str | int | bool]:
+    """Write down which network fills a folder, and return it; refuse what another has filled.
+
+    While results of another network are overwritten, that is written down, too: a second run must
+    not take those that are left for its own.
+    """
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        plain = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)  # NumPy has no bf16
+        digest.update(name.encode() + plain.numpy().tobytes())
     mine = {"network": model.name, "scale": model.scale, "weights": digest.hexdigest()[:16]}
     mine["self_ensemble"] = self_ensemble
-    path = target / ".srkit.json"
+    there: dict | None = mine
     try:
-        there = read_json(path, dict)
-    except (OSError, ValueError):
-        there = mine
-    if there != mine and not overwrite:
+        there = read_json(target / SIGN, dict)
+    except FileNotFoundError:
+        pass
+    except Damaged:
+        there = None
+        if not overwrite:
+            raise
+    if there is not None and "replaces" in there and not overwrite:
+        raise ValueError(
+            f"{target} holds results of two networks, because replacing those of "
+            f"{there['replaces']} was stopped or failed: overwrite, or name another folder."
+        )
+    if there is not None and there != mine and not overwrite:
         raise ValueError(
             f"{target} holds results of {there.get('network')} (weights {there.get('weights')}, "
             f"self-ensemble {there.get('self_ensemble')}), and this is {mine['network']} (weights "
             f"{mine['weights']}, self-ensemble {self_ensemble}): name another folder, or overwrite."
         )
-    with write_whole(path, "w") as file:
-        file.write(json_text(mine) + "\n")
+    before = "another network" if there is None else there.get("network")
+    _write_sign(target, mine if there == mine else mine | {"replaces": before})
+    return mine
+
+
+def _write_sign(target: Path, sign: dict[str, str | int | bool]) -> None:
+    with write_whole(target / SIGN, "w") as file:
+        file.write(json_text(sign) + "\n")
 
 
 def _check_size(out: Path, height: int, width: int) -> None:

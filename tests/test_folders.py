@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import warnings
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from srkit import files, inference
+from srkit.datasets import patches as pictures_read
 from srkit.datasets.patches import Patches, Unreadable
 from srkit.datasets.pictures import patches, training_pictures
 from srkit.image.folder import find_pictures
@@ -29,6 +31,7 @@ from srkit.image.io import Picture, read_image, read_picture, write_image
 from srkit.image.resize import imresize
 from srkit.inference import upscale, upscale_folder
 from srkit.metrics.evaluate import evaluate
+from srkit.models.edsr import EDSR
 from srkit.models.network import Network
 
 
@@ -191,10 +194,46 @@ def test_a_damaged_picture_is_named_and_left_out(how, tmp_path):
     assert "bad.png" in scores.left_out["bad.png"]
     assert "left out bad.png: " in str(scores)
     (tmp_path / "mine" / "good.png").unlink()
-    with pytest.raises(ValueError, match=r"none of 1 pictures can be read: left out 1: bad\.png"):
+    with pytest.raises(ValueError, match=r"none of 1 pictures can be taken: left out 1: bad\.png"):
         patches(str(tmp_path / "mine"), 2, "cpu")
-    with pytest.raises(ValueError, match=r"none of 1 pictures can be read"):
+    with pytest.raises(ValueError, match=r"none of 1 pictures can be measured"):
         evaluate("bicubic", tmp_path / "mine", scale=2)
+
+
+def test_a_picture_too_small_for_the_scale_or_for_a_measure_stops_nothing(tmp_path):
+    """A thumbnail of three pixels ended both a training and a measurement, unnamed."""
+    write_image(GREY[:, :3, :3], tmp_path / "mine" / "dot.png")
+    write_image(GREY[:, :12, :12], tmp_path / "mine" / "icon.png")
+    write_image(GREY, tmp_path / "mine" / "good.png")
+    spoilt(tmp_path / "mine" / "bad.png", "cut")
+    said = r"left out 2: bad\.png \(damaged or no picture\); dot\.png \(smaller than the scale\)"
+    with pytest.warns(UserWarning, match=said):
+        assert patches(str(tmp_path / "mine"), 4, "cpu").names == ["good.png", "icon.png"]
+    with pytest.raises(
+        Unreadable, match=r"dot\.png has 3 x 3 pixels, too few for x4: leave it out"
+    ):
+        Patches([tmp_path / "mine" / "dot.png"], (2, 4))
+    with pytest.raises(
+        ValueError, match="picture 1 has 4 x 2 pixels, too few for x3: leave it out"
+    ):
+        Patches([torch.zeros(3, 9, 9).byte(), torch.zeros(3, 4, 2).byte()], 3)
+    scores = evaluate("bicubic", tmp_path / "mine", scale=3)
+    assert [row["image"] for row in scores.rows] == ["good"]
+    why = "icon has 12 x 12 pixels; without a border of 3 fewer than SSIM's 11 a side are left"
+    assert scores.left_out["icon.png"].startswith(why)
+    with pytest.raises(ValueError, match="icon has 12 x 12 pixels; without a border of 3 fewer"):
+        evaluate("bicubic", tmp_path / "mine" / "icon.png", scale=3)
+
+
+def test_many_damaged_pictures_are_looked_at_twice_at_most(tmp_path, monkeypatch):
+    for k in range(8):
+        spoilt(tmp_path / "mine" / f"{k}.png", "damaged pixels")
+    write_image(GREY, tmp_path / "mine" / "good.png")
+    looked, read = [], pictures_read.read_image
+    monkeypatch.setattr(pictures_read, "read_image", lambda path: looked.append(path) or read(path))
+    with pytest.warns(UserWarning, match="left out 8: 0.png, 1.png, 2.png and 5 more"):
+        patches(str(tmp_path / "mine"), 2, "cpu")
+    assert len(looked) <= 2 * 9
 
 
 def test_of_a_benchmark_a_damaged_picture_is_an_error(tmp_path):
@@ -236,6 +275,55 @@ def test_results_of_another_network_are_not_already_there(tmp_path):
         upscale_folder(Nearest(), tmp_path / "in", tmp_path / "out", self_ensemble=True)
     assert upscale_folder(Twice(), tmp_path / "in", tmp_path / "out", overwrite=True).done
     assert json.loads((tmp_path / "out" / ".srkit.json").read_text())["network"] == "twice"
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed", "failed"])
+def test_where_results_were_partly_replaced_none_is_already_there(how, tmp_path, monkeypatch):
+    """The old network's were taken for the new one's by the next run."""
+
+    class Twice(Nearest):
+        name = "twice"
+
+    class Killed(BaseException):
+        """As if the process were gone."""
+
+    for name in ("a", "b", "c"):
+        write_image(GREY, tmp_path / "in" / f"{name}.png")
+    folders = tmp_path / "in", tmp_path / "out"
+    upscale_folder(Nearest(), *folders)
+    real, ends = inference.upscale_file, {"stopped": KeyboardInterrupt, "killed": Killed}
+
+    def second(*given, **how_):
+        if given[2].name == "b.png":
+            raise ends.get(how, OSError)
+        return real(*given, **how_)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inference, "upscale_file", second)
+        with suppress(Killed):
+            upscale_folder(Twice(), *folders, overwrite=True)
+    words = r"out holds results of two networks, because replacing those of nearest was stopped or"
+    for network in (Twice(), Nearest()):
+        with pytest.raises(ValueError, match=words):
+            upscale_folder(network, *folders)
+    assert len(upscale_folder(Twice(), *folders, overwrite=True).done) == 3
+    assert len(upscale_folder(Twice(), *folders).skipped) == 3
+
+
+def test_a_folder_whose_sign_is_damaged_says_so(tmp_path):
+    write_image(GREY, tmp_path / "in" / "a.png")
+    upscale_folder(Nearest(), tmp_path / "in", tmp_path / "out")
+    (tmp_path / "out" / ".srkit.json").write_text("{")
+    with pytest.raises(files.Damaged, match=r"out/\.srkit\.json is damaged"):
+        upscale_folder(Nearest(), tmp_path / "in", tmp_path / "out")
+    assert upscale_folder(Nearest(), tmp_path / "in", tmp_path / "out", overwrite=True).done
+    assert upscale_folder(Nearest(), tmp_path / "in", tmp_path / "out").skipped
+
+
+def test_a_network_of_any_precision_fills_a_folder(tmp_path):
+    write_image(GREY, tmp_path / "in" / "a.png")
+    network = EDSR(scale=2, channels=4, blocks=1).bfloat16()
+    assert upscale_folder(network, tmp_path / "in", tmp_path / "out").done
 
 
 @pytest.mark.parametrize("size", [(96, 96), (24, 24), None])

@@ -33,11 +33,11 @@ PictureOrPath = Tensor | str | os.PathLike  # a uint8 tensor (3, H, W), or a pic
 
 
 class Unreadable(Damaged):
-    """A picture file that cannot be read: `path`. What it says is `read_image`'s."""
+    """A picture file that cannot be taken: `path`. reason: why, in a few words."""
 
-    def __init__(self, path: PictureOrPath, why: str):
+    def __init__(self, path: PictureOrPath, why: str, reason: str = "damaged or no picture"):
         super().__init__(why)
-        self.path = str(path)
+        self.path, self.reason = str(path), reason
 
 
 class Plane(NamedTuple):
@@ -105,7 +105,8 @@ class Patches:
             for k, p in enumerate(pictures)
         ]
         self._told: set[tuple[int, int]] = set()  # crop sizes that some pictures are too small for
-        for height, width in map(picture_size, pictures):
+        for source, name in zip(pictures, self.names, strict=True):
+            height, width = _size_for(source, name, self.scales)
             self.hr.append(self._plane(height, width))
             for r, planes in self.lr.items():
                 planes.append(self._plane(height // r, width // r))
@@ -235,13 +236,7 @@ class Patches:
         """The contents of the store, piece by piece."""
         for number, source in enumerate(pictures):
             _, height, width = self.hr[number]
-            picture = source if isinstance(source, Tensor) else to_8bit(read_or_name(source))
-            if picture.shape[1:] != (height, width):
-                raise Unreadable(
-                    source,
-                    f"{source} is {tuple(picture.shape[1:])} and its header says "
-                    f"{(height, width)}: save it again, upright",
-                )
+            picture = source if isinstance(source, Tensor) else _pixels(source, (height, width))
             yield picture.numpy().ravel()
             for r in self.scales:
                 yield self.low(number, picture, r).numpy().ravel()
@@ -375,6 +370,42 @@ def picture_size(source: PictureOrPath) -> tuple[int, int]:
         return height, width
     turned = isinstance(turn, int) and 5 <= turn <= 8  # by 90 degrees; text is no orientation
     return (width, height) if turned else (height, width)
+
+
+def _size_for(source: PictureOrPath, name: str, scales: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of a picture that is large enough for all scales."""
+    height, width = picture_size(source)
+    if min(height, width) < max(scales):
+        why = f"{name} has {height} x {width} pixels, too few for x{max(scales)}: leave it out"
+        if isinstance(source, Tensor):
+            raise ValueError(why)
+        raise Unreadable(source, why, "smaller than the scale")
+    return height, width
+
+
+def _pixels(source: str | os.PathLike, size: tuple[int, int]) -> Tensor:
+    """The picture in a file, uint8 (3, H, W), of the size that its header says."""
+    picture = to_8bit(read_or_name(source))
+    if picture.shape[1:] != size:
+        raise Unreadable(
+            source,
+            f"{source} is {tuple(picture.shape[1:])} and its header says {size}: save it again, "
+            "upright",
+        )
+    return picture
+
+
+def faults(pictures: Sequence[PictureOrPath], scale: int | Sequence[int]) -> dict[Path, str]:
+    """The files that `Patches` would not take, each with the reason, from one look at each."""
+    scales = (scale,) if isinstance(scale, int) else tuple(scale)
+    found = {}
+    for source in pictures:
+        if not isinstance(source, Tensor):
+            try:
+                _pixels(source, _size_for(source, Path(source).name, scales))
+            except Unreadable as error:
+                found[Path(source)] = error.reason
+    return found
 
 
 def read_or_name(source: str | os.PathLike) -> Tensor:

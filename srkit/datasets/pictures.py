@@ -14,7 +14,7 @@ from torch import Tensor
 
 from srkit.checks import expanded
 from srkit.datasets import catalog, procedural
-from srkit.datasets.patches import Patches, Unreadable
+from srkit.datasets.patches import Patches, Unreadable, faults
 from srkit.devices import best_device
 from srkit.files import cache_folder
 from srkit.image.folder import find_pictures, reasons
@@ -89,8 +89,8 @@ def patches(name: str, scale: int | tuple[int, ...], device: str | None) -> Patc
     """Crops of the pictures that `name` means, read once a process.
 
     They live on the GPU that trains if they fit there, else in memory, else in a file of srkit's
-    cache. A picture that was changed since is read again. Damaged ones are left out, with a warning
-    that names them.
+    cache. A picture that was changed since is read again. Damaged ones, and those smaller than the
+    scale, are left out, with a warning that names them.
     """
     files = () if name == "procedural" else training_pictures(name)
     dated = tuple((path, path.stat().st_mtime_ns) for path in files if isinstance(path, Path))
@@ -119,20 +119,17 @@ def _patches(
 def sound(
     pictures: Sequence[Tensor] | Sequence[Path], scale: int | tuple[int, ...], **where: Any
 ) -> Patches:
-    """`Patches` of those pictures that can be read; a warning names the others.
+    """`Patches` of those pictures that can be taken; a warning names the others.
 
     Raises ValueError where none can be.
     """
-    left_out: dict[Path, str] = {}
-    while True:
-        kept = [p for p in pictures if not (isinstance(p, Path) and p in left_out)]
-        if not kept:
-            raise ValueError(f"none of {len(pictures)} pictures can be read: {reasons(left_out)}")
-        try:
-            found = Patches(kept, scale, **where)
-        except Unreadable as damaged:
-            left_out[Path(damaged.path)] = "damaged or no picture"
-            continue
-        if left_out:
-            warnings.warn(reasons(left_out), stacklevel=3)
-        return found
+    try:
+        return Patches(pictures, scale, **where)
+    except Unreadable:  # the first one; a look at all is no slower than to begin after each
+        left_out = faults(pictures, scale)
+    kept = [p for p in pictures if not (isinstance(p, Path) and p in left_out)]
+    if not kept:
+        raise ValueError(f"none of {len(pictures)} pictures can be taken: {reasons(left_out)}")
+    found = Patches(kept, scale, **where)
+    warnings.warn(reasons(left_out), stacklevel=3)
+    return found

@@ -34,7 +34,7 @@ from srkit.metrics.lpips import lpips as lpips_of
 from srkit.metrics.lpips import lpips_parts
 from srkit.metrics.protocols import PROTOCOLS, Protocol
 from srkit.metrics.psnr import psnr
-from srkit.metrics.ssim import ssim
+from srkit.metrics.ssim import TAPS, ssim
 from srkit.models.counting import Count, count
 from srkit.models.network import Network, check_network
 from srkit.viz import tables
@@ -122,8 +122,9 @@ def evaluate(
         two need `scale`. Under "yplane" functions get (1, h, w), networks are refused.
     data: a name of the catalog, a folder of HR pictures, an HR picture, or a list of
         `Pair(name, hr, lr)`. Where there is no LR file, it is `imresize(modcrop(hr, scale),
-        1 / scale)` in 8 bits. Of a folder, pictures that cannot be read are left out, and named in
-        the result; of a set they are an error, because its mean would not be the set's.
+        1 / scale)` in 8 bits. Of a folder, pictures that cannot be read, or are too small, are left
+        out, and named in the result; of a set they are an error, because its mean would not be the
+        set's.
     protocol: one of PROTOCOLS. root: where the data set of that name is, see `catalog.pairs`.
     limit: only the first so many pictures.
     lpips: a column of LPIPS on whole pictures by this network: "alex" (the usual one to report),
@@ -162,6 +163,7 @@ def evaluate(
         for pair in tqdm(chosen, desc=f"{name} on {title}", unit="picture", disable=None):
             try:
                 lr, hr = _load_plane(pair, scale) if rule.plane else load_pair(pair, scale)
+                _check_inside(pair, hr, rule.shave * scale)
             except (ValueError, PermissionError) as error:
                 if not of_folder:
                     raise
@@ -190,7 +192,7 @@ def evaluate(
             place = place_for(network, place)  # the CPU, if it had to take over
 
     if not rows:
-        raise ValueError(f"{title}: none of {len(chosen)} pictures can be read: {left_out}")
+        raise ValueError(f"{title}: none of {len(chosen)} pictures can be measured: {left_out}")
     if rule.plane:
         source = "made from HR by imresize in float"
     elif all(pair.lr for pair in chosen):
@@ -283,6 +285,16 @@ def load_pair(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
     """
     hr = modcrop(read_image(pair.hr), scale)
     return (make_lr(hr, scale) if pair.lr is None else read_image(pair.lr)), hr
+
+
+def _check_inside(pair: Pair, hr: Tensor, border: int) -> None:
+    """Refuse a picture of which the border leaves too little to measure, by its name."""
+    height, width = hr.shape[-2:]
+    if min(height, width) - 2 * border < TAPS:
+        raise ValueError(
+            f"{pair.name} has {height} x {width} pixels; without a border of {border} fewer than "
+            f"SSIM's {TAPS} a side are left: use a larger picture"
+        )
 
 
 def _load_plane(pair: Pair, scale: int) -> tuple[Tensor, Tensor]:
