@@ -25,6 +25,7 @@ _HOMES = {
     "model_info": "models.zoo",
     "modcrop": "image.tensors",
     "network_interpolation": "weights.interpolate",
+    "networks": "weights.choose",
     "psnr": "metrics.psnr",
     "read_image": "image.io",
     "read_study": "chapter.study",

@@ -65,12 +65,17 @@ app = typer.Typer(
 )
 main = app  # the entry point
 
-Name = Annotated[str, typer.Argument(help="A network (rlfn_x4; rlfn --scale 4) or its file.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="A network (rlfn_x4; rlfn --scale 4; esrgan/psnr) or its file."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Scale = Annotated[int | None, typer.Option(help="The factor, where the name does not say it.")]
 Weights = Annotated[
     str | None,
-    typer.Option(help="A kind that `srkit info NAME` lists, or a file. [default: official]"),
+    typer.Option(
+        help="A kind that `srkit info NAME` lists, or a file. [default: official, else srkit]"
+    ),
 ]
 Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, xpu ...")]
@@ -101,34 +106,37 @@ Rendezvous = Annotated[str, typer.Option(help="HOST:PORT of one of the machines.
 @app.command()
 def models(
     pattern: Annotated[str, typer.Argument(help="A shell pattern or a family.")] = "*",
+    scale: Annotated[int | None, typer.Option(help="Only of this factor.")] = None,
+    parameters: Annotated[int | None, typer.Option(help="At most so many.")] = None,
+    at_hand: Annotated[
+        bool, typer.Option("--at-hand", help="Only with weights on this machine.")
+    ] = False,
+    trained: Annotated[
+        bool, typer.Option("--trained", help="Only those that ship with srkit, trained here.")
+    ] = False,
+    paper: Annotated[str | None, typer.Option(help="Only of this paper: RLFN, ESRGAN ...")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the networks."""
-    from srkit.models.zoo import list_models, model_info
+    """List the networks with what helps to choose; of each factor the best on Set5 first."""
+    from dataclasses import asdict
 
-    entries = [model_info(name) for name in list_models(pattern)]
-    if not entries:
-        raise ValueError(f"no network fits {pattern!r}; `srkit models` lists all")
-    rows = [
-        {
-            "name": entry.name,
-            "parameters": entry.parameters,
-            "paper": f"{entry.paper.label}, {entry.paper.venue} {entry.paper.year}",
-            "weights": list(entry.weights),
-        }
-        for entry in entries
-    ]
+    from srkit.viz import tables
+    from srkit.weights import choose
+
+    found = choose.networks(
+        pattern, scale=scale, parameters=parameters, at_hand=at_hand, trained=trained, paper=paper
+    )
     if as_json:
-        typer.echo(json_text(rows))
+        typer.echo(json_text([asdict(each) for each in found]))
         return
-    for row in rows:
-        weights = ", ".join(row["weights"]) or "none"
-        typer.echo(f"{row['name']:<18}{row['parameters']:>10,}  {row['paper']:<24}{weights}")
+    typer.echo(tables.text(choose.table(found)))
+    for line in choose.LEGEND:
+        typer.echo(line, err=True)
 
 
 @app.command()
 def info(
-    name: Annotated[str | None, typer.Argument(help="A network; without it, this machine.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A network.")] = None,
     scale: Scale = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe: its stages and its claims.")] = None,
     variant: Annotated[
@@ -137,7 +145,7 @@ def info(
     budget: Budget = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Tell about a network, a recipe, or this machine: versions, device, folders, data sets."""
+    """Tell about a network or a recipe. (About this machine: `srkit doctor`.)"""
     if recipe is not None:
         from srkit.ledger import findings
         from srkit.recipes import recipe as find
@@ -161,45 +169,33 @@ def info(
         return
     if variant is not None:
         raise ValueError(f"--variant {variant} is of a recipe: add --recipe NAME")
-    if name is not None:
-        from dataclasses import asdict
+    if name is None:
+        raise ValueError("name a network or --recipe; `srkit doctor` tells about this machine")
+    from dataclasses import asdict
 
-        from srkit.models.zoo import model_info
+    from srkit.models.zoo import model_info
 
-        entry = model_info(name, scale=scale)
-        typer.echo(json_text({"name": entry.name} | asdict(entry)) if as_json else entry)
-        return
-    facts = _machine()
-    if as_json:
-        typer.echo(json_text(facts))
-        return
-    for key, value in facts.items():
-        lines = value.items() if isinstance(value, dict) else [(key, value)]
-        for label, text in lines:
-            text = ", ".join(map(str, text)) if isinstance(text, list) else text
-            typer.echo(f"{label:<14}{text}")
+    entry = model_info(name, scale=scale)
+    typer.echo(json_text({"name": entry.name} | asdict(entry)) if as_json else entry)
 
 
-def _machine() -> dict:
-    import platform
+@app.command()
+def doctor(
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="Compute the hash of every file: minutes.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell what is here, what is missing and how to get it, and whether srkit can work.
 
-    import torch
+    Exit code 1 if something is broken.
+    """
+    from srkit import doctor
 
-    import srkit
-    from srkit import files
-    from srkit.datasets.catalog import CATALOG
-    from srkit.devices import best_device, device_name, has_bfloat16
-
-    device = best_device()
-    return {
-        "srkit": srkit.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": device_name(device) or f"CPU, {torch.get_num_threads()} threads",
-        "bfloat16": "in hardware" if has_bfloat16(device) else "not in hardware",
-        "looked in": [str(folder) for folder in files.home()],
-        "data sets": {name: _state(data) for name, data in CATALOG.items()},
-    }
+    report = doctor.examine(hashes=hashes)
+    typer.echo(json_text(report.facts | {"broken": report.broken}) if as_json else report)
+    if report.broken:
+        raise typer.Exit(1)
 
 
 def _device(asked: str | None) -> str:
@@ -209,23 +205,25 @@ def _device(asked: str | None) -> str:
     return str(find_device(asked))
 
 
-def _state(data) -> str:
-    """Where a data set is, or whether what would be fetched can be verified."""
-    from srkit import files
-
-    if found := files.find(data.folder):
-        return str(found)
-    if not data.archives:
-        return "absent, by hand only"
-    return "absent, can be fetched" + ("" if data.verified else " (unverified)")
-
-
 @app.command()
 def upscale(
-    name: Name,
-    source: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
-    target: Annotated[Path, typer.Argument(help="The file, or the folder, to write.")],
-    scale: Scale = None,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A network (rlfn_x4; esrgan/psnr) or its file. [default: the best that ships]",
+        ),
+    ],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A picture, or a folder of pictures.")
+    ],
+    target: Annotated[
+        str | None, typer.Argument(metavar="TARGET", help="The file, or the folder, to write.")
+    ] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(help="The factor, where the name does not say it. [without a name: 4]"),
+    ] = None,
     weights: Weights = None,
     tile: Annotated[
         int | None,
@@ -247,23 +245,29 @@ def upscale(
     from srkit import inference
     from srkit.image.io import read_picture
 
+    if target is None:  # two words: it is the network that was left out
+        wanted, small, big = None, Path(name), Path(source)
+    else:
+        wanted, small, big = name, Path(source), Path(target)
     settings = {
         "check_color": check_color, "tile": tile, "overlap": overlap,
         "self_ensemble": self_ensemble, "precision": precision, "device": _device(device),
     }  # fmt: skip
-    if os.path.isdir(expanded(source)):  # Path's own raises where nothing may be read
+    if wanted is None:
+        wanted, weights = _best(small, scale, weights)
+    if os.path.isdir(expanded(small)):  # Path's own raises where nothing may be read
         report = inference.upscale_folder(
-            _network(name, scale, weights), source, target, overwrite=overwrite, suffix=suffix,
+            _network(wanted, scale, weights), small, big, overwrite=overwrite, suffix=suffix,
             **settings,
         )  # fmt: skip
         typer.echo(report)
     else:
-        picture = read_picture(source)
-        network = _network(name, scale, weights)
-        check_free(target, overwrite)
-        shift = inference.upscale_file(network, picture, target, **settings)
-        report = inference.FolderReport(done={source: target})
-        report.shifts = {} if shift is None else {source: shift}
+        picture = read_picture(small)
+        network = _network(wanted, scale, weights)
+        check_free(big, overwrite)
+        shift = inference.upscale_file(network, picture, big, **settings)
+        report = inference.FolderReport(done={small: big})
+        report.shifts = {} if shift is None else {small: shift}
     for small, shift in report.shifts.items():
         levels = ", ".join(f"{c} {x:+.2f}" for c, x in zip("RGB", shift, strict=True))
         typer.echo(f"{report.done[small].name}: mean shift in grey levels of 255: {levels}")
@@ -302,8 +306,9 @@ def evaluate(
 def fetch(
     names: Annotated[list[str], typer.Argument(help="Data sets (Set5), networks (rlfn_x4).")],
     kind: Annotated[
-        str, typer.Option("--weights", help="Of networks: a kind that `srkit info NAME` lists.")
-    ] = "official",
+        str | None,
+        typer.Option("--weights", help="Of networks: a kind that `srkit info NAME` lists."),
+    ] = None,
 ) -> None:
     """Find data sets or networks' weights, or download and verify them."""
     from srkit.datasets import catalog
@@ -315,7 +320,8 @@ def fetch(
             found = catalog.pictures(name, fetch=True)
             typer.echo(f"{name}: {len(found)} pictures in {found[0].parent}")
         else:
-            typer.echo(f"{name}: {weights.file_of(model_info(name), kind)}")
+            entry = model_info(name)
+            typer.echo(f"{name}: {weights.file_of(entry, kind or entry.usual_weights)}")
 
 
 @app.command()
@@ -355,7 +361,8 @@ def export(
     model = _network(name, scale, weights)
     file = name
     if not os.path.isfile(expanded(name)):
-        file = file_of(model_info(model.name), weights or "official")
+        entry = model_info(name, scale=scale)
+        file = file_of(entry, weights or entry.usual_weights)
     error = export.export_onnx(model, target, opset=opset, provenance=origin(file))
     typer.echo(f"{target}: {model.name}, {error:.0e} from PyTorch's pictures at most")
 
@@ -585,8 +592,31 @@ def _launch(devices: int, nodes: int, rendezvous: str) -> bool:
     return True
 
 
+def _best(source: Path, scale: int | None, weights: str | None) -> tuple[str, str]:
+    """The best network that ships, and the kind of its weights; says which it is."""
+    from srkit.models.zoo import model_info
+    from srkit.weights.choose import best
+
+    if weights is not None:
+        raise ValueError(f"--weights {weights} is of a network: name it before the picture")
+    if not os.path.exists(expanded(source)):
+        try:
+            entry = model_info(str(source))
+        except ValueError:
+            raise FileNotFoundError(f"no picture or folder {source}") from None
+        raise ValueError(f"{entry.name} is a network: srkit upscale {source} PICTURE RESULT")
+    found = best(scale or 4)
+    typer.echo(
+        f"by {found.name}, the best for x{found.scale} that ships ({found.says}); "
+        f"another: srkit upscale NAME {source} ..., names: srkit models --scale {found.scale}",
+        err=True,
+    )
+    return found.name, found.weights
+
+
 def _network(name: str, scale: int | None, weights: str | None):
-    """A network of the zoo with weights, or the one that a file of weights is for."""
+    """A network with weights, or the one that a file of weights is for."""
+    from srkit.models.zoo import model_info
     from srkit.weights.load import create_model, load_checkpoint
 
     if os.path.isfile(expanded(name)):
@@ -596,4 +626,5 @@ def _network(name: str, scale: int | None, weights: str | None):
                 "--weights out, or name the network (srkit models) that they are for"
             )
         return load_checkpoint(name, scale=scale)
-    return create_model(name, scale=scale, weights=weights or "official")
+    usual = model_info(name, scale=scale).usual_weights
+    return create_model(name, scale=scale, weights=weights or usual)

@@ -15,12 +15,13 @@ from typer.testing import CliRunner
 import srkit
 from srkit.cli import app
 from srkit.datasets.patches import Unreadable
-from srkit.files import Damaged, Unreachable
+from srkit.files import Damaged, Unreachable, data_path
 from srkit.image.io import read_image, write_image
 from srkit.models.carn import CARN
 from srkit.models.edsr import EDSR
 from srkit.models.esrgan import RRDBNet, rename_keys
 from srkit.recipes.run import folder_of
+from srkit.weights import choose
 
 SMOKE = ("--variant", "one-stage", "--budget", "smoke")
 
@@ -45,13 +46,34 @@ def picture(tmp_path):
     return tmp_path / "cat.png"
 
 
-def test_models_lists_names_and_weights(run):
-    lines = run("models", "rlfn*").stdout.splitlines()
-    assert any(line.startswith("rlfn_x4 ") and line.endswith("official") for line in lines)
-    assert all(line.startswith("rlfn") for line in lines)
+def test_models_lists_names_figures_and_weights(run):
+    shown = run("models", "rlfn*")
+    head, *lines = shown.stdout.splitlines()
+    assert head.split() == ["network", "Set5", "dB", "LPIPS", "params", "MACs", "here", "weights"]
+    (line,) = [line for line in lines if line.startswith("rlfn_x4 ")]
+    assert line.split()[1:8] == ["32.24", "m", "0.176", "544", "K", "29.8", "G"]
+    assert line.endswith("official")
+    (line,) = [line for line in lines if line.startswith("rlfn_tiny_x4 ")]
+    assert line.split()[1:3] == ["31.42", "r"]
+    assert line.split()[-2:] == ["yes", "srkit"]
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert "m: measured here" in shown.stderr
     rows = json.loads(run("models", "imdn", "--json").stdout)
     assert [row["name"] for row in rows] == ["imdn_x2", "imdn_x3", "imdn_x4"]
     assert rows[2]["parameters"] == 715_176
+    assert [row["figures"] for row in rows] == ["measured", "published", "measured"]
+
+
+def test_models_helps_to_choose_by_filters(run):
+    words = ("models", "--scale", 4, "--parameters", 100_000, "--trained", "--json")
+    rows = json.loads(run(*words).stdout)
+    assert rows[0]["name"] == "rlfn_tiny_x4"
+    assert all(r["scale"] == 4 and r["parameters"] <= 100_000 and r["at_hand"] for r in rows)
+    papers = json.loads(run("models", "--paper", "srgan", "--json").stdout)
+    assert {row["paper"] for row in papers} == {"SRGAN"}
+    refused = run("models", "--scale", 8, "--trained")
+    assert refused.exit_code == 2
+    assert "no network fits scale 8, trained here: without trained here there" in refused.stderr
 
 
 def test_info_of_a_network(run):
@@ -68,17 +90,30 @@ def test_info_says_who_trained_weights_that_are_not_the_authors(run):
     assert facts["origin"].endswith("who trained it is unverified")
 
 
-def test_info_of_the_machine(run, tmp_path, monkeypatch):
-    (tmp_path / "benchmarks/Set5").mkdir(parents=True)
-    monkeypatch.setenv("SRKIT_HOME", str(tmp_path))
+def test_info_of_nothing_names_the_doctor(run):
+    refused = run("info")
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        "srkit: name a network or --recipe; `srkit doctor` tells about this machine\n"
+    )
+
+
+def test_doctor_is_exit_code_1_where_something_is_broken(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SRKIT_HOME", "")
     monkeypatch.setenv("SRKIT_CACHE", str(tmp_path / "cache"))
-    facts = json.loads(run("info", "--json").stdout)
-    assert facts["torch"] == torch.__version__
-    assert facts["looked in"] == [str(tmp_path), str(tmp_path / "cache")]
-    assert facts["data sets"]["Set5"] == str(tmp_path / "benchmarks/Set5")
-    assert facts["data sets"]["Set14"] == "absent, can be fetched"
-    assert facts["data sets"]["Manga109"] == "absent, by hand only"
-    assert "Set5          " in run("info").stdout
+    shown = run("doctor")
+    assert shown.exit_code == 0, shown.stdout
+    assert shown.stdout.splitlines()[-1] == "srkit can work here."
+    monkeypatch.setenv("SRKIT_HOME", str(tmp_path / "none"))
+    shown = run("doctor")
+    assert shown.exit_code == 1
+    last = shown.stdout.splitlines()[-1]
+    assert last == (
+        f"BROKEN: SRKIT_HOME names {tmp_path / 'none'}, which is no folder: correct it or unset it"
+    )
+    facts = json.loads(run("doctor", "--json").stdout)
+    assert facts["broken"] == [last.removeprefix("BROKEN: ")]
+    assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
 
 
 def test_upscale_a_file(run, weights, picture, tmp_path):
@@ -91,6 +126,66 @@ def test_upscale_a_file(run, weights, picture, tmp_path):
     again = run("upscale", weights, picture, out)
     assert again.exit_code == 2
     assert again.stderr == f"srkit: {out} exists: --overwrite replaces it\n"
+
+
+def test_upscale_without_a_name_takes_the_best_that_ships(run, picture, tmp_path):
+    """And says which, and how to take another; --scale picks among the scales."""
+    for scale, words in ((4, ()), (2, ("--scale", 2)), (16, ("--scale", 16))):
+        found = choose.best(scale)
+        out = tmp_path / f"x{scale}.png"
+        result = run("upscale", picture, out, "--device", "cpu", *words)
+        assert result.exit_code == 0, result.stderr
+        said = result.stderr.splitlines()
+        assert said[0] == (
+            f"by {found.name}, the best for x{scale} that ships ({found.says}); another: srkit "
+            f"upscale NAME {picture} ..., names: srkit models --scale {scale}"
+        )
+        expected = srkit.upscale(srkit.create_model(found.name, weights="srkit"), picture)
+        assert read_image(out).shape == (3, 40 * scale, 50 * scale)
+        assert np.array_equal(np.asarray(Image.open(out)), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nowhere.png", "b.png"), "no picture or folder nowhere.png"),
+        (("rlfn_x4", "{picture}"), "rlfn_x4 is a network: srkit upscale rlfn_x4 PICTURE RESULT"),
+        (("{picture}", "b.png", "--weights", "srkit"), "--weights srkit is of a network: name it"),
+        (("{picture}", "b.png", "--scale", "3"), "no network that ships with srkit enlarges by 3"),
+        (("{picture}", "{picture}"), "cat.png exists: --overwrite replaces it"),
+    ],
+)
+def test_upscale_without_a_name_refuses_in_words(run, picture, words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("upscale", *(word.format(picture=picture) for word in words))
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["cat.png"]
+
+
+def test_a_network_that_was_trained_here_goes_by_name_in_every_command(run, picture, tmp_path):
+    """Its weights are taken without --weights."""
+    out = tmp_path / "big.png"
+    assert run("upscale", "esrgan/psnr", picture, out, "--device", "cpu").exit_code == 0
+    expected = srkit.upscale(srkit.create_model("esrgan/psnr"), picture)
+    assert np.array_equal(np.asarray(Image.open(out)), np.asarray(expected))
+    assert "Set5 30.35 dB, LPIPS 0.185" in run("info", "esrgan/psnr").stdout
+    words = ("eval", "esrgan/psnr", "--data", picture.parent, "--limit", 1, "--json")
+    assert json.loads(run(*words, "--device", "cpu").stdout)["rows"][0]["image"] == "big"
+    fetched = run("fetch", "esrgan/psnr").stdout
+    assert fetched.strip().endswith("weights/esrgan-laptop-psnr_x4.safetensors")
+    refused = run("upscale", "esrgan/psnrr", picture, tmp_path / "c.png")
+    assert refused.exit_code == 2
+    assert "no model is named 'esrgan/psnrr'. Do you mean esrgan/psnr" in refused.stderr
+
+
+def test_export_of_a_network_that_was_trained_here(run, tmp_path):
+    pytest.importorskip("onnxscript")
+    for name in ("srgan/mse", data_path("weights/srgan-laptop-mse_x4.safetensors")):
+        out = tmp_path / f"{len(str(name))}.onnx"
+        result = run("export", name, out)
+        assert result.exit_code == 0, result.stderr
+        assert "from PyTorch's pictures at most" in result.stdout
 
 
 @pytest.mark.parametrize("command", ["upscale", "eval", "export"])
@@ -297,10 +392,10 @@ class Away(OSError):
 def test_every_error_is_a_sentence_and_a_code(run, error, code, monkeypatch):
     """2: ask otherwise; 1: it was asked for rightly, and something failed; 130: stopped."""
 
-    def fails(*_):
+    def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("srkit.models.zoo.list_models", fails)
+    monkeypatch.setattr("srkit.weights.choose.networks", fails)
     result = run("models")
     assert result.exit_code == code
     assert result.stderr == f"srkit: {'stopped' if code == 130 else error}\n"
@@ -324,10 +419,10 @@ def test_a_name_too_long_for_a_file_was_asked_for_wrongly(run, weights, picture,
 
 
 def test_too_little_memory_has_no_words_of_its_own(run, monkeypatch):
-    def fails(*_):
+    def fails(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("srkit.models.zoo.list_models", fails)
+    monkeypatch.setattr("srkit.weights.choose.networks", fails)
     assert run("models").stderr == "srkit: there is not enough memory\n"
 
 

@@ -1,16 +1,23 @@
 """The table of what exists: each network at each scale, its paper, and where its weights are.
 
-A new network is a file beside this one, and its lines in ZOO.
+A new network is a file beside this one, and its lines in ZOO. The networks of recorded runs have no
+lines: their files in data/weights say in their headers what they are, and `trained()` reads them.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatch
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, cast
+
+from srkit import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +63,11 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One network at one scale; `build()` makes it, with random weights."""
+    """One network at one scale; `build()` makes it, with random weights.
+
+    run: of a network that was trained here, the run ("esrgan/laptop/psnr, seed 0"); its family is
+    named by the recipe and the variant ("esrgan/psnr").
+    """
 
     family: str
     scale: int
@@ -65,10 +76,16 @@ class Entry:
     paper: Paper
     kwargs: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Weights] = field(default_factory=dict)
+    run: str = ""
 
     @property
     def name(self) -> str:
         return f"{self.family}_x{self.scale}"
+
+    @property
+    def usual_weights(self) -> str:
+        """What the command takes unless told: "official", or "srkit" where there are only those."""
+        return "srkit" if "srkit" in self.weights and "official" not in self.weights else "official"
 
     @property
     def network(self) -> type[Network]:
@@ -519,23 +536,112 @@ ZOO: tuple[Entry, ...] = (
 # fmt: on
 
 
+BENCHMARKS = ("Set5", "Set14", "BSD100", "Urban100")  # whose figures tables compare
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms: no parameters
+
+
+@cache
+def trained() -> tuple[Entry, ...]:
+    """The networks of recorded runs that srkit ships, each with its weights "srkit".
+
+    They are named by recipe and variant, "esrgan/psnr"; of another budget than laptop, or trained
+    by the clock, that follows: "rlfn/one-stage/overnight". Figures are those of the file itself.
+
+    Raises `srkit.files.Damaged` for a shipped file that is cut or altered.
+    """
+    papers = {e.paper.label.lower(): e.paper for e in ZOO}
+    listed = {file.path for e in ZOO for file in e.weights.values()}
+    folder = files.find_data("weights")
+    found = []
+    for path in sorted(folder.glob("*.safetensors")) if folder else ():
+        if (place := f"weights/{path.name}") in listed:
+            continue
+        tensors = read_header(path)
+        said = tensors.pop("__metadata__", {})
+        if "constructor" not in said:  # discriminators
+            continue
+        of = json.loads(said["provenance"])
+        kwargs = json.loads(said["arguments"])
+        scale = int(said["scale"])
+        del kwargs["scale"]
+        minutes = of.get("minutes_a_stage")  # the first files do not have it
+        size = of["budget"] if minutes is None else f"{minutes:g}-minutes"
+        name = f"{of['recipe']}/{of['variant']}" + f"/{size}" * (size != "laptop")
+        run = f"{of['recipe']}/{of['budget']}/{of['variant']}, seed {of['seed']}"
+        scores = {test: of["metrics"][test] for test in BENCHMARKS if test in of["metrics"]}
+        clock = "" if minutes is None else f" --minutes {minutes:g}"
+        weights = Weights(
+            place,
+            "Apache-2.0",
+            psnr={test: values["psnr"] for test, values in scores.items()},
+            lpips={test: values["lpips"] for test, values in scores.items() if "lpips" in values},
+            origin=f"trained here: srkit train {of['recipe']} --variant {of['variant']} "
+            f"--budget {of['budget']}{clock} --seed {of['seed']}",
+        )
+        parameters = sum(
+            math.prod(tensor["shape"])
+            for tensor_name, tensor in tensors.items()
+            if tensor_name.rpartition(".")[2] not in BUFFERS
+        )
+        found.append(
+            Entry(
+                name, scale, said["constructor"], parameters, papers[of["recipe"]], kwargs,
+                {"srkit": weights}, run,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a .safetensors file: its tensors' types and shapes, and "__metadata__".
+
+    Raises `srkit.files.Damaged`, naming the file, for one that is cut or altered.
+    """
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > path.stat().st_size:
+                raise ValueError("it is shorter than its header")
+            return dict(json.loads(file.read(size)))
+    except (ValueError, TypeError) as error:
+        raise files.Damaged(f"{path} is damaged ({error}): install srkit again.") from error
+
+
 def list_models(pattern: str = "*") -> list[str]:
-    """Names ("rlfn_x4") that fit a shell pattern ("rlfn*", "*_x2"), or of one family ("rlfn")."""
-    return [e.name for e in ZOO if fnmatch(e.name, pattern) or e.family == pattern]
+    """Names that fit a shell pattern ("rlfn*", "*_x2", "esrgan/*"), or of one family ("rlfn").
+
+    First those of the zoo, then the networks that were trained here.
+    """
+    every = (*ZOO, *trained())
+    return [e.name for e in every if fnmatch(e.name, pattern) or e.family == pattern]
 
 
 def model_info(name: str, *, scale: int | None = None) -> Entry:
-    """The line of the table: by its whole name ("rlfn_x4"), or by family and scale ("rlfn", 4).
+    """What is known of a network: by its whole name ("rlfn_x4"), or by family and scale.
+
+    A network that was trained here goes by recipe and variant: "esrgan/psnr".
 
     Raises ValueError, with the names that come close, where there is none or more than one.
     """
-    found = [e for e in ZOO if name in (e.name, e.family) and scale in (None, e.scale)]
+    every = ZOO
+    if not any(name in (e.name, e.family) for e in ZOO):
+        every = (*ZOO, *trained())
+    found = [e for e in every if name in (e.name, e.family) and scale in (None, e.scale)]
     if len(found) == 1:
         return found[0]
-    families = list(dict.fromkeys(e.family for e in ZOO))
-    if family := next((e.family for e in ZOO if name in (e.name, e.family)), None):
+    if family := next((e.family for e in every if name in (e.name, e.family)), None):
         given = "no scale" if scale is None else f"scale={scale}"
         raise ValueError(f"{name!r} with {given}: choose {' or '.join(list_models(family))}.")
-    close = get_close_matches(name, families + list_models(), n=4)
+    families = list(dict.fromkeys(e.family for e in ZOO))
+    ours = list(dict.fromkeys(e.family for e in trained()))
+    if of_recipe := [family for family in ours if family.startswith(f"{name}/")]:
+        raise ValueError(
+            f"no model is named {name!r}; of that recipe there are, trained here: "
+            f"{', '.join(of_recipe)}."
+        )
+    close = get_close_matches(name, [*families, *ours, *list_models()], n=4)
     hint = f"Do you mean {' or '.join(close)}? " if close else ""
-    raise ValueError(f"no model is named {name!r}. {hint}There are: {', '.join(families)}.")
+    raise ValueError(
+        f"no model is named {name!r}. {hint}There are: {', '.join(families)}; and {len(ours)} that "
+        "were trained here, named RECIPE/VARIANT (srkit models --trained)."
+    )

@@ -25,6 +25,7 @@ from srkit.checks import at_least, below, expanded
 from srkit.files import data_path, locked
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
+from srkit.models.zoo import trained
 from srkit.recipes.base import BUDGETS, Recipe
 from srkit.recipes.run import RecipeRun, folder_of
 from srkit.reports.records import Records
@@ -188,10 +189,11 @@ def _check_resume(resume: str, folders: Iterable[Path]) -> None:
 def recorded(name: str, variant: str, *, budget: str = "laptop") -> Network:
     """The network of a recorded run that srkit ships, as the chapters show it (seed 0, float16).
 
-    Its record is `Records.of(name).budget(budget).one(variant)`. The file's header says how the
-    network is built, which run made it, and its scores. Of a few it is the same run once more, on
-    another machine, for discriminators to go along (`recorded_loss`): those scores differ a little
-    from the record's.
+    By name it is `srkit.create_model("esrgan/psnr")`. Its record is
+    `Records.of(name).budget(budget).one(variant)`. The file's header says how the network is built,
+    which run made it, and its scores. Of a few it is the same run once more, on another machine,
+    for discriminators to go along (`recorded_loss`): those scores differ a little from the
+    record's.
 
     Raises FileNotFoundError for a run whose weights are not shipped: train it, `srkit.train`.
     """
@@ -309,7 +311,9 @@ def _shipped(file: str, name: str, variant: str, budget: str) -> Path:
     try:
         return data_path(file)
     except FileNotFoundError:
+        ours = ", ".join(e.family for e in trained() if e.family.startswith(f"{name}/")) or "none"
         raise FileNotFoundError(
             f"srkit ships no {file}: "
-            f"srkit train {name} --variant {variant} --budget {budget} makes its like"
+            f"srkit train {name} --variant {variant} --budget {budget} makes its like. "
+            f"Of that recipe it ships: {ours}."
         ) from None

@@ -29,6 +29,7 @@ from srkit.models.esrgan import sized
 from srkit.models.network import Network, Wrapped
 from srkit.models.zoo import ZOO, Entry, model_info
 from srkit.weights import foreign
+from srkit.weights.choose import at_once
 from srkit.weights.formats import format_of
 
 # Under what trainers put the weights of the network that makes pictures; the first one found is
@@ -49,14 +50,20 @@ def create_model(
 ) -> Network:
     """The network `name` ("rlfn_x4", or "rlfn" with scale=4), in eval mode, on the CPU.
 
-    `weights`: None leaves PyTorch's random ones; "official" takes the authors' file, from
-    SRKIT_HOME, the cache, or the network, verified; "srkit" the one trained here; another kind that
-    `model_info(name)` lists takes that of others ("realsr" of esrgan_x4); or a path.
+    A name of recipe and variant ("esrgan/psnr") is the network of a run that srkit ships, with that
+    run's weights; `srkit.networks(trained=True)` lists them with their figures.
+
+    `weights`: None leaves PyTorch's random ones (of a shipped run: its own); "official" takes the
+    authors' file, from SRKIT_HOME, the cache, or the network, verified; "srkit" the one trained
+    here; another kind that `model_info(name)` lists takes that of others ("realsr" of esrgan_x4);
+    or a path.
 
     Raises ValueError for a name or weights that are not there and for a file that does not fit.
     """
     entry = model_info(name, scale=scale)
     model = entry.build()
+    if weights is None and entry.run:
+        weights = "srkit"
     if weights is not None:
         load_weights(model, file_of(entry, weights))
     return model.eval()
@@ -131,6 +138,8 @@ def file_of(entry: Entry, weights: str | PathLike) -> Path:
             return files.fetch([file.url] if file.url else [], file.path, file.sha256)
         except files.Unreachable as error:
             about = f"\nOf the file: {file.origin}." if file.origin else ""
+            if instead := at_once(entry.scale):
+                about += f"\n{instead}"
             raise files.Unreachable(f"{error}{about}", error.failures) from error
     if (path := expanded(weights)).is_file():
         return path

@@ -22,6 +22,7 @@ ROOMS = {path.parent.name for path in (ROOT / "srkit").glob("*/__init__.py")}
 LOOSE = {
     "checks": "training",
     "devices": "inference",
+    "doctor": "inference",
     "inference": "inference",
     "ledger": "ledger",
     "files": "datasets",

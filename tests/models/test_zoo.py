@@ -19,7 +19,7 @@ from srkit.metrics.evaluate import evaluate
 from srkit.models.counting import count
 from srkit.models.layers import CCA, he_init
 from srkit.models.network import as_model
-from srkit.models.zoo import ZOO, list_models, model_info
+from srkit.models.zoo import ZOO, list_models, model_info, trained
 from srkit.weights.load import create_model
 
 PCARN = model_info("pcarn_m_x4").paper  # the weights are the authors', two trainings
@@ -307,7 +307,7 @@ def test_nobody_takes_what_others_trained_for_the_authors():
 def test_names_are_listed_by_pattern_and_by_family():
     assert list_models("rlfn") == ["rlfn_x2", "rlfn_x4"]
     assert set(list_models("imdn*")) == {"imdn_x2", "imdn_x3", "imdn_x4"}
-    assert len(list_models()) == len(set(list_models())) == len(ZOO)
+    assert len(list_models()) == len(set(list_models())) == len(ZOO) + len(trained())
 
 
 def test_a_model_is_found_by_whole_name_or_family_and_scale():
