@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from srkit.datasets import procedural
+from srkit.datasets.priors import textures
 from srkit.datasets.procedural import dead_leaves, facades, gratings, pictures, text
 
 
@@ -80,3 +82,45 @@ def test_a_mixture_takes_turns_and_begins_alike_whatever_its_length():
     assert kinds == {dead_leaves, gratings, text, facades}
     assert not torch.equal(many[0], many[2]), "two dead leaves of one mixture differ"
     assert not torch.equal(many[0], many[6])
+
+
+# Grey levels of the four quarters of 40 x 48 pixels.
+DRAWN = [
+    (dead_leaves, 0, [114.3, 119.0, 94.3, 122.2]),
+    (dead_leaves, 1, [101.4, 95.1, 100.2, 93.8]),
+    (dead_leaves, 2, [124.7, 177.6, 147.0, 195.5]),
+    (facades, 0, [132.5, 133.1, 96.9, 101.8]),
+    (facades, 1, [145.1, 68.6, 138.9, 70.8]),
+    (facades, 2, [150.7, 149.3, 151.8, 151.3]),
+    (gratings, 0, [130.8, 130.7, 82.6, 90.5]),
+    (gratings, 1, [66.4, 84.9, 108.7, 108.4]),
+    (gratings, 2, [131.1, 129.3, 115.0, 126.4]),
+    (text, 0, [131.4, 130.0, 146.2, 136.7]),
+    (text, 1, [79.8, 87.9, 82.3, 86.2]),
+    (text, 2, [92.4, 98.5, 85.8, 94.0]),
+]
+
+
+@pytest.mark.parametrize(("make", "seed", "levels"), DRAWN)
+def test_a_seed_draws_what_recorded_runs_learned_from(make, seed, levels):
+    """Their pictures are drawn anew, not stored: a law of sizes or colours must not shift."""
+    found = 255 * F.adaptive_avg_pool2d(make((40, 48), seed), 2).mean(0).flatten()
+    tolerance = 2 if make is text else 0.3  # letters come from Pillow's font
+    assert found.tolist() == pytest.approx(levels, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("seed", "levels", "areas", "spread"),
+    [
+        (0, [135.3, 136.4, 121.7, 140.3], [933, 0, 310, 677, 0], 24.63),
+        (1, [127.1, 124.7, 127.3, 117.6], [214, 460, 1246, 0, 0], 27.89),
+        (2, [141.7, 140.1, 125.9, 139.5], [0, 0, 657, 885, 378], 30.31),
+    ],
+)
+def test_textures_too(seed, levels, areas, spread):
+    """Three regions; how many pixels each class has; the levels of the quarters."""
+    picture, labels = textures((40, 48), seed)
+    assert torch.bincount(labels.flatten().long(), minlength=5).tolist() == areas
+    found = F.adaptive_avg_pool2d(picture.float(), 2).mean(0).flatten()
+    assert found.tolist() == pytest.approx(levels, abs=0.3)
+    assert picture.float().std().item() == pytest.approx(spread, abs=0.1)

@@ -305,3 +305,15 @@ PICTURE = torch.zeros(3, 8, 8)
 def test_refusals_say_what_to_do(x, kwargs, error, words):
     with pytest.raises(error, match=words):
         imresize(x, **kwargs)
+
+
+@pytest.mark.parametrize(("scale", "taps"), [(4, 4 + 2), (1 / 2, 8 + 2), (1, 4 + 2)])
+def test_the_limit_counts_the_weights_of_a_side(scale, taps, monkeypatch):
+    """A pixel is made of 4 others and 2 to spare; where it shrinks, of 4 / scale."""
+    side = 8
+    weights = int(side * scale) * taps
+    monkeypatch.setattr("srkit.image.resize.MOST_WEIGHTS", weights)
+    assert imresize(torch.rand(3, side, side), scale).shape[-1] == side * scale
+    monkeypatch.setattr("srkit.image.resize.MOST_WEIGHTS", weights - 1)
+    with pytest.raises(ValueError, match=rf"would become {int(side * scale)}, each made of {taps}"):
+        imresize(torch.rand(3, side, side), scale)

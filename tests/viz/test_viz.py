@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from page import Page, browser, decode, hr, levels  # noqa: F401, fixtures
+from PIL import Image
 
 from srkit.losses import MSE, Contrastive
 from srkit.losses.contrastive import RANDOM_TANH
@@ -15,7 +16,7 @@ from srkit.metrics.features import random_tanh
 from srkit.metrics.psnr import psnr
 from srkit.viz import maps, plots
 from srkit.viz.compare import compare, crops, gallery
-from srkit.viz.figure import Figure, pixels
+from srkit.viz.figure import Figure, panel, pixels
 from srkit.viz.source import show_source
 
 
@@ -138,12 +139,39 @@ def test_pictures_may_be_named_freely_and_hr_may_be_missing(hr):
         ({"b": torch.zeros(3, 40, 60), "captions": {"c": "1"}}, r"captions for \['c'\].*'b', 'HR'"),
         ({"b": torch.zeros(3, 40, 60), "crop": (50, 0, 16)}, "left 50.*60 x 40"),
         ({"b": torch.zeros(3, 40, 60), "crop": (-1, 0, 16)}, "leaves the picture"),
+        ({"b": torch.zeros(3, 40, 60), "crop": (0, -1, 16)}, "leaves the picture"),
+        ({"b": torch.zeros(3, 40, 60), "crop": (0, 0, 0)}, "leaves the picture"),
+        ({"b": torch.zeros(3, 40, 60), "crop": (45, 0, 16)}, "leaves the picture"),
+        ({"b": torch.zeros(3, 40, 60), "crop": (0, 25, 16)}, "leaves the picture"),
         ({"b": torch.zeros(3, 40, 60), "crop": (0, 0)}, r"expected \(left, top, side\)"),
     ],
 )
 def test_compare_says_what_does_not_fit(hr, arguments, words):
     with pytest.raises(ValueError, match=words):
         compare(hr, alt="a", **arguments)
+
+
+def test_a_crop_may_lie_at_any_border(hr):
+    """One pixel, the whole height, both far corners."""
+    for crop in ((0, 0, 1), (0, 0, 40), (20, 0, 40), (59, 39, 1), (44, 24, 16)):
+        assert f"{crop[2]}" in compare(hr, alt="a", b=hr, crop=crop).html
+
+
+def test_a_panel_has_a_line_for_each_row_of_a_label_and_a_gap_around_all(monkeypatch):
+    """Two rows of pictures: 8 pixels between all, 18 for a line under each picture."""
+    sheets = []
+    monkeypatch.setattr("srkit.viz.figure.encode", lambda sheet, kind: sheets.append(sheet) or b"")
+    red, blue = Image.new("RGB", (100, 30), "red"), Image.new("RGB", (60, 20), "blue")
+    panel([[("a\nb", red), ("c", blue)], [("d", blue)]], "png")
+    (sheet,) = sheets
+    assert sheet.size == (8 + 100 + 8 + 60 + 8, 8 + (30 + 2 * 18 + 8) + (20 + 2 * 18 + 8))
+    pixels = np.asarray(sheet).astype(int)
+    for place, colour in (((8, 8), 0), ((8, 116), 2), ((82, 8), 2)):  # row and column
+        assert pixels[place].tolist() == [255 * (c == colour) for c in range(3)]
+        assert pixels[place[0] - 1, place[1]].tolist() == [255] * 3
+        assert pixels[place[0], place[1] - 1].tolist() == [255] * 3
+    dark = np.argwhere(pixels[:, :108].max(2) < 128)[:, 0]  # of letters
+    assert 38 <= dark.min() < 56
 
 
 def test_a_misspelt_keyword_is_not_swallowed(hr):
@@ -253,8 +281,9 @@ def test_dots_draw_each_seed_and_a_stroke_at_the_mean(monkeypatch):
     assert list(alone.get_xdata()) == [27.0]
     assert list(its_mean.get_xdata()) == [27.0, 27.0]
     assert list(line.get_xdata()) == [27.5, 27.5]
-    top = axes.get_ylim()
-    assert top[1] < top[0], "the first name is the uppermost row"
+    assert list(mean.get_ydata()) == [-0.3, 0.3]
+    assert list(its_mean.get_ydata()) == [0.7, 1.3]
+    assert axes.get_ylim() == (1.5, -0.5), "the first name is the uppermost row"
     with pytest.raises(ValueError, match=r"dots got no values for \['q'\]"):
         plots.dots({"p": [1], "q": []}, xlabel="dB", alt="a")
 
@@ -354,6 +383,10 @@ def test_wishes_prints_the_cosine_and_gives_each_loss_what_it_needs(hr, rng, mon
     cosine = torch.corrcoef(torch.stack([wanted.flatten(), (hr - sr).flatten()]))[0, 1]
     assert float(away.get_title().split()[-1]) == pytest.approx(float(cosine), abs=0.05)
     assert not empty.images
+    assert drawn[0].get_size_inches() == pytest.approx([2.4 * 3, 2.25 * 40 / 60 + 0.6])
+    levels, asked = away.images[0].get_array(), wanted.mean(0)
+    expected = (asked / asked.abs().quantile(0.99)).numpy()
+    np.testing.assert_allclose(levels, expected, atol=1 / 12 + 1e-6)  # sixths
     with pytest.raises(ValueError, match=r"none of these losses needs \['negative'\]"):
         maps.wishes({"MSE": MSE()}, sr, hr, negative=negative[None], alt="a")
     with pytest.raises(ValueError, match="this loss needs negative="):
