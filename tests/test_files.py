@@ -416,6 +416,16 @@ def test_unpack_refuses_absurd_expansion(tmp_path, name):
     refused(make(tmp_path / name, {"a": zeros, "b": zeros}), tmp_path, "expand to")
 
 
+@pytest.mark.parametrize("name", ["full.zip", "full.gz"])
+def test_unpack_takes_what_expands_to_just_what_is_allowed(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(files, "ALWAYS_ALLOWED", 1000)
+    monkeypatch.setattr(files, "MAX_EXPANSION", 0)
+    make = make_zip if name == "full.zip" else make_tar
+    refused(make(tmp_path / f"2{name}", {"a": bytes(400), "b": bytes(601)}), tmp_path, "expand to")
+    files.unpack(make(tmp_path / name, {"a": bytes(400), "b": bytes(600)}), tmp_path / "out")
+    assert (tmp_path / "out/b").stat().st_size == 600
+
+
 def test_unpack_refuses_broken_archives(tmp_path):
     whole = make_zip(tmp_path / "a.zip", {"x": os.urandom(9999)}).read_bytes()
     damaged = tmp_path / "damaged.zip"
@@ -445,6 +455,9 @@ def test_unpack_checks_the_room_before_it_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage._replace(free=3))
     with pytest.raises(OSError, match=r"disk is full: .* has 0\.0 MiB free"):
         files.unpack(archive, tmp_path / "out")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage._replace(free=4))
+    files.unpack(archive, tmp_path / "out")
+    assert (tmp_path / "out/x").read_bytes() == b"1234"
 
 
 def refused(archive, tmp_path, words):

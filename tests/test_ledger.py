@@ -65,6 +65,15 @@ def test_a_finding_is_numbers():
     assert (none.mean, none.half, none.interval) == (None, None, None)
 
 
+def test_a_tenth_of_a_decibel_and_two_hundredths_of_lpips_count():
+    """Below them chance decides between runs of minutes; at them a difference counts."""
+    assert TELLS == {"psnr": 0.1, "lpips": 0.02, "lpips-squeeze": 0.02}
+    for metric, least in TELLS.items():
+        finding = Finding(Claim("a", "a", "b", metric=metric), {0: 0.0, 1: 2 * least})
+        assert finding.seeds_to_see(least) is not None
+        assert finding.seeds_to_see(0.999 * least) is None
+
+
 def test_a_finding_knows_what_it_could_have_seen_and_what_it_takes_to_see_more():
     finding = Finding(Claim("a beats b", "a", "b"), {0: 0.0, 1: 0.1, 2: 0.2})  # deviation 0.1
     assert finding.sees == finding.half == pytest.approx(0.2484, abs=1e-4)

@@ -100,6 +100,8 @@ def test_running_mean_is_its_formula():
     assert found[0][0] == pytest.approx(2 + 0.5)
     constant = RunningMean(LABELS)
     assert run(constant, [values(-1000, 0.001)] * 3)[2][0] == pytest.approx(-2 + 0.5)
+    moved = run(RunningMean(LABELS), [values(1, 1), values(2, 1)])[1][1]  # by a hundredth
+    assert list(moved.values()) == pytest.approx([1 / 1.01, 1])
 
 
 def test_ramp_comes_in_from_zero():

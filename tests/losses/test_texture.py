@@ -124,6 +124,7 @@ def test_the_random_extractor_is_named(rng):
     assert loss.label == "style (random)"
     sr, hr = torch.rand(2, 1, 3, 32, 32, generator=rng)
     assert loss(sr, hr) > 0
+    assert loss.patch == 16
 
 
 # ------------------------------------------------------------------ the real trunk

@@ -10,7 +10,7 @@ from srkit.losses import L1, MSE
 from srkit.models.edsr import EDSR
 from srkit.models.rlfn import RLFN
 from srkit.recipes import RECIPES
-from srkit.reports.card import card, changes
+from srkit.reports.card import card, changes, spread
 from srkit.reports.records import Records
 from srkit.reports.summary import plot, side_by_side, summary
 from srkit.training.enlargement import hush
@@ -39,6 +39,14 @@ def test_one_run_has_no_spread_and_a_gap_where_the_paper_has_a_figure():
     assert rows[1] == ["Set5, PSNR, dB", "32.24", "30.00", "-2.24"]
     assert rows[2] == ["Set5, SSIM", "", "0.8500", ""]
     assert rows[3] == ["Set14, PSNR, dB", "", "27.00", ""]
+
+
+def test_a_figure_has_as_many_digits_as_it_deserves():
+    """Hundredths of a decibel; SSIM to four, LPIPS to three."""
+    digits = {"psnr": "28.12 ± 0.00", "ssim": "28.1235 ± 0.0000", "lpips": "28.123 ± 0.000",
+              "lpips-squeeze": "28.123 ± 0.000"}  # fmt: skip
+    assert {metric: spread([28.12346, 28.12346], metric) for metric in digits} == digits
+    assert spread([28.12346], "psnr") == "28.12"
 
 
 def test_several_seeds_give_mean_and_sample_deviation():

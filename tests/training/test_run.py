@@ -582,6 +582,9 @@ def test_a_recorded_run_trained_again_tells_equal_from_unequal(toy_recipe, tmp_p
     here = record.machine["capability"]
     assert differs.reasons == [f"the machine's capability: {here} then, OTHER now"]
     assert "+2.50e-01" in str(differs)
+    elsewhere = Reproduction(record, replace(record, data=(record.data or {}) | {"sha256": "f0"}))
+    then = (record.data or {}).get("sha256")
+    assert elsewhere.reasons == [f"the training pictures (hash): {then} then, f0 now"]
 
 
 def test_a_shipped_record_is_trained_again_as_it_says(toy_recipe, tmp_path, monkeypatch):

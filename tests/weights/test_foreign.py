@@ -164,6 +164,18 @@ def test_the_checksum_of_leveldb_is_castagnolis(size):
     assert foreign.crc32c(b"123456789") == 0xE3069283  # the check value of the standard
 
 
+def test_a_block_of_leveldb_may_be_empty_and_its_end_is_looked_at():
+    """A key is what differs from the one before: two keys, no key, and more restarts than bytes."""
+    restarts = bytes(4) + (1).to_bytes(4, "little")
+    block = b"\0\2\1ab" + b"1" + b"\1\1\1" + b"c" + b"2" + restarts
+    assert list(foreign._entries(block)) == [(b"ab", b"1"), (b"ac", b"2")]
+    assert list(foreign._entries(bytes(4))) == []
+    with pytest.raises(ValueError, match="a block's end is damaged"):
+        list(foreign._entries(b"\1\0\0\0"))
+    with pytest.raises(ValueError, match="an entry goes beyond its block"):
+        list(foreign._entries(b"\0\2\2ab" + b"1" + restarts))
+
+
 def test_a_changed_bit_of_a_tensorflow_checkpoint_is_seen(tmp_path, arrays):
     """In a value, where no structure would show it."""
     whole, path = tensorflow(arrays), tmp_path / "weights"

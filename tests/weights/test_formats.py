@@ -13,7 +13,7 @@ import torch
 from small import same
 
 from srkit.models.carn import CARN
-from srkit.weights.formats import format_of
+from srkit.weights.formats import _begins_like_onnx, format_of
 from srkit.weights.load import create_model, load_checkpoint, load_weights, read
 from srkit.weights.save import save
 
@@ -124,6 +124,41 @@ def test_an_npz_with_a_changed_bit_is_refused(tmp_path, tiny):
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
     with pytest.raises(ValueError, match=r"a\.npz is damaged: .* does not have its checksum"):
         load_checkpoint(path)
+
+
+def test_a_single_member_without_its_checksum_is_damaged(tmp_path):
+    """Where torch wrote no checksums several members lack theirs; one alone proves nothing."""
+    path = tmp_path / "one.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one/data.pkl", b"pickled")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"pickled", b"pickleD"))
+    with pytest.raises(ValueError, match=r"one/data\.pkl in it does not have its checksum"):
+        format_of(path)
+
+
+@pytest.mark.parametrize(("count", "held"), [(1, "a:"), (3, "a, b, c:"), (4, r"a, b, c, \.\.\.:")])
+def test_an_archive_of_something_else_names_three_of_its_members(tmp_path, count, held):
+    path = tmp_path / "other.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in "abcd"[:count]:
+            archive.writestr(name, b"")
+    with pytest.raises(ValueError, match=f"is a zip archive with {held} unpack it"):
+        format_of(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "onnx"),
+    [
+        ("08 0a 12", True),
+        ("08 7f 3a", True),
+        ("08 80 12", False),
+        ("09 0a 12", False),
+        ("08 0a 13", False),
+    ],
+)
+def test_onnx_begins_with_a_small_version_and_a_field_that_it_has(head, onnx):
+    assert _begins_like_onnx(bytes.fromhex(head)) == onnx
 
 
 def test_a_file_that_was_saved_without_checksums_is_read(tmp_path, tiny):
