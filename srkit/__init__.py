@@ -17,6 +17,7 @@ _HOMES = {
     "evaluate": "metrics.evaluate",
     "explain_psnr": "metrics.explain",
     "feature_difference": "metrics.features",
+    "finetune": "training.finetune",
     "imresize": "image.resize",
     "list_models": "models.zoo",
     "load_checkpoint": "weights.load",

@@ -471,6 +471,107 @@ def train(
 
 
 @app.command()
+def finetune(
+    name: Name,
+    hr: Annotated[
+        str | None, typer.Option(help="Pictures to learn from: a folder; LR is made of them.")
+    ] = None,
+    pairs: Annotated[
+        tuple[str, str] | None, typer.Option(help="Instead, a folder of HR and one of LR pictures.")
+    ] = None,
+    val: Annotated[
+        str | None, typer.Option(help="Pictures to measure on. [default: every tenth, held out]")
+    ] = None,
+    val_pairs: Annotated[
+        tuple[str, str] | None, typer.Option(help="Instead, a folder of HR and one of LR pictures.")
+    ] = None,
+    scale: Scale = None,
+    weights: Weights = None,
+    degrade: Annotated[
+        str | None, typer.Option(help="How LR comes to be: bicubic, blind, real.")
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(help="Of pairs: LR's name with {name}, HR's, in it.")
+    ] = None,
+    l1: Annotated[float | None, typer.Option(help="Weight of |sr - hr|. [default: 1]")] = None,
+    mse: Annotated[float | None, typer.Option(help="Weight of (sr - hr)².")] = None,
+    charbonnier: Annotated[float | None, typer.Option(help="Weight of Charbonnier's loss.")] = None,
+    huber: Annotated[float | None, typer.Option(help="Weight of Huber's loss.")] = None,
+    tv: Annotated[float | None, typer.Option(help="Weight of total variation.")] = None,
+    content: Annotated[
+        float | None, typer.Option(help="Weight of VGG's features (ESRGAN).")
+    ] = None,
+    style: Annotated[float | None, typer.Option(help="Weight of Gram matrices.")] = None,
+    lpips: Annotated[float | None, typer.Option(help="Weight of LPIPS.")] = None,
+    adversarial: Annotated[
+        float | None, typer.Option(help="Weight of the loss against a discriminator.")
+    ] = None,
+    discriminator: Annotated[
+        str, typer.Option(help="Of which paper: esrgan, real-esrgan, srgan, ttsr, ciplab ...")
+    ] = "esrgan",
+    extractor: Annotated[
+        str | None, typer.Option(help="Of content and style: random needs no file. [default: VGG]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="How long. [default: 1000]")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Instead of steps.")] = None,
+    batch: Annotated[int, typer.Option(help="Crops a step, of all processes together.")] = 16,
+    patch: Annotated[int, typer.Option(help="LR pixels a side of a crop.")] = 32,
+    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-4,
+    accumulate: Annotated[int, typer.Option(help="Learn a batch in so many parts.")] = 1,
+    clip: Annotated[float | None, typer.Option(help="The largest gradient norm.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of an average of the weights.")] = None,
+    keep: Annotated[str, typer.Option(help="best, by PSNR on val, or last.")] = "best",
+    validate_every: Annotated[int | None, typer.Option(help="Steps between measurements.")] = None,
+    run_name: Annotated[
+        str | None, typer.Option("--name", help="Of the run. [default: the folder's]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides the crops.")] = 0,
+    out: Out = Path("runs"),
+    precision: Precision = "auto",
+    compiled: Compiled = False,
+    device: TrainingDevice = None,
+    resume: Resume = "auto",
+    tensorboard: TensorBoard = False,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Allow an untrained network with adversarial.")
+    ] = False,
+    allow_misaligned: Annotated[
+        bool, typer.Option("--allow-misaligned", help="Learn from shifted pairs all the same.")
+    ] = False,
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    rendezvous: Rendezvous = "localhost:29400",
+) -> None:
+    """Let a network go on learning from your pictures; tell whether it helped.
+
+    What was stopped goes on when the same is asked for again; with more steps or minutes a finished
+    run is extended.
+    """
+    if _launch(devices, nodes, rendezvous):
+        return
+    from srkit.reports.gain import report
+    from srkit.training import finetune as tuning
+
+    asked = {
+        "l1": l1, "mse": mse, "charbonnier": charbonnier, "huber": huber, "tv": tv,
+        "content": content, "style": style, "lpips": lpips, "adversarial": adversarial,
+    }  # fmt: skip
+    if val is not None and val_pairs is not None:
+        raise ValueError("what to measure on: --val or --val-pairs, one of the two")
+    record = tuning.finetune(
+        name, hr=hr, pairs=pairs, val=val_pairs or val, scale=scale, weights=weights,
+        degrade=degrade, rule=rule, discriminator=discriminator, extractor=extractor,
+        loss={key: weight for key, weight in asked.items() if weight is not None} or None,
+        steps=steps, minutes=minutes, batch=batch, patch=patch, rate=rate, accumulate=accumulate,
+        clip=clip, ema=ema, keep=keep, validate_every=validate_every, name=run_name, seed=seed,
+        out=out, precision=precision, compiled=compiled, device=device, resume=resume,
+        tensorboard=tensorboard, from_scratch=from_scratch, allow_misaligned=allow_misaligned,
+    )  # fmt: skip
+    if _is_first():
+        typer.echo(report(record, tuning.folder_of(out, record.variant, record.budget, seed)))
+
+
+@app.command()
 def reproduce(
     recipe: Recipe,
     variant: Annotated[

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from torch.nn import functional as F
 
 from srkit.checks import at_least
 from srkit.datasets.catalog import Pair
-from srkit.datasets.patches import Patches, picture_size, read_or_name
+from srkit.datasets.patches import Patches, Unreadable, picture_size, read_or_name
 from srkit.image.colour import to_y
 from srkit.image.degrade import Gaussian
 from srkit.image.folder import Found, find_pictures, reasons
@@ -415,15 +416,15 @@ def measured(found: Pairs, *, most: int | None = 20) -> Pairs:
     return replace(found, pairs=tuple(kept), left_out=left_out, alignments=alignments)
 
 
-def checked(found: Pairs, *, allow_misaligned: bool = False) -> Pairs:
+def checked(found: Pairs, *, allow: bool = False) -> Pairs:
     """The pairs, once they are measured, for a training; a warning says what may be wrong.
 
-    Raises ValueError by the rule of `Pairs.refusal`; with `allow_misaligned` that is a warning too.
+    Raises ValueError by the rule of `Pairs.refusal`; with `allow` that is a warning, too.
     """
     found = found if found.alignments else measured(found)
     refused = found.refusal()
-    if refused and not allow_misaligned:
-        raise ValueError(f"{refused} (--allow-misaligned trains on them all the same)")
+    if refused and not allow:
+        raise ValueError(f"{refused} (allow_misaligned trains on them all the same)")
     for each in [refused] if refused else found.warnings():
         warnings.warn(each, stacklevel=2)
     return found
@@ -472,3 +473,23 @@ class Paired(Patches):
         for data in files:
             digest.update(hashlib.sha256(data).digest())
         return digest.digest()
+
+
+def paired(pairs: Sequence[Pair], scale: int, **where: Any) -> Paired:
+    """`Paired` of those pairs whose files can be read; a warning names the others.
+
+    Raises ValueError where none can be.
+    """
+    left_out: dict[Path, str] = {}
+    while True:
+        kept = [p for p in pairs if not {p.hr, p.lr} & left_out.keys()]
+        if not kept:
+            raise ValueError(f"none of {len(pairs)} pairs can be read: {reasons(left_out)}")
+        try:
+            found = Paired(kept, scale, **where)
+        except Unreadable as damaged:
+            left_out[Path(damaged.path)] = "damaged or no picture"
+            continue
+        if left_out:
+            warnings.warn(reasons(left_out), stacklevel=3)
+        return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -117,19 +117,23 @@ def _patches(
 
 
 def sound(
-    pictures: Sequence[Tensor] | Sequence[Path], scale: int | tuple[int, ...], **where: Any
+    pictures: Sequence[Tensor] | Sequence[Path],
+    scale: int | tuple[int, ...],
+    *,
+    make: Callable[..., Patches] = Patches,
+    **where: Any,
 ) -> Patches:
-    """`Patches` of those pictures that can be taken; a warning names the others.
+    """`Patches`, or what `make` gives, of pictures that can be taken; a warning names the others.
 
     Raises ValueError where none can be.
     """
     try:
-        return Patches(pictures, scale, **where)
+        return make(pictures, scale, **where)
     except Unreadable:  # the first one; a look at all is no slower than to begin after each
         left_out = faults(pictures, scale)
     kept = [p for p in pictures if not (isinstance(p, Path) and p in left_out)]
     if not kept:
         raise ValueError(f"none of {len(pictures)} pictures can be taken: {reasons(left_out)}")
-    found = Patches(kept, scale, **where)
+    found = make(kept, scale, **where)
     warnings.warn(reasons(left_out), stacklevel=3)
     return found

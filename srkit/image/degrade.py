@@ -17,7 +17,7 @@ import math
 import os
 from bisect import bisect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -735,6 +735,19 @@ def preset(name: str, scale: int) -> Degradation:
     if name not in PRESETS:
         raise ValueError(f"there is no degradation {name!r}: one of {', '.join(PRESETS)}")
     return PRESETS[name](scale)
+
+
+def files_of(value: Any) -> list[Path]:
+    """The files that a degradation, or a step, draws from: kernels, and pictures with noise."""
+    if isinstance(value, KernelFile):
+        return [Path(value.path).expanduser()]
+    if isinstance(value, NoiseFrom):
+        return find_pictures(value.folder).pictures
+    if isinstance(value, tuple):
+        return [path for each in value for path in files_of(each)]
+    if is_dataclass(value):
+        return [path for f in fields(value) for path in files_of(getattr(value, f.name))]
+    return []
 
 
 @dataclass

@@ -160,7 +160,7 @@ def reproduce_recorded(
     found = recipe(name)
     variant = variant or found.first
     record = Records.of(name).budget(budget).one(variant, seed)
-    if record.plan != found.plan(variant, budget):
+    if not follows_plan(record):
         raise ValueError(f"{record.name} followed another plan than the recipe has now")
     if record.minutes_a_stage is not None:
         raise ValueError(f"{record.name} was trained by the clock: that cannot be repeated exactly")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
+from srkit.calls import completed
 from srkit.files import write_whole
 from srkit.reports.card import UNITS, spread
 from srkit.reports.records import Records
@@ -45,7 +46,9 @@ def summary(records: Iterable[Record]) -> Table:
     groups: dict[tuple, list[Record]] = {}
     for r in records:
         name = f"{r.recipe}/{r.budget}/{r.variant}"
-        groups.setdefault((name, json.dumps(r.plan), r.minutes_a_stage), []).append(r)
+        groups.setdefault(
+            (name, json.dumps(completed(r.plan), sort_keys=True), r.minutes_a_stage), []
+        ).append(r)
     rows = [["run", "data", "seeds", "steps", "minutes", "test", "PSNR", "LPIPS"]]
     for (name, _, _), each in groups.items():
         group = Records(each)

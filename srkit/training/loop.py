@@ -4,7 +4,7 @@ many, a budget of steps or of minutes."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -84,6 +84,7 @@ def fit(
     discriminator_rate: Schedule | None = None,
     clip: float | None = None,
     ema: float | None = None,
+    accumulate: int = 1,
     precision: str = "auto",
     compiled: bool = False,
     device: str | None = None,
@@ -111,6 +112,9 @@ def fit(
       unless `from_scratch`.
     - clip: the largest gradient norm. ema: decay of an average of the weights, which is what gets
       validated, and what `model` holds in the end.
+    - accumulate: each step learns its batch in so many equal parts, one after another, by the mean
+      of their gradients: the same step in less memory. (Batch norm sees a part at a time.) Not for
+      discriminators and balances, which look at whole batches.
     - precision: "auto" is bfloat16 where the hardware multiplies it, else float32.
     - compiled: by torch.compile, a slow start, then faster.
     - folder: for checkpoints, every `save_every` steps (default: `validate_every`). Called again
@@ -131,13 +135,14 @@ def fit(
     if (steps is None) == (minutes is None):
         raise ValueError(f"a budget is steps or minutes: got steps={steps}, minutes={minutes}")
     numbers = {"steps": steps, "batch": batch, "patch": patch, "save_every": save_every}
-    at_least(1, validate_every=validate_every, **numbers)
+    at_least(1, validate_every=validate_every, accumulate=accumulate, **numbers)
     at_least(0, seed=seed)
     below(2**32, seed=seed)
     finite(minutes=minutes, clip=clip, ema=ema)
     below(1.0, ema=ema)
     crops, batch, patch = _source(crops, batch, patch)
     _check_parts(loss, rate, discriminator_rate)
+    check_accumulate(accumulate, batch, 1.0 * loss)
     folder = None if folder is None else expanded(folder)
     # processes and devices are Accelerate's; precision is set below, where it can be seen
     where = find_device(device)
@@ -173,6 +178,8 @@ def fit(
         "rate": as_text(rate), "discriminator_rate": as_text(discriminator_rate),
         "optimizer": type(optimizer).__name__, "pictures": len(crops.pictures),
     }  # fmt: skip
+    if accumulate > 1:  # checkpoints from before there was such a setting say nothing of it
+        identity["accumulate"] = accumulate
     state = State(model, loss, optimizer, turns, seed, ema, folder, identity)
     state.show_progress(steps, hidden=not accelerator.is_main_process)
 
@@ -189,14 +196,19 @@ def fit(
         while (done := state.done(accelerator, steps, minutes)) < 1:
             data = _moved(crops.batch(batch, patch, state.rng, part), where, layout)
             state.set_rate(optimizer, rate(done))
-            with mixed:
-                sr, inputs = _pair(forward(network, data))
-                if discriminators and state.step == 0 and not from_scratch:
-                    refuse_untrained(sr, data["hr"], data["lr"])
-                parts = loss.parts(sr, data["hr"], **inputs)
-                total = loss.combine(parts)
             optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(total)
+            learned = []
+            for piece in _pieces(data, accumulate):
+                with mixed:
+                    sr, inputs = _pair(forward(network, piece))
+                    if discriminators and state.step == 0 and not from_scratch:
+                        refuse_untrained(sr, piece["hr"], piece["lr"])
+                    parts = loss.parts(sr, piece["hr"], **inputs)
+                    total = loss.combine(parts)
+                accelerator.backward(total / accumulate)
+                learned.append((total.detach(), parts))
+            if accumulate > 1:
+                total, parts = _means(learned)
             average_gradients(weighing)
             norm = nn.utils.get_total_norm(
                 [p.grad for p in model.parameters() if p.grad is not None]
@@ -279,6 +291,50 @@ def _pair(made: object) -> tuple[Tensor, Mapping[str, Tensor]]:
         f"forward returned a {type(made).__name__}: (sr, inputs) is expected, inputs a dictionary "
         "of what the loss gets beside sr and hr, often {}"
     )
+
+
+def check_accumulate(accumulate: int, batch: int, loss: Sum) -> None:
+    """Refuse a number of parts that a batch, shared by all processes, cannot be cut into.
+
+    Raises ValueError; also for a loss that looks at whole batches.
+    """
+    if accumulate == 1:
+        return
+    if batch == 0:
+        raise ValueError(
+            f"accumulate={accumulate}: a DataLoader's batches have their own size, which need not "
+            "be a multiple of it: take accumulate=1 and a smaller batch_size"
+        )
+    if batch % (accumulate * launched()):
+        raise ValueError(
+            f"batch={batch} cannot be learned in accumulate={accumulate} equal parts by "
+            f"{launched()} processes: take a multiple of {accumulate * launched()}"
+        )
+    if loss.balance is not None or any(isinstance(t, Adversarial) for t in loss.terms.values()):
+        raise ValueError(
+            f"accumulate={accumulate}: a discriminator, or what balances a loss, looks at a whole "
+            "batch: take accumulate=1 and a smaller batch"
+        )
+
+
+def _pieces(batch: Batch, count: int) -> Iterator[Batch]:
+    """A batch cut into equal parts; what is no tensor of its samples goes into each."""
+    samples = len(batch["lr"])
+    side = samples // count
+    for k in range(count):
+        yield {
+            name: value[k * side : (k + 1) * side]
+            if count > 1 and isinstance(value, Tensor) and value.ndim and len(value) == samples
+            else value
+            for name, value in batch.items()
+        }
+
+
+def _means(learned: Sequence[tuple[Tensor, Mapping[str, Tensor]]]) -> tuple[Tensor, dict]:
+    """The mean loss and the mean of each of its parts."""
+    totals, parts = zip(*learned, strict=True)
+    means = {name: torch.stack([p[name].detach() for p in parts]).mean() for name in parts[0]}
+    return torch.stack(totals).mean(), means
 
 
 def _moved(batch: Batch, device: torch.device, layout: torch.memory_format) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 import srkit
+from srkit.calls import completed
 from srkit.devices import best_device, device_name, forget_device_peaks, peak_device_memory
 from srkit.files import read_json, write_whole
 
@@ -64,6 +65,8 @@ class Record:
     - stages: what each stage came to. metrics: of the finished network, by test set.
     - scales: {"x2": ...}, validated at each scale, where one network serves several. baselines: of
       other methods, by test.
+    - start, pictures, kept_step: of a fine-tuning, the weights it began with, the PSNR of each
+      picture before and after, and the step whose weights were kept, 0 for the start's.
     - machine: what it ran on. code: the hash of srkit's source; code_after_stops: those of the
       code it was resumed with.
     """
@@ -89,6 +92,9 @@ class Record:
     data: dict[str, Any] | None = None
     scales: Scores = field(default_factory=dict)
     baselines: dict[str, Scores] = field(default_factory=dict)
+    start: dict[str, Any] | None = None
+    pictures: Scores = field(default_factory=dict)
+    kept_step: int | None = None
     peak_memory_mib: int | None = None
     peak_gpu_memory_mib: int | None = None
     code_after_stops: tuple[str, ...] = ()
@@ -101,7 +107,7 @@ class Record:
     @property
     def kind(self) -> tuple[Any, ...]:
         """What must be equal for figures of several seeds to be averaged."""
-        return self.recipe, self.budget, self.variant, self.minutes_a_stage, self.plan
+        return self.recipe, self.budget, self.variant, self.minutes_a_stage, completed(self.plan)
 
     def curve(self, metric: str = "psnr") -> list[tuple[int, float]]:
         """(step, value) of each validation, the steps counted through all stages."""

@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from srkit.calls import completed
 from srkit.checks import expanded
 from srkit.devices import best_device, find_device, in_bfloat16
 from srkit.files import read_json, write_whole
@@ -100,14 +101,15 @@ class Run:
         """
         path = self.folder / "asked.json"
         bound = self.finished or any(self.folder.glob("stage-*/checkpoint-*.pt"))
-        before = read_json(path, dict) if bound and path.exists() else dict(self.asked)
+        before = completed(read_json(path, dict)) if bound and path.exists() else dict(self.asked)
         self.code = before.pop("code", [])
         if code_version() not in self.code:
             self.code.append(code_version())
-        if before != self.asked:
+        then, now = self._binding(before), self._binding(self.asked)
+        if then != now:
             changed = []
-            for name in sorted(before | self.asked):
-                pair = [json.dumps(each.get(name)) for each in (before, self.asked)]
+            for name in sorted({*then, *now}):
+                pair = [json.dumps(each.get(name)) for each in (then, now)]
                 if pair[0] != pair[1]:
                     short = max(map(len, pair)) < 40  # a plan is not
                     changed.append(f"{name} ({pair[0]} then, {pair[1]} now)" if short else name)
@@ -115,6 +117,10 @@ class Run:
                 f"{self.folder} holds a run that was asked for otherwise (differs: "
                 f"{', '.join(changed)}): take another folder, or remove it"
             )
+
+    def _binding(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of what a run was asked for, what must be the same to go on with it, by name."""
+        return asked
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -228,6 +234,7 @@ class Run:
                 discriminator_rate=stage.discriminator_rate,
                 clip=stage.clip,
                 ema=stage.ema,
+                accumulate=stage.accumulate,
                 precision=self.precision,
                 compiled=self.compiled,
                 device=self.device,

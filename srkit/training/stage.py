@@ -138,6 +138,7 @@ class Stage:
     - forward(network, batch): how a batch becomes a result, see `srkit.training.loop.Forward`.
     - freeze(network): sets which parameters learn, before the stage begins.
     - clip: the largest norm of the gradient. ema: the decay of an average of the weights.
+    - accumulate: in how many parts a batch is learned, see `fit`.
     - discriminator_optimizer, discriminator_rate: for the discriminators of the loss; None for the
       rate is the network's.
     - from_scratch: allow an adversarial stage to begin with an untrained network.
@@ -163,13 +164,14 @@ class Stage:
     freeze: Call | None = None
     clip: float | None = None
     ema: float | None = None
+    accumulate: int = 1
     discriminator_optimizer: Call = Call(adam)
     discriminator_rate: Schedule | None = None
     from_scratch: bool = False
     validate_every: int = 250
 
     def __post_init__(self):
-        for name in ("steps", "batch", "patch", "validate_every"):
+        for name in ("steps", "batch", "patch", "accumulate", "validate_every"):
             at_least(1, **{name: getattr(self, name)})
         at_least(0, series=self.series)
         finite(clip=self.clip, ema=self.ema)

@@ -193,7 +193,7 @@ def test_shifted_pairs_are_refused_and_named(folders, photo):
     ):
         checked(found)
     with pytest.warns(UserWarning, match="LR is shifted against HR in 4 of 4"):
-        checked(found, allow_misaligned=True)
+        checked(found, allow=True)
     assert "refused: LR is shifted" in str(found)
 
 

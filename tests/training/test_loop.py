@@ -20,7 +20,7 @@ from toy import Crops, Discriminator, Enlarger, ended, gradients, steps_of, trai
 from srkit.datasets import procedural
 from srkit.datasets.patches import Patches
 from srkit.image.tensors import to_8bit
-from srkit.losses import L1, MSE
+from srkit.losses import L1, MSE, Uncertainty
 from srkit.losses.adversarial import Adversarial, DiscriminatorGate
 from srkit.losses.objectives import Standard, Wasserstein
 from srkit.losses.terms import Term
@@ -552,3 +552,49 @@ def test_the_share_of_a_process_is_its_part_of_the_batch():
     for name in ("lr", "hr"):
         together = torch.stack([part[name] for part in parts], 1).flatten(0, 1)
         assert torch.equal(together, whole[name])
+
+
+# ------------------------------------------------------------------ a batch in parts
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_gives_the_step_of_the_whole(parts):
+    """Weights and history as of the whole batch, up to the order in which floats are summed."""
+    weights, rows = [], []
+    for accumulate in (1, parts):
+        torch.manual_seed(0)
+        model = Enlarger()
+        history = fit(
+            model, L1(), Crops(), batch=8, patch=8, rate=Constant(1e-3), steps=6, clip=0.5,
+            accumulate=accumulate, device="cpu", precision="float32",
+        )  # fmt: skip
+        weights.append(model.state_dict())
+        rows.append(history[-1]["loss"])
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=2e-5, rtol=1e-4)
+    assert rows[1] == pytest.approx(rows[0], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"accumulate": 0}, "accumulate=0: expected a whole number from 1"),
+        ({"accumulate": 3}, "batch=8 cannot be learned in accumulate=3 equal parts"),
+        (
+            {"accumulate": 2, "loss": L1() + Adversarial(Discriminator(), Standard())},
+            "accumulate=2: a discriminator, or what balances a loss, looks at a whole batch",
+        ),
+        (
+            {"accumulate": 2, "loss": (1.0 * L1()).balanced(Uncertainty(["L1"]))},
+            "accumulate=2: a discriminator, or what balances a loss, looks at a whole batch",
+        ),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(how, words):
+    crops = Crops()
+    with pytest.raises(ValueError, match=words):
+        fit(
+            Enlarger(), how.pop("loss", L1()), crops, batch=8, patch=8, rate=Constant(1e-3),
+            steps=1, **how,
+        )  # fmt: skip
+    assert crops.asked == 0
