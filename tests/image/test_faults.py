@@ -429,6 +429,36 @@ def test_no_segment_stops_a_jpeg(read):
         assert bool(words) == bool(lost)
 
 
+def test_segments_of_a_jpeg_have_a_length_and_a_place(read):
+    """An empty one is sound; a length below 2 covers no length, and in a scan nothing can begin."""
+    plain = read(saved(PHOTO, "JPEG"))[0].rgb
+    picture, lost = read(jpeg_with(b"", 0xFE, PHOTO))
+    assert torch.equal(picture.rgb, plain)
+    assert not lost
+    data = saved(PHOTO, "JPEG")
+    for length in (0, 1):
+        bad = data[:2] + struct.pack(">BBH", 0xFF, 0xFE, length) + data[2:]
+        assert "there is a marker FE where none can be" in read(bad)
+    middle = data.index(b"\xff\xda") + 14
+    for marker in (0x02, 0xBF, 0xD8):  # reserved, reserved, another beginning
+        bad = data[:middle] + bytes((0xFF, marker, 0, 9)) + data[middle:]
+        assert f"there is a marker {marker:02X} where none can be" in read(bad)
+    assert "there is a marker D8 where none can be" in read(data[:2] + data)
+
+
+def test_tags_of_a_tiff_that_need_no_place(read):
+    """A spare channel is told; of two extra samples the one that is alpha is taken."""
+    pixels = noise(5)
+    kept = read(tiff(pixels, photometric="rgb", extrasamples=["unspecified", "unassalpha"]))
+    picture, lost = kept
+    assert torch.equal(picture.rgb, tensor(pixels[..., :3]))
+    assert torch.equal(picture.alpha, tensor(pixels[..., 4:])[:1])
+    assert "1 of its 5 channels were left out" in lost
+    picture, lost = read(tiff(pixels, photometric="rgb", extrasamples=["unspecified"] * 2))
+    assert picture.alpha is None
+    assert "2 of its 5 channels were left out" in lost
+
+
 def test_no_tag_stops_a_tiff(read):
     """Any tag that is not of the pixels may hold anything."""
     pixels = noise(3, np.uint16)
