@@ -55,6 +55,14 @@ def test_as_json_has_every_argument():
         as_json(torch.zeros(1))
 
 
+def test_paths_functions_and_what_is_given_are_written_by_name(tmp_path):
+    call = Call(pair, first=tmp_path, second=pair, rate=Given.NETWORK)
+    json = {"first": str(tmp_path), "second": f"{__name__}:pair", "rate": {"given": "the network"}}
+    assert as_json(call) == {"call": f"{__name__}:pair"} | json
+    assert as_text(Given.NETWORK) == "the network"
+    assert {call: 1}[Call(pair, first=tmp_path, second=pair, rate=Given.NETWORK)] == 1
+
+
 def test_as_text_is_what_a_reader_would_write():
     call = Call(pair, first=Call(Rate, start=1e-3), second=(1, 2), rate=Rate(0.5))
     assert (

@@ -234,6 +234,11 @@ def test_other_colours_are_named(read):
     assert "its samples are unsigned, 12 bits a channel; save it with 8" in read(bytes(jpeg))
     jpeg[frame + 1 : frame + 5] = b"\xc3" + jpeg[frame + 2 : frame + 4] + b"\x08"
     assert "a lossless JPEG (SOF3); save it as PNG" in read(bytes(jpeg))
+    jpeg = bytearray(saved(Image.fromarray(noise(3)), "JPEG"))
+    jpeg[frame + 9] = 2
+    assert "a JPEG with 2 channels; save it as PNG" in read(bytes(jpeg))
+    jpeg[frame + 5 : frame + 7] = bytes(2)
+    assert "a JPEG with its height behind the pixels (DNL); save it as PNG" in read(bytes(jpeg))
     bmp = bytearray(saved(Image.fromarray(noise(3)), "BMP"))
     bmp[30] = 4
     assert "a BMP of 24 bits a pixel, compression 4; save it as PNG" in read(bytes(bmp))
@@ -826,6 +831,27 @@ def test_what_cannot_be_written_is_told(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         write_picture(Picture(rgb, icc=SRGB), tmp_path / "a.bmp")  # pixels are sRGB without it
+
+
+def test_a_bmp_of_os2_has_a_header_of_12_bytes(read):
+    """Sides of 16 bits, rows from the bottom up, three bytes a pixel, rows of whole words."""
+    pixels = noise(3, size=(5, 6))
+    rows = b"".join(row.tobytes() + bytes(-len(row.tobytes()) % 4) for row in pixels[::-1, :, ::-1])
+    head = struct.pack("<IHHHH", 12, 6, 5, 1, 24)
+    data = b"BM" + struct.pack("<IHHI", 26 + len(rows), 0, 0, 26) + head + rows
+    right(read(data), pixels)
+    assert read(data)[0].dpi is None
+
+
+def test_a_bmp_that_links_its_profile_says_so(read):
+    data = bytearray(saved(PHOTO, "BMP"))
+    start, header = struct.unpack_from("<II", data, 10)
+    data[14 + header : 14 + header] = bytes(124 - header)
+    struct.pack_into("<II", data, 10, start + 124 - header, 124)
+    data[70:74] = b"KNIL"
+    picture, lost = read(bytes(data))
+    assert torch.equal(picture.rgb, tensor(np.array(PHOTO)))
+    assert "its ICC profile is in another file and was left out" in lost
 
 
 def test_a_bmp_keeps_its_profile(read):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -12,6 +13,7 @@ import srkit
 from srkit.datasets.catalog import Pair
 from srkit.image.degrade import make_lr
 from srkit.image.io import read_image, write_image
+from srkit.image.resize import imresize
 from srkit.image.tensors import round_8bit
 from srkit.metrics.evaluate import captions, evaluate
 from srkit.metrics.protocols import PROTOCOLS
@@ -100,6 +102,27 @@ def test_protocols_against_the_formula(folder):
         mse = ((sr[inner].astype(float) - hr[inner]) ** 2).mean()
         scores = evaluate(Nearest(), pair, protocol=protocol)
         assert scores.means["psnr"] == pytest.approx(-10 * np.log10(mse), abs=1e-5)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_yplane_reduces_the_rounded_plane_in_floats(folder, grey):
+    """Of a colour picture Y, of a grey file its only channel; LR is never rounded."""
+    hr = read_image(folder / "coffee.png")
+    if grey:
+        write_image(hr[:1].expand(3, -1, -1), folder / "coffee.png")
+        Image.open(folder / "coffee.png").convert("L").save(folder / "coffee.png")
+    hr = read_image(folder / "coffee.png")[:, :110, :98]
+    plane = round_8bit(hr[:1] if grey else srkit.to_y(hr))
+    sr = round_8bit(imresize(imresize(plane, 1 / 2), 2))
+    mse = (sr - plane)[:, 2:-2, 2:-2].double().square().mean()
+    scores = evaluate("bicubic", folder / "coffee.png", scale=2, protocol="yplane")
+    assert scores.means["psnr"] == pytest.approx(-10 * mse.log10().item(), abs=1e-3)
+    assert scores.lr == "made from HR by imresize in float"
+
+
+def test_what_is_neither_a_network_nor_a_function_is_refused(folder):
+    with pytest.raises(TypeError, match="a network or a function is expected, not a int"):
+        evaluate(4, folder, scale=2)
 
 
 def test_a_folder_without_lr_pictures(folder):

@@ -225,6 +225,20 @@ def test_what_does_not_fit_is_refused_in_words():
         RRDBNet(8)
     with pytest.raises(ValueError, match="multiples of 8, got 16x20: pad to 16x24"):
         UNetDiscriminator(channels=2)(torch.rand(1, 3, 16, 20))
+
+
+def test_the_u_net_judges_each_pixel_by_its_surroundings(rng):
+    """As large as the picture. What lies far off counts only by way of the bottom of the U."""
+    torch.manual_seed(0)
+    discriminator = UNetDiscriminator(channels=2).eval()
+    image = torch.rand(2, 3, 48, 64, generator=rng)
+    answer = discriminator(image)
+    assert answer.shape == (2, 1, 48, 64)
+    other = image.clone()
+    other[:, :, 40:, 56:] = 0
+    moved = (discriminator(other) - answer).abs()[:, 0]
+    assert moved[:, 40:, 56:].max() > 0
+    assert moved[:, 0, 0].max() == 0
     for size in (8, 96):
         with pytest.raises(ValueError, match=rf"size {size}: .*16, 32, 64"):
             VGGDiscriminator(size)

@@ -235,6 +235,13 @@ def test_map_grid_scales_each_map_by_its_own_percentile_and_prints_raw_means(mon
         maps.map_grid({"x": torch.zeros(3, 4, 5)}, alt="a")
 
 
+def test_maps_have_two_sides():
+    with pytest.raises(ValueError, match="map_grid got no maps"):
+        maps.map_grid({}, alt="a")
+    with pytest.raises(ValueError, match=r"the map has shape \(1, 8, 8\), expected \(H, W\)"):
+        maps.edge_overlap(torch.rand(1, 8, 8), torch.rand(3, 8, 8))
+
+
 def test_edge_overlap_is_one_on_the_edges_and_not_elsewhere():
     picture = torch.zeros(3, 32, 32)
     picture[:, :, 16:] = 1.0  # one vertical edge; its central difference covers columns 15 and 16
