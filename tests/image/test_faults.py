@@ -384,6 +384,7 @@ def damaged(kind, data):
         (chunk(b"fcTL", b"1") + chunk(b"zTXt", b"") + chunk(b"iTXt", b"\xff\0") , ""),
         (chunk(b"zTXt", b"bomb\0\0" + zlib.compress(bytes(20_000_000))), ""),
         (chunk(b"abCd", bytes(3_000_000)), ""),
+        (chunk(b"tEXt", b"Raw profile type exif\0\nexif\n 4\n"), "its EXIF, written as text by an"),
     ],
 )  # fmt: skip
 def test_no_optional_chunk_stops_a_png(read, chunks, words):
@@ -727,6 +728,35 @@ def test_a_disk_that_fills_up_while_a_picture_is_written_is_told(bits, suffix, t
 
 
 # ------------------------------------------------------------------- the meaning of colours
+
+
+@pytest.mark.parametrize(("shift", "told"), [(0, False), (0.009, False), (0.011, True)])
+def test_the_primaries_of_a_tiff_are_compared_with_srgbs(read, shift, told):
+    """White 318, then red, green and blue 319, as fractions; a hundredth is still the same."""
+    pixels, numbers = noise(3), [3127, 3290, 6400, 3300, 3000, 6000, 1500, 600]
+    numbers[6] += round(shift * 10000)
+    white, colours = ([v for n in part for v in (n, 10000)] for part in (numbers[:2], numbers[2:]))
+    tags = [(318, 5, 2, white, True), (319, 5, 6, colours, True)]
+    picture, lost = read(tiff(pixels, photometric="rgb", metadata=None, extratags=tags))
+    assert torch.equal(picture.rgb, tensor(pixels))
+    assert ("PrimaryChromaticities" in lost) == told
+    assert ("0.161" in lost) == told
+
+
+def test_fractions_over_0_are_none(read):
+    pixels = noise(3)
+    tags = [(318, 5, 2, (3127, 0, 3290, 10000), True)]
+    picture, lost = read(tiff(pixels, photometric="rgb", metadata=None, extratags=tags))
+    assert torch.equal(picture.rgb, tensor(pixels))
+    assert "its WhitePoint could not be read and was left out" in lost
+
+
+def test_frames_of_a_webp_are_counted(read):
+    one, two = (
+        saved(PHOTO, "WEBP", save_all=True, append_images=[PHOTO.rotate(90)] * n) for n in (0, 1)
+    )
+    assert (read(one)[0].rgb - tensor(np.array(PHOTO))).abs().mean() < 0.05
+    assert "2 frames or pages; save the one you want by itself" in read(two)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from srkit.image.tensors import round_8bit
 from srkit.metrics.evaluate import captions
 from srkit.metrics.explain import explain_psnr
 from srkit.metrics.features import feature_difference, random_tanh
-from srkit.metrics.lpips import lpips, lpips_parts
+from srkit.metrics.lpips import lpips, lpips_distance, lpips_network, lpips_parts
 from srkit.metrics.protocols import CHANNELS, PROTOCOLS
 from srkit.metrics.psnr import psnr
 from srkit.metrics.ssim import ssim
@@ -313,6 +313,29 @@ def test_lpips_is_the_packages(net, trunks):
     assert lpips(sr, hr, net=net).item() == pytest.approx(
         theirs(2 * sr - 1, 2 * hr - 1).item(), abs=1e-6
     )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
+def test_lpips_is_the_packages_with_any_trunk(monkeypatch, tmp_path):
+    """SqueezeNet as torchvision would draw it, so that no file of weights is needed."""
+    import lpips as package
+    from torchvision.models import squeezenet1_1
+
+    torch.manual_seed(0)
+    state = squeezenet1_1().state_dict()
+    monkeypatch.delenv("SRKIT_HOME", raising=False)
+    monkeypatch.setenv("SRKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: state)
+    extractor, heads = lpips_network("squeeze")
+    theirs = package.LPIPS(net="squeeze", pnet_rand=True, verbose=False)
+    with torch.no_grad():
+        for mine, other in zip(extractor.body.parameters(), theirs.net.parameters(), strict=True):
+            other.copy_(mine)
+    hr = photo()[None, :, :120, :150]
+    sr = degraded(hr)
+    found = lpips_distance(extractor(sr, heads), extractor(hr, heads), heads)
+    assert found.item() == pytest.approx(theirs(2 * sr - 1, 2 * hr - 1).item(), abs=1e-6)
+    assert found.item() > 1e-3
 
 
 def test_lpips_of_a_batch_is_a_loop_and_has_gradients(trunks):
