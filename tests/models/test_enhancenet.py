@@ -73,3 +73,25 @@ def test_refusals():
         EnhanceNet(3)
     with pytest.raises(ValueError, match="skip 'tf': choose one of bicubic, tensorflow1"):
         EnhanceNet(4, skip="tf")
+
+
+def test_the_authors_names_are_numbers_in_the_order_of_the_pass():
+    """Conv, Conv_1 ... Conv_24, kernels (kh, kw, in, out); a number beyond them stays as it is."""
+    model = EnhanceNet()
+    order = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda *_, name=name: order.append(name))
+    with torch.no_grad():
+        model(torch.rand(1, 3, 8, 8))
+    theirs = {}
+    for name, tensor in model.state_dict().items():
+        layer, part = name.rsplit(".", 1)
+        number = f"_{order.index(layer)}" if order.index(layer) else ""
+        kernel = tensor.permute(2, 3, 1, 0) if part == "weight" else tensor
+        theirs[f"generator/Conv{number}/{'weights' if part == 'weight' else 'biases'}"] = kernel
+    assert len(theirs) == 50
+    extra = {"generator/Conv_25/biases": torch.zeros(1), "global_step": torch.zeros(1)}
+    found = EnhanceNet.from_authors(theirs | extra, 4)
+    assert found.keys() - model.state_dict().keys() == extra.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in model.state_dict().items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -90,3 +92,19 @@ def test_refusals():
         IDN(8)
     with pytest.raises(ValueError, match=r"idn takes a float tensor \(B, 1, h, w\)"):
         IDN(2).luma(torch.rand(1, 3, 8, 8))
+
+
+def test_the_authors_count_units_from_3_and_the_rest_of_blocks_from_1():
+    """conv3_1 ... conv6_6 and down1 ... down4 are four blocks; conv1, conv2, upsample stay."""
+    model = IDN(2, channels=32, keep=8, step=8)
+    theirs = {}
+    for name, tensor in model.state_dict().items():
+        found = re.fullmatch(r"blocks\.(\d)\.(?:enhance\.conv(.+)|down(.+))", name)
+        if found:
+            k = int(found[1])
+            name = f"conv{k + 3}_{found[2]}" if found[2] else f"down{k + 1}{found[3]}"
+        theirs[name] = tensor
+    assert {"conv3_1.weight", "conv6_6.bias", "down1.weight", "down4.bias"} <= theirs.keys()
+    ours = IDN.from_authors(theirs, 2)
+    assert ours.keys() == model.state_dict().keys()
+    assert all(ours[name] is theirs_ for name, theirs_ in zip(ours, theirs.values(), strict=True))
