@@ -14,12 +14,12 @@ import os
 import sys
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
@@ -351,7 +351,7 @@ def _sign(
     return mine
 
 
-def _write_sign(target: Path, sign: dict[str, str | int | bool]) -> None:
+def _write_sign(target: Path, sign: Mapping[str, Any]) -> None:
     with write_whole(target / SIGN, "w") as file:
         file.write(json_text(sign) + "\n")
 
