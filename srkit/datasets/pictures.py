@@ -120,13 +120,14 @@ def sound(
     pictures: Sequence[Tensor] | Sequence[Path],
     scale: int | tuple[int, ...],
     *,
-    make: Callable[..., Patches] = Patches,
+    make: Callable[..., Patches] | None = None,
     **where: Any,
 ) -> Patches:
     """`Patches`, or what `make` gives, of pictures that can be taken; a warning names the others.
 
     Raises ValueError where none can be.
     """
+    make = make or Patches
     try:
         return make(pictures, scale, **where)
     except Unreadable:  # the first one; a look at all is no slower than to begin after each
