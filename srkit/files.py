@@ -30,6 +30,7 @@ from pathlib import Path, PureWindowsPath
 from typing import IO, Self, TypeVar
 
 from srkit.checks import check_folder, expanded, resolved
+from srkit.progress import bar
 
 Json = TypeVar("Json", list, dict)
 
@@ -314,8 +315,6 @@ def _fetch(
 
 def _download(url: str, part: Path, *, resume: bool) -> None:
     """Write what `url` gives to `part`; resume: go on where an earlier transfer broke off."""
-    from tqdm import tqdm
-
     start = part.stat().st_size if resume and part.exists() else 0
     headers = {"User-Agent": "srkit"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
@@ -327,13 +326,11 @@ def _download(url: str, part: Path, *, resume: bool) -> None:
     start = start if response.status == 206 else 0  # 200: the server sends all of it again
     left = response.headers.get("Content-Length")
     total = None if left is None else start + int(left)
-    bar = tqdm(
-        desc=Path(url).name, total=total, initial=start, unit="B", unit_scale=True, disable=None
-    )
-    with response, bar, _failing_in_words(part), open(part, "ab" if start else "wb") as file:
+    shown = bar(desc=Path(url).name, total=total, initial=start, unit="B", bytes_=True)
+    with response, shown, _failing_in_words(part), open(part, "ab" if start else "wb") as file:
         while chunk := response.read(CHUNK):
             file.write(chunk)
-            bar.update(len(chunk))
+            shown.update(len(chunk))
     if total is not None and part.stat().st_size != total:
         raise ConnectionError(f"broke off after {part.stat().st_size} of {total} bytes")
 

@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from srkit.cards import card
 from srkit.checks import expanded
 from srkit.devices import CPU, find_device, give_back_memory, in_bfloat16, lacking, with_float64
 from srkit.files import Damaged, json_text, read_json, write_whole
@@ -38,14 +39,17 @@ from srkit.image.io import (
     Picture,
     as_image,
     channels_to_write,
+    from_pillow,
     like,
     read_picture,
+    to_pillow,
     write_pixels,
 )
 from srkit.image.resize import imresize
 from srkit.image.target import FORMATS, check_target
 from srkit.image.tensors import levels, shave
 from srkit.models.network import Network, check_network
+from srkit.progress import bar
 
 SMALLEST_TILE = 16  # below it, nearly everything computed is overlap
 # Without `tile`, a result of more than WHOLE pixels is made in tiles of TILE LR pixels a side, of
@@ -77,7 +81,8 @@ def upscale(
     self_ensemble: bool = False,
     precision: str = "auto",
     device: str | torch.device | None = None,
-) -> Image.Image: ...
+    progress: bool | None = None,
+) -> Picture: ...
 @overload
 def upscale(
     model: Network,
@@ -88,6 +93,7 @@ def upscale(
     self_ensemble: bool = False,
     precision: str = "auto",
     device: str | torch.device | None = None,
+    progress: bool | None = None,
 ) -> Kind: ...
 def upscale(
     model: Network,
@@ -98,12 +104,14 @@ def upscale(
     self_ensemble: bool = False,
     precision: str = "auto",
     device: str | torch.device | None = None,
+    progress: bool | None = None,
 ) -> Tensor | np.ndarray | Image.Image | Picture:
     """The picture enlarged by `model.scale`, clipped to its range.
 
     image: a path, a PIL image, an array (H, W, 3), a tensor (3, H, W) or (B, 3, H, W) in [0, 1], or
         a Picture (depth, grey and colour profile stay, transparency is enlarged by bicubic
-        interpolation). The result is of the same kind; of a path, a PIL image.
+        interpolation). The result is of the same kind; of a path, a Picture, which `write_picture`
+        writes and a notebook shows. A PIL image keeps transparency, and 16 bits of grey.
     tile: side of the tiles in LR pixels. None takes the picture whole where the result has up to 4
         megapixels (2^22), and a larger one in tiles of 192 (of 768 result pixels at most); a side
         as large as the picture takes any whole. A tile that memory does not hold is halved, down
@@ -118,30 +126,36 @@ def upscale(
         bfloat16 is done again in float32.
     device: None is where the network is. The network itself comes back as it was. If the device has
         not all operators that it needs, a warning says so, and the CPU computes.
+    progress: a bar over the tiles, where there are several; None shows it in a terminal and in a
+        notebook at work.
 
     Raises TypeError for what is no `Network` (see `srkit.as_model`); ValueError for a setting or an
     image that cannot be, what `as_image` raises; RuntimeError when the smallest tiles still need
     too much memory, or values come out that are not finite.
     """
     model = _check(model, tile, overlap, precision, device)
+    given = read_picture(image) if isinstance(image, str | os.PathLike) else image
+    held = from_pillow(given) if isinstance(given, Image.Image) else given
     with borrowed(model, device) as place:
-        run = _runner(model, image, self_ensemble, precision, place)
+        run = _runner(model, held, self_ensemble, precision, place)
 
         def enlarge(x: Tensor) -> Tensor:
             h, w = x.shape[-2:]
             canvas = _canvas(3, model.scale * h, model.scale * w)
-            _enlarge(model, x, run, tile, overlap, canvas)
+            _enlarge(model, x, run, tile, overlap, canvas, progress)
             return canvas.clamp_(0, 1)
 
-        if isinstance(image, Picture):
-            rgb = as_image(image.rgb)
-            if image.alpha is None:
-                return replace(image, rgb=enlarge(rgb))
-            alpha = imresize(image.alpha, model.scale).clamp(0, 1)
-            return replace(image, rgb=enlarge(_fill_hidden(rgb.clone(), image.alpha)), alpha=alpha)
-        if isinstance(image, Tensor) and image.dim() == 4:
-            return torch.stack([like(enlarge(as_image(x)), x) for x in image])
-        return like(enlarge(as_image(image)), image)
+        if isinstance(held, Picture):
+            rgb, alpha = as_image(held.rgb), held.alpha
+            if alpha is not None:
+                rgb = _fill_hidden(rgb.clone(), alpha)
+                alpha = imresize(alpha, model.scale).clamp(0, 1)
+            big = replace(held, rgb=enlarge(rgb), alpha=alpha)
+            return to_pillow(big) if isinstance(image, Image.Image) else big
+        assert not isinstance(held, str | os.PathLike)
+        if isinstance(held, Tensor) and held.dim() == 4:
+            return torch.stack([like(enlarge(as_image(x)), x) for x in held])
+        return like(enlarge(as_image(held)), held)
 
 
 def upscale_file(
@@ -155,6 +169,7 @@ def upscale_file(
     self_ensemble: bool = False,
     precision: str = "auto",
     device: str | torch.device | None = None,
+    progress: bool | None = None,
 ) -> list[float] | None:
     """Write the picture, enlarged by `model.scale`, into the file `target`; replaces what is there.
 
@@ -189,7 +204,7 @@ def upscale_file(
             return levels(to_y(sr.clamp(0, 1), full=True) if len(colours) == 1 else sr, peak)
 
         filled = rgb if alpha is None else _fill_hidden(rgb, alpha)
-        _enlarge(model, filled, rounded, tile, overlap, colours)
+        _enlarge(model, filled, rounded, tile, overlap, colours, progress)
     if alpha is not None:
         _stitch(
             lambda window: levels(imresize(window, r), peak),
@@ -231,6 +246,10 @@ class FolderReport:
         lines += [f"  {path.name}: {why}" for path, why in self.failed.items()]
         return "\n".join(lines + ([reasons(self.left_out)] if self.left_out else []))
 
+    def _repr_html_(self) -> str:
+        title, *facts = str(self).split("\n")
+        return card(title, {"failed or left out": "\n".join(fact.strip() for fact in facts)})
+
 
 def upscale_folder(
     model: Network,
@@ -245,6 +264,7 @@ def upscale_folder(
     self_ensemble: bool = False,
     precision: str = "auto",
     device: str | torch.device | None = None,
+    progress: bool | None = None,
 ) -> FolderReport:
     """Every picture of `source` (subfolders not), enlarged into `target` under the same name.
 
@@ -257,8 +277,6 @@ def upscale_folder(
     target that is the source or a file, and for one with results of another network or of two;
     FileNotFoundError where there is no picture, PermissionError where nothing may be written.
     """
-    from tqdm import tqdm
-
     model = _check(model, tile, overlap, precision, device)
     source, target = expanded(source), expanded(target)
     found = find_pictures(source)
@@ -274,7 +292,7 @@ def upscale_folder(
 
     report, makers = FolderReport(left_out=found.left_out), {}
     with borrowed(model, device):  # moved to the device once, not for every file
-        for path in tqdm(found.pictures, desc="upscale", unit="file", disable=None):
+        for path in bar(found.pictures, desc="upscale", unit="file", progress=progress):
             out = target / (path.stem + suffix if suffix else path.name)
             if suffix is None and out.suffix.lower() not in FORMATS:
                 out = out.with_suffix(WRITTEN_AS[out.suffix.lower()])
@@ -298,6 +316,7 @@ def upscale_folder(
                     self_ensemble=self_ensemble,
                     precision=precision,
                     device=device,
+                    progress=False,
                 )
                 report.done[path] = out
                 if shift is not None:
@@ -581,6 +600,7 @@ def _enlarge(
     tile: int | None,
     overlap: int | None,
     canvas: Tensor,
+    progress: bool | None,
 ) -> None:
     """`run` over the picture into the canvas, in tiles of the given size, halved as memory asks."""
     whole = max(image.shape[-2:])
@@ -592,7 +612,7 @@ def _enlarge(
         try:
             if size < whole:
                 overlap = _overlap(model, image, size, overlap)
-            _stitch(run, image, canvas, model.scale, size, overlap or 0)
+            _stitch(run, image, canvas, model.scale, size, overlap or 0, progress)
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
@@ -663,16 +683,20 @@ def _stitch(
     r: int,
     tile: int,
     overlap: int,
+    progress: bool | None = False,
 ) -> None:
     """The picture tile by tile, each computed with `overlap` pixels around it that are dropped."""
     _, h, w = image.shape
-    for top, bottom, y, below in _windows(h, tile, overlap):
-        for left, right, x, beside in _windows(w, tile, overlap):
-            if (below - y, beside - x) != (h, w):
-                _give_back()
-            out = run(image[:, y:below, x:beside])
-            inner = out[:, r * (top - y) : r * (bottom - y), r * (left - x) : r * (right - x)]
-            canvas[:, r * top : r * bottom, r * left : r * right] = inner
+    tiles = list(product(_windows(h, tile, overlap), _windows(w, tile, overlap)))
+    shown = progress if len(tiles) > 1 else False
+    for (top, bottom, y, below), (left, right, x, beside) in bar(
+        tiles, desc="upscale", unit="tile", progress=shown
+    ):
+        if len(tiles) > 1:
+            _give_back()
+        out = run(image[:, y:below, x:beside])
+        inner = out[:, r * (top - y) : r * (bottom - y), r * (left - x) : r * (right - x)]
+        canvas[:, r * top : r * bottom, r * left : r * right] = inner
 
 
 def _give_back() -> None:

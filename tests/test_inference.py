@@ -1,6 +1,7 @@
 """upscale: tiles equal the whole, memory that runs out, kinds kept, awkward pictures."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from srkit import as_model
-from srkit.image.io import Picture, read_image, read_picture, write_image
+from srkit.image.io import Picture, read_image, read_picture, write_image, write_picture
 from srkit.inference import receptive_field, tiling_error, upscale, upscale_folder
 from srkit.models.imdn import IMDN
 from srkit.models.network import Network
@@ -243,8 +244,47 @@ def test_the_kind_of_picture_is_kept(picture, tmp_path):
     assert image.size == (122, 90)
     batch = upscale(model, torch.stack([picture, picture]))
     assert torch.equal(batch, torch.stack([reference, reference]))
-    from_path = upscale(model, tmp_path / "a.png")
-    assert type(from_path) is type(upscale(model, str(tmp_path / "a.png")))
+    for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        from_path = upscale(model, path)
+        assert isinstance(from_path, Picture)
+        assert torch.equal(from_path.rgb, upscale(model, read_image(path)))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "LA", "RGBA", "16-bit RGBA"])
+def test_transparency_and_depth_come_back(mode, rng, tmp_path):
+    """Of a path and, as far as Pillow has such pixels, of a Pillow image."""
+    deep, clear = "16" in mode, "A" in mode
+    bits = 16 if deep else 8
+    values = torch.randint(1, 2**bits, (4, 6, 7), generator=rng) / (2**bits - 1)
+    grey = mode in ("I;16", "LA")
+    rgb = values[:1].expand(3, -1, -1) if grey else values[:3]
+    made = Picture(rgb, alpha=values[3:] if clear else None, bits=bits, grey=grey)
+    write_picture(made, tmp_path / "a.png")
+    big = upscale(Nearest(), tmp_path / "a.png")
+    assert (big.bits, big.grey, big.alpha is not None) == (bits, grey, clear)
+    assert torch.allclose(big.rgb[:, ::2, ::2], made.rgb, atol=1e-6)
+    if clear:
+        assert big.alpha.shape == (1, 12, 14)
+    write_picture(big, tmp_path / "b.png")
+    assert read_picture(tmp_path / "b.png").bits == bits
+    if mode != "16-bit RGBA":
+        image = upscale(Nearest(), Image.open(tmp_path / "a.png"))
+        assert image.mode == {"I;16": "I;16", "LA": "RGBA", "RGBA": "RGBA"}[mode]
+        small = Image.open(tmp_path / "a.png")
+        small, image = (small, image) if deep else (small.convert("RGB"), image.convert("RGB"))
+        assert np.array_equal(np.array(image)[::2, ::2], np.array(small))
+
+
+def test_a_picture_tells_and_shows_itself(rng):
+    picture = Picture(torch.rand(3, 4, 5, generator=rng), bits=16, path=Path("a/photo.png"))
+    assert repr(picture) == "<Picture 5 x 4, RGB, 16 bits, photo.png>"
+    assert picture._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["rlfn_x4", Path("weights.pth")])
+def test_a_name_is_no_network_and_the_way_to_one_is_told(picture, name):
+    with pytest.raises(TypeError, match=rf"not '{name}': srkit.create_model\('{name}', weights="):
+        upscale(name, picture)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (14, 40), (15, 15)])
@@ -304,7 +344,9 @@ def test_uint8_is_refused_in_the_words_of_check_image(image):
 def test_a_module_that_is_no_network_is_shown_the_way_in(take, tmp_path):
     with pytest.raises(TypeError, match=r"Identity does not say .*srkit\.as_model\(net, scale=4\)"):
         take(nn.Identity(), tmp_path)
-    with pytest.raises(TypeError, match=r"a network is expected, not a str: srkit\.create_model"):
+    with pytest.raises(
+        TypeError, match=r"a network is expected, not 'rlfn_x4': srkit\.create_model"
+    ):
         take("rlfn_x4", tmp_path)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distribution
+from io import BytesIO
 from pathlib import Path
 
 from torch import Tensor
@@ -445,6 +446,17 @@ class _Samples(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(SAMPLES)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} sample pictures: {', '.join(self)}>"
+
+    def _repr_jpeg_(self) -> bytes:
+        """What a notebook shows: all of them, small."""
+        from srkit.image.sheet import contact_sheet
+
+        file = BytesIO()
+        contact_sheet(self).save(file, "JPEG", quality=85)
+        return file.getvalue()
 
 
 def samples() -> Mapping[str, Tensor]:

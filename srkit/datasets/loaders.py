@@ -58,13 +58,13 @@ class Loaded:
     ) -> dict[str, Any]:
         """The next batch; count, size and rng are the loader's affair. part: (i, n), its i-th of n
         equal shares."""
-        data = next(self.left, None)
-        if data is None:
+        found = next(self.left, None)
+        if found is None:
             self.left = iter(self.loader)
-            data = next(self.left, None)
-        if data is None:
+            found = next(self.left, None)
+        if found is None:
             raise ValueError("the DataLoader is empty: is drop_last on with few pictures?")
-        data = {"scale": _scale(data), **data}
+        data: dict[str, Any] = {"scale": _scale(found), **found}
         many = len(data["lr"])
         mine = list(share(range(many), part))
         return {

@@ -289,7 +289,7 @@ def as_image(x: ImageLike) -> Tensor:
     if isinstance(x, str | os.PathLike):
         return read_image(x)
     if isinstance(x, Image.Image):
-        return make_picture(pillow_pixels(x), [], orientation=_orientation(x)).rgb
+        return from_pillow(x).rgb
     if isinstance(x, np.ndarray):
         if x.ndim != 3 or x.shape[2] != 3:
             raise ValueError(
@@ -301,6 +301,25 @@ def as_image(x: ImageLike) -> Tensor:
         x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 0)))  # (3, H, W)
     check_image(x, batch=False)
     return x.float()
+
+
+def from_pillow(image: Image.Image) -> Picture:
+    """A Pillow image as a Picture, upright, with transparency and depth; `to_pillow` leads back.
+
+    Raises ValueError for pixel modes other than 8 bits a channel and 16 bits of grey.
+    """
+    return make_picture(pillow_pixels(image), [], orientation=_orientation(image))
+
+
+def to_pillow(picture: Picture) -> Image.Image:
+    """A Picture as a Pillow image: RGB or RGBA of 8 bits, or 16 bits of grey without alpha.
+
+    Pillow has no colours of 16 bits: those are rounded to 8.
+    """
+    if picture.bits == 16 and picture.grey and picture.alpha is None:
+        return Image.fromarray(to_pixels(to_y(picture.rgb, full=True), np.uint16)[..., 0])
+    planes = [picture.rgb] + ([] if picture.alpha is None else [picture.alpha])
+    return Image.fromarray(to_pixels(torch.cat(planes), np.uint8))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -20,6 +20,7 @@ from PIL.ExifTags import Base as Tag
 from torch import Tensor
 
 from srkit.image.metadata import resolution, tidy_exif
+from srkit.image.tensors import to_pixels
 
 MAX_ICC = 64 << 20  # bytes; real ones have up to a few million
 
@@ -45,6 +46,22 @@ class Picture:
     exif: bytes | None = None
     path: Path | None = None
     dpi: tuple[float, float] | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.rgb.shape[-2:]
+        what = "grey" if self.grey else "RGB"
+        facts = [f"{width} x {height}", f"{what}{' and alpha' if self.alpha is not None else ''}"]
+        facts += (
+            [f"{self.bits} bits"] + ["ICC profile"] * bool(self.icc) + ["EXIF"] * bool(self.exif)
+        )
+        return f"<Picture {', '.join(facts)}{f', {self.path.name}' if self.path else ''}>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: 8 bits, with alpha."""
+        planes = [self.rgb] + ([] if self.alpha is None else [self.alpha])
+        file = BytesIO()
+        Image.fromarray(to_pixels(torch.cat(planes), np.uint8)).save(file, "PNG")
+        return file.getvalue()
 
 
 class Refusal(ValueError):

@@ -37,6 +37,7 @@ from srkit.metrics.psnr import psnr
 from srkit.metrics.ssim import TAPS, ssim
 from srkit.models.counting import Count, count
 from srkit.models.network import Network, check_network
+from srkit.progress import bar
 from srkit.viz import tables
 
 DIGITS = {"psnr": 3, "ssim": 4, "lpips": 4, "seconds": 2}
@@ -115,6 +116,7 @@ def evaluate(
     lpips: str | None = None,
     precision: str = "float32",
     device: str | torch.device | None = None,
+    progress: bool | None = None,
 ) -> Scores:
     """PSNR and SSIM of a method on each picture of a data set, with the protocol they belong to.
 
@@ -131,13 +133,12 @@ def evaluate(
         "squeeze" or "vgg". None leaves it out.
     precision: of a network, as in `srkit.upscale`; all else computes in float32.
     device: where the method and LPIPS compute. None is where the network is; else the CPU.
+    progress: a bar over the pictures; None shows it in a terminal and in a notebook at work.
 
     Raises TypeError for a module that is no `Network` (see `srkit.as_model`) and for results that
     are no float tensors; ValueError for what does not fit together; FileNotFoundError for pictures
     or LPIPS weights that are not at hand.
     """
-    from tqdm import tqdm
-
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     rule = PROTOCOLS[protocol]
@@ -160,7 +161,7 @@ def evaluate(
         title, chosen, of_folder = _pairs(data, scale, root)
         if limit is not None and limit < len(chosen):
             title, chosen = f"the first {limit} of {title}", chosen[:limit]
-        for pair in tqdm(chosen, desc=f"{name} on {title}", unit="picture", disable=None):
+        for pair in bar(chosen, desc=f"{name} on {title}", unit="picture", progress=progress):
             try:
                 lr, hr = _load_plane(pair, scale) if rule.plane else load_pair(pair, scale)
                 _check_inside(pair, hr, rule.shave * scale)
@@ -220,7 +221,11 @@ def _method(
     if isinstance(model, Network):
         if scale not in (None, model.scale):
             raise ValueError(f"scale={scale}, but the network's is {model.scale}")
-        return model.name, model.scale, lambda lr: upscale(model, lr, precision=precision)
+        return (
+            model.name,
+            model.scale,
+            lambda lr: upscale(model, lr, precision=precision, progress=False),
+        )
     if isinstance(model, str):
         name = model
     else:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srkit.cards import card
 from srkit.models.network import Network, check_network
 
 Layer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
@@ -37,6 +38,17 @@ class Count:
             f"{self.parameters:,} parameters; for an LR picture of {h}x{w}: "
             f"{self.macs / 1e9:.3f} G multiply-adds, {self.activations / 1e6:.3f} M activations, "
             f"{self.convs} convolutions"
+        )
+
+    def _repr_html_(self) -> str:
+        return card(
+            f"Cost of one LR picture of {self.lr_size[0]}x{self.lr_size[1]}",
+            {
+                "parameters": f"{self.parameters:,}",
+                "multiply-adds": f"{self.macs / 1e9:.3f} G",
+                "activations": f"{self.activations / 1e6:.3f} M",
+                "convolutions": self.convs,
+            },
         )
 
 

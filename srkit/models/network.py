@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
+from os import PathLike
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from srkit.cards import card
 
 
 def _remembering(init: Callable[..., None]) -> Callable[..., None]:
@@ -35,6 +39,7 @@ class Network(nn.Module):
     - min_size: the smallest side of LR that it takes, in pixels.
     - memory_format: the layout of tensors that it is fastest in.
     - idle: True if some of its parameters get no gradient in a training step.
+    - loaded: where its weights come from, for a reader: a file, or a training.
     - arguments: what its constructor was called with, defaults too; set by itself. `srkit.save`
       writes them down, and `srkit.load_checkpoint` builds the network from them.
     """
@@ -45,6 +50,7 @@ class Network(nn.Module):
     min_size: int = 1
     memory_format: torch.memory_format = torch.channels_last
     idle: bool = False
+    loaded: str = "random, as it was built"
     arguments: dict[str, Any]
 
     __call__: Callable[..., Any]
@@ -57,6 +63,22 @@ class Network(nn.Module):
         super().__init_subclass__(**how)
         if "__init__" in vars(cls):
             cls.__init__ = _remembering(cls.__init__)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows beside the layers: a card."""
+        about = (sys.modules[type(self).__module__].__doc__ or "").strip().split("\n")[0]
+        place = next((p.device for p in self.parameters()), "cpu")
+        side = f", from {self.min_size}x{self.min_size}" * (self.min_size > 1)
+        facts = {
+            "class": type(self).__qualname__,
+            "paper": about if type(self).__module__.startswith("srkit.models.") else None,
+            "parameters": f"{sum(p.numel() for p in self.parameters()):,}",
+            "weights": self.loaded,
+            "takes": f"(B, 3, h, w) in [0, 1]{side}, on {place}; gives (B, 3, "
+            f"{self.scale}h, {self.scale}w)",
+            "tiles": "as the whole" if self.tiling == "exact" else "not quite as the whole",
+        }
+        return card(self.name, facts)
 
     @staticmethod
     def from_authors(state: dict[str, Tensor], scale: int) -> dict[str, Tensor]:
@@ -126,5 +148,11 @@ def check_network(model: object) -> Network:
         raise TypeError(
             f"{type(model).__name__} does not say what it enlarges by: "
             "wrap it, srkit.as_model(net, scale=4)"
+        )
+    if isinstance(model, str | PathLike):
+        way = f"create_model({str(model)!r}, weights='official') builds one by name, and "
+        raise TypeError(
+            f"a network is expected, not {str(model)!r}: srkit.{way}srkit.load_checkpoint(path) "
+            "from a file"
         )
     raise TypeError(f"a network is expected, not a {type(model).__name__}: srkit.create_model(...)")

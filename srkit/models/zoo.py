@@ -97,6 +97,12 @@ class Entry:
         model.name = self.name
         return model
 
+    def _repr_html_(self) -> str:
+        from srkit.cards import card
+
+        title, *facts = str(self).split("\n")
+        return card(title, {"about": "\n".join(fact.strip() for fact in facts)})
+
     def __str__(self) -> str:
         arguments = "".join(f", {key}={value!r}" for key, value in self.kwargs.items())
         lines = [

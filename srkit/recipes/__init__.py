@@ -26,6 +26,7 @@ from srkit.files import data_path, locked
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
 from srkit.models.zoo import trained
+from srkit.progress import progress_bars
 from srkit.recipes.base import BUDGETS, Recipe
 from srkit.recipes.run import RecipeRun, folder_of
 from srkit.reports.records import Records
@@ -78,6 +79,7 @@ def train(
     device: str | None = None,
     tensorboard: bool = False,
     resume: str = "auto",
+    progress: bool | None = None,
 ) -> Record:
     """Train a variant of a recipe and return its record.
 
@@ -88,7 +90,9 @@ def train(
     data: pictures to learn from in place of the budget's: a name of the catalogue, a folder, or
     several joined by "+". More than memory holds are laid out in a file of srkit's cache.
     minutes: of each stage, in place of its steps. compiled: by torch.compile. tensorboard: log for
-    it as well. resume: "auto", or "never", which refuses a folder that holds a run.
+    it as well. resume: "auto", or "never", which refuses a folder that holds a run. progress: False
+    shows no bars; None shows them in a terminal and in a notebook at work. What is interrupted
+    (Ctrl-C, a notebook's stop) is kept, and goes on when it is asked for again.
 
     Raises ValueError for settings that do not fit, FileNotFoundError for missing pictures, and
     FloatingPointError when the loss is no longer finite.
@@ -99,11 +103,13 @@ def train(
     at_least(0, seed=seed)
     below(2**32 // 1000, seed=seed)  # a stage's crops have the seed 1000 seed + series
     _check_resume(resume, [folder_of(out, name, budget, variant, seed)])
-    return RecipeRun(
+    run = RecipeRun(
         name, found, variant, budget=budget, data=None if data is None else str(data), seed=seed,
         out=Path(out), minutes=minutes, precision=precision, compiled=compiled, device=device,
         tensorboard=tensorboard,
-    ).go()  # fmt: skip
+    )  # fmt: skip
+    with progress_bars(progress):
+        return run.go()
 
 
 def reproduce(

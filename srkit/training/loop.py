@@ -94,6 +94,7 @@ def fit(
     report: Callable[[list[dict]], None] | None = None,
     folder: str | os.PathLike | None = None,
     save_every: int | None = None,
+    progress: bool | None = None,
 ) -> list[dict]:
     """Train `model` in place; return the history, one row a validation.
 
@@ -122,6 +123,7 @@ def fit(
       to, except that steps may be more. The first Ctrl-C or SIGTERM
       ends with a checkpoint after the step at hand (of several GPUs: after ten steps at most), a
       second one stops at once.
+    - progress: a line with loss and PSNR; None shows it in a terminal and in a notebook at work.
     - Several processes learn what one would: they share each batch, and batch norm looks at the
       whole of it.
 
@@ -180,8 +182,9 @@ def fit(
     }  # fmt: skip
     if accumulate > 1:  # checkpoints from before there was such a setting say nothing of it
         identity["accumulate"] = accumulate
+    model.loaded = "a training here"
     state = State(model, loss, optimizer, turns, seed, ema, folder, identity)
-    state.show_progress(steps, hidden=not accelerator.is_main_process)
+    state.show_progress(steps, progress if accelerator.is_main_process else False)
 
     def look() -> None:
         try:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 import srkit
 from srkit.calls import completed
+from srkit.cards import card
 from srkit.devices import best_device, device_name, forget_device_peaks, peak_device_memory
 from srkit.files import read_json, write_whole
 
@@ -108,6 +109,15 @@ class Record:
     def kind(self) -> tuple[Any, ...]:
         """What must be equal for figures of several seeds to be averaged."""
         return self.recipe, self.budget, self.variant, self.minutes_a_stage, completed(self.plan)
+
+    def _repr_html_(self) -> str:
+        scores = {
+            test: ", ".join(f"{metric} {value:.4g}" for metric, value in found.items())
+            for test, found in self.metrics.items()
+        }
+        steps = sum(stage.steps for stage in self.stages)
+        trained = f"{steps:,} steps, {self.minutes:.1f} minutes"
+        return card(self.name, {"parameters": f"{self.parameters:,}", "trained": trained} | scores)
 
     def curve(self, metric: str = "psnr") -> list[tuple[int, float]]:
         """(step, value) of each validation, the steps counted through all stages."""

@@ -14,7 +14,6 @@ from typing import cast
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from srkit.devices import random_states, set_random_states
 from srkit.files import write_whole
@@ -22,6 +21,7 @@ from srkit.losses.adversarial import Adversarial
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
 from srkit.processes import mean_over_processes, part
+from srkit.progress import bar
 from srkit.training import checkpoints
 
 
@@ -97,10 +97,10 @@ class State:
         asked = accelerator.reduce(count, "sum").item() > 0
         return (heard or [SystemExit(128 + signal.SIGTERM)]) if asked else []
 
-    def show_progress(self, steps: int | None, *, hidden: bool) -> None:
-        """A bar with loss and PSNR, where there is a terminal to show it in."""
-        self.bar = tqdm(
-            total=steps, initial=self.step, unit="step", leave=False, disable=hidden or None
+    def show_progress(self, steps: int | None, progress: bool | None) -> None:
+        """One line with loss and PSNR, see `srkit.progress.bar`."""
+        self.bar = bar(
+            desc=self.model.name, total=steps, initial=self.step, unit="step", progress=progress
         )
 
     def set_rate(self, optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -92,9 +92,10 @@ def load_checkpoint(path: str | PathLike, *, scale: int | None = None) -> Networ
             f"{path} holds weights of a class of your own, {header['own_class']}: build your "
             "network and use srkit.weights.load.load_weights(model, path)."
         )
-    if "constructor" in header:
-        return _rebuilt(path, state, header, scale).eval()
-    return _recognised(path, state, scale).eval()
+    recognised = "constructor" not in header
+    model = _recognised(path, state, scale) if recognised else _rebuilt(path, state, header, scale)
+    model.loaded = Path(path).name
+    return model.eval()
 
 
 def load_weights(model: nn.Module, path: str | PathLike) -> None:
@@ -104,7 +105,7 @@ def load_weights(model: nn.Module, path: str | PathLike) -> None:
     is for, where it is known; the model is then left as it was.
     """
     state, header = read(path)
-    model = model.net if isinstance(model, Wrapped) else model
+    given, model = model, model.net if isinstance(model, Wrapped) else model
     expected, own = shapes(model.state_dict()), state
     if isinstance(model, Network):
         own = _translated(state, model)
@@ -123,6 +124,8 @@ def load_weights(model: nn.Module, path: str | PathLike) -> None:
             hint = f"This file is for {_made(other)}, which load_checkpoint(path) builds. {hint}"
         raise ValueError(f"{path} does not fit {name}. {hint}")
     model.load_state_dict(own)
+    if isinstance(given, Network):
+        given.loaded = Path(path).name
 
 
 def file_of(entry: Entry, weights: str | PathLike) -> Path:
