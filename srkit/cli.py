@@ -59,11 +59,29 @@ app = typer.Typer(
     cls=_Commands,
     help="Image super-resolution: networks, benchmarks, pictures.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 main = app  # the entry point
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        import srkit
+
+        typer.echo(f"srkit {srkit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print it.", is_eager=True, callback=_tell_version),
+    ] = False,
+) -> None:
+    """Image super-resolution: networks, benchmarks, pictures."""
+
 
 Name = Annotated[
     str,

@@ -48,6 +48,7 @@ from srkit.image.io import (
 from srkit.image.resize import imresize
 from srkit.image.target import FORMATS, check_target
 from srkit.image.tensors import levels, shave
+from srkit.models.half import HALF
 from srkit.models.network import Network, check_network
 from srkit.progress import bar
 
@@ -121,9 +122,9 @@ def upscale(
         never do: they warn once, with the measured difference.
     self_ensemble: the mean over the picture's eight flips and quarter turns (Timofte et al., CVPR
         2016, "Seven ways to improve example-based single image super resolution").
-    precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where hardware has it, and
-        float32 for 16 bits (a Picture, an array of uint16). A tile that comes out not finite in
-        bfloat16 is done again in float32.
+    precision: "float32", "bfloat16" or "float16" (autocast), or "auto": bfloat16 where hardware has
+        it, and float32 for 16 bits (a Picture, an array of uint16). float16 is for the networks of
+        `srkit.models.half`, which stay finite in it. A tile that does not is done again in float32.
     device: None is where the network is. The network itself comes back as it was. If the device has
         not all operators that it needs, a warning says so, and the CPU computes.
     progress: a bar over the tiles, where there are several; None shows it in a terminal and in a
@@ -525,7 +526,14 @@ def _check(
         raise ValueError(f"tile={tile}: at least 1 pixel; leave it out to take the picture whole")
     if overlap is not None and overlap < 0:
         raise ValueError(f"overlap={overlap}: not negative; leave it out to have it measured")
-    in_bfloat16(precision, find_device("cpu" if device is None else device))
+    place = find_device("cpu" if device is None else device)
+    if precision != "float16":
+        in_bfloat16(precision, place)
+    elif model.name not in HALF:
+        raise ValueError(
+            f"precision 'float16': whether {model.name} stays finite in it was not measured "
+            "(srkit.models.half): choose auto, float32 or bfloat16"
+        )
     return model
 
 
@@ -537,25 +545,30 @@ def _runner(
     place: torch.device,
 ) -> Callable[[Tensor], Tensor]:
     """The network as a function of one window of `image`, not clipped."""
-    bf16 = in_bfloat16("float32" if precision == "auto" and _deep(image) else precision, place)
+    low = torch.float16 if precision == "float16" else None
+    if low is None and not (precision == "auto" and _deep(image)):
+        low = torch.bfloat16 if in_bfloat16(precision, place) else None
 
     def run(window: Tensor) -> Tensor:
         if self_ensemble:
-            return _eightfold(lambda x: _run(model, x, bf16), window)
-        return _run(model, window, bf16)
+            return _eightfold(lambda x: _run(model, x, low), window)
+        return _run(model, window, low)
 
     return run
 
 
-def _run(model: Network, window: Tensor, bf16: bool = False) -> Tensor:
-    """One window through the network, on its device: (3, h, w) -> (3, rh, rw), float32, CPU."""
+def _run(model: Network, window: Tensor, low: torch.dtype | None = None) -> Tensor:
+    """One window through the network, on its device: (3, h, w) -> (3, rh, rw), float32, CPU.
+
+    low: the type of 16 bits that autocast computes in, or None.
+    """
     h, w = window.shape[-2:]
     least, r = model.min_size, model.scale
     weight = next(model.parameters(), window)
     x = F.pad(window[None], (0, max(0, least - w), 0, max(0, least - h)), mode="replicate")
     x = x.to(weight.device, weight.dtype).contiguous(memory_format=model.memory_format)
     try:
-        with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        with torch.inference_mode(), torch.autocast(x.device.type, low, enabled=low is not None):
             y = model(x)
     except NotImplementedError as error:
         operator = lacking(error)
@@ -567,7 +580,7 @@ def _run(model: Network, window: Tensor, bf16: bool = False) -> Tensor:
         )
         _lacking.setdefault(model, set()).add(x.device.type)
         model.to(CPU)
-        return _run(model, window, bf16)
+        return _run(model, window, low)
     expected = (1, 3, r * x.shape[-2], r * x.shape[-1])
     if y.shape != expected:
         raise ValueError(
@@ -577,9 +590,9 @@ def _run(model: Network, window: Tensor, bf16: bool = False) -> Tensor:
     y = y[0, :, : r * h, : r * w].float().cpu()  # (1, 3, rh, rw) -> (3, rh, rw)
     if y.isfinite().all():
         return y
-    if not bf16:
+    if low is None:
         raise RuntimeError(f"{model.name} gave values that are not finite: check its weights")
-    warnings.warn("not finite in bfloat16: done again in float32", stacklevel=2)
+    warnings.warn(f"not finite in {str(low)[6:]}: done again in float32", stacklevel=2)
     return _run(model, window)
 
 

@@ -684,3 +684,21 @@ def test_a_network_that_is_in_no_list_is_exported_from_its_file(run, tmp_path, m
     result = run("export", file, tmp_path / "own.onnx")
     assert result.exit_code == 0, result.stderr
     assert given["provenance"]["source"] == "own.safetensors"
+
+
+def test_the_version_is_the_packages():
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"srkit {srkit.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"), [("up", ["upscale"]), ("export --over", ["--overwrite"])]
+)
+def test_a_shell_completes_verbs_and_options(monkeypatch, typed, words):
+    """As bash asks for it, once `srkit --install-completion` has told it how."""
+    line = f"srkit {typed}"
+    asked = {"_SRKIT_COMPLETE": "complete_bash", "COMP_WORDS": line}
+    asked["COMP_CWORD"] = str(len(line.split()) - 1)
+    command = [sys.executable, "-c", "from srkit.cli import main; main(prog_name='srkit')"]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True)
+    assert done.stdout.split() == words, done.stderr

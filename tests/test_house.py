@@ -20,7 +20,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from lower floors only; within a package its own files may know each other.
 FLOORS = (
-    ("calls", "cards", "checks", "devices", "processes", "progress"),
+    ("cards", "progress"),
+    ("calls", "checks", "devices", "processes"),
     ("files",),
     ("image",),
     ("models",),
@@ -161,6 +162,15 @@ def test_no_file_names_one_machine():
     known = {ROOT / ".ci" / "run", Path(__file__)}
     found = [str(p.relative_to(ROOT)) for p in names - known if machine.search(p.read_bytes())]
     assert found == []
+
+
+def test_the_version_stands_in_one_place():
+    """pyproject.toml's; what is installed tells it, and the citation repeats it."""
+    pattern = re.compile(r'^version(?: =|:) "?([\w.]+)"?$', re.MULTILINE)
+    written = {name: pattern.findall((ROOT / name).read_text()) for name in
+               ("pyproject.toml", "CITATION.cff")}  # fmt: skip
+    assert len(written["pyproject.toml"]) == 1
+    assert written["CITATION.cff"] == written["pyproject.toml"]
 
 
 def documented_commands() -> list[str]:

@@ -13,10 +13,13 @@ from torch.nn import functional as F
 from srkit import as_model
 from srkit.image.io import Picture, read_image, read_picture, write_image, write_picture
 from srkit.inference import receptive_field, tiling_error, upscale, upscale_folder
+from srkit.models.half import HALF
 from srkit.models.imdn import IMDN
 from srkit.models.network import Network
 from srkit.models.rlfn import RLFN
 from srkit.models.vdsr import VDSR
+from srkit.models.zoo import list_models
+from srkit.weights.load import create_model
 
 
 class Plain(Network):
@@ -275,6 +278,20 @@ def test_transparency_and_depth_come_back(mode, rng, tmp_path):
         assert np.array_equal(np.array(image)[::2, ::2], np.array(small))
 
 
+def test_float16_where_it_was_measured_to_stay_finite(rng):
+    """Less than half a grey level of change, as the table says; what overflows is done again."""
+    model = create_model("rlfn_tiny_x4", weights="srkit")
+    x = torch.rand(3, 20, 21, generator=rng)
+    whole = upscale(model, x, precision="float32")
+    half = upscale(model, x, precision="float16")
+    assert 0 < 255 * (half - whole).abs().max() < 1.5
+    assert all(largest < 65504 / 8 for largest, _ in HALF.values())
+    assert set(HALF) <= set(list_models())
+    model.conv_1.weight.data *= 1e7
+    with pytest.warns(UserWarning, match="not finite in float16: done again in float32"):
+        upscale(model, x, precision="float16")
+
+
 def test_a_picture_tells_and_shows_itself(rng):
     picture = Picture(torch.rand(3, 4, 5, generator=rng), bits=16, path=Path("a/photo.png"))
     assert repr(picture) == "<Picture 5 x 4, RGB, 16 bits, photo.png>"
@@ -319,7 +336,8 @@ def test_bad_input_is_refused(bad, words):
     [
         ({"tile": 0}, "tile=0"),
         ({"overlap": -1}, "overlap=-1"),
-        ({"precision": "float16"}, "choose auto, float32 or bfloat16"),
+        ({"precision": "float8"}, "choose auto, float32 or bfloat16"),
+        ({"precision": "float16"}, r"nearest stays finite in it was not measured .* choose auto"),
         ({"device": "gpu"}, "device 'gpu' is not on this machine: choose cpu"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not on this machine: choose cpu"),
     ],
