@@ -99,6 +99,20 @@ def with_float64(x: Tensor) -> Tensor:
 # memory
 
 
+def check_memory(nbytes: int) -> None:
+    """Refuse to take more of the CPU's memory than is free.
+
+    A system may promise it all the same, and end the process when it is used. Raises MemoryError.
+    """
+    if nbytes > 2**28:  # what is less is quickly there or not
+        import psutil
+
+        if nbytes > (free := psutil.virtual_memory().available):
+            raise MemoryError(
+                f"not enough memory: {nbytes / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+            )
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that are free on an accelerator; None for the CPU, and where torch cannot tell."""
     if device.type == "cpu":

@@ -30,7 +30,15 @@ from torch.nn import functional as F
 
 from srkit.cards import card
 from srkit.checks import expanded
-from srkit.devices import CPU, find_device, give_back_memory, in_bfloat16, lacking, with_float64
+from srkit.devices import (
+    CPU,
+    check_memory,
+    find_device,
+    give_back_memory,
+    in_bfloat16,
+    lacking,
+    with_float64,
+)
 from srkit.files import Damaged, json_text, read_json, write_whole
 from srkit.image.colour import to_y
 from srkit.image.folder import find_pictures, reasons
@@ -47,7 +55,7 @@ from srkit.image.io import (
 )
 from srkit.image.resize import imresize
 from srkit.image.target import FORMATS, check_target
-from srkit.image.tensors import levels, shave
+from srkit.image.tensors import check_floats, check_image, levels, shave
 from srkit.models.half import HALF
 from srkit.models.network import Network, check_network
 from srkit.progress import bar
@@ -155,6 +163,7 @@ def upscale(
             return to_pillow(big) if isinstance(image, Image.Image) else big
         assert not isinstance(held, str | os.PathLike)
         if isinstance(held, Tensor) and held.dim() == 4:
+            check_image(held)
             return torch.stack([like(enlarge(as_image(x)), x) for x in held])
         return like(enlarge(as_image(held)), held)
 
@@ -344,8 +353,12 @@ def _sign(
     for name, tensor in model.state_dict().items():
         plain = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)  # NumPy has no bf16
         digest.update(name.encode() + plain.numpy().tobytes())
-    mine = {"network": model.name, "scale": model.scale, "weights": digest.hexdigest()[:16]}
-    mine["self_ensemble"] = self_ensemble
+    mine: dict[str, str | int | bool] = {
+        "network": model.name,
+        "scale": model.scale,
+        "weights": digest.hexdigest()[:16],
+        "self_ensemble": self_ensemble,
+    }
     there: dict | None = mine
     try:
         there = read_json(target / SIGN, dict)
@@ -522,10 +535,15 @@ def _check(
 ) -> Network:
     """All settings of `upscale`, before any work; the network itself."""
     model = check_network(model)
-    if tile is not None and tile < 1:
-        raise ValueError(f"tile={tile}: at least 1 pixel; leave it out to take the picture whole")
-    if overlap is not None and overlap < 0:
-        raise ValueError(f"overlap={overlap}: not negative; leave it out to have it measured")
+    if tile is not None and not (isinstance(tile, int) and tile >= 1):
+        raise ValueError(
+            f"tile={tile!r}: at least 1 pixel, a whole number; leave it out to take the picture "
+            "whole"
+        )
+    if overlap is not None and not (isinstance(overlap, int) and overlap >= 0):
+        raise ValueError(
+            f"overlap={overlap!r}: not negative, a whole number; leave it out to have it measured"
+        )
     place = find_device("cpu" if device is None else device)
     if precision != "float16":
         in_bfloat16(precision, place)
@@ -581,6 +599,7 @@ def _run(model: Network, window: Tensor, low: torch.dtype | None = None) -> Tens
         _lacking.setdefault(model, set()).add(x.device.type)
         model.to(CPU)
         return _run(model, window, low)
+    check_floats(y, f"the result of {model.name}")
     expected = (1, 3, r * x.shape[-2], r * x.shape[-1])
     if y.shape != expected:
         raise ValueError(
@@ -676,6 +695,7 @@ def _overlap(model: Network, image: Tensor, tile: int, overlap: int | None) -> i
 def _canvas(channels: int, h: int, w: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Room for the result, on the CPU: (channels, h, w); whole numbers lie as (h, w, channels)."""
     try:
+        check_memory(dtype.itemsize * channels * h * w)
         if dtype.is_floating_point:
             return torch.empty(channels, h, w, dtype=dtype, device=CPU)
         return torch.empty(h, w, channels, dtype=dtype, device=CPU).permute(2, 0, 1)

@@ -490,6 +490,18 @@ def test_a_result_that_does_not_fit_is_told_as_that(monkeypatch):
         upscale(Nearest(), GREY)
 
 
+def test_more_memory_than_is_free_is_refused_before_it_is_taken(monkeypatch):
+    """A system promises it all the same, and ends the process when it is used."""
+    with pytest.raises(MemoryError, match=r"not enough memory: 1788\.1 GiB, and .* GiB are free"):
+        imresize(torch.zeros(3, 400, 400), 1000)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("", (), {"available": 2**20}))
+    words = (
+        r"the result, 6000 x 6000 pixels, takes 0\.4 GiB by itself, and no tile makes it smaller"
+    )
+    with pytest.raises(RuntimeError, match=words):
+        upscale(Nearest(), torch.zeros(3, 3000, 3000))
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_a_tar_that_is_cut_between_two_members_is_no_whole_one(pack, tmp_path):
     raw = BytesIO()

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from srkit import as_model
 from srkit.image.io import Picture, read_image, read_picture, write_image, write_picture
 from srkit.inference import receptive_field, tiling_error, upscale, upscale_folder
+from srkit.models.edsr import EDSR
 from srkit.models.half import HALF
 from srkit.models.imdn import IMDN
 from srkit.models.network import Network
@@ -517,3 +518,34 @@ def test_depth_grey_profile_and_resolution_survive_a_folder(folder, tmp_path):
     assert Image.open(tmp_path / "out" / "grey.png").info["icc_profile"] == profile
     assert read_picture(tmp_path / "out" / "grey.png").dpi == pytest.approx((300, 300), rel=1e-4)
     assert Image.open(tmp_path / "out" / "rgba.png").mode == "RGBA"
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"tile": 16.5}, r"tile=16\.5: at least 1 pixel, a whole number; leave it out"),
+        ({"tile": float("nan")}, "tile=nan: at least 1 pixel, a whole number"),
+        ({"tile": "16"}, "tile='16': at least 1 pixel, a whole number"),
+        ({"tile": 16, "overlap": 0.5}, r"overlap=0\.5: not negative, a whole number"),
+    ],
+)
+def test_a_tile_is_a_whole_number_of_pixels(how, words):
+    with pytest.raises(ValueError, match=words):
+        upscale(EDSR(scale=2, channels=4, blocks=1), torch.rand(3, 40, 40), **how)
+
+
+def test_pictures_without_a_pixel_are_refused():
+    network = EDSR(scale=2, channels=4, blocks=1)
+    with pytest.raises(ValueError, match=r"\(0, 3, 8, 8\): there is no pixel in it"):
+        upscale(network, torch.rand(0, 3, 8, 8))
+    with pytest.raises(ValueError, match="the image has 0 x 5 pixels: there is none in it"):
+        upscale(network, Image.new("RGB", (0, 5)))
+
+
+def test_a_network_that_gives_more_than_a_picture_is_told():
+    class Pair(nn.Module):
+        def forward(self, x):
+            return x, x
+
+    with pytest.raises(TypeError, match="the result of Pair is a tuple, expected a tensor"):
+        upscale(as_model(Pair(), scale=1), torch.rand(3, 8, 8))

@@ -92,7 +92,7 @@ class Patches:
         store: str | os.PathLike | None = None,
         device: str | torch.device = "cpu",
     ):
-        self.scales = (scale,) if isinstance(scale, int) else tuple(scale)
+        self.scales = tuple(scale) if isinstance(scale, Sequence) else (scale,)
         if not len(pictures) or not self.scales:
             raise ValueError(f"{len(pictures)} pictures, {len(self.scales)} scales: nothing to cut")
         for r in self.scales:
@@ -130,8 +130,8 @@ class Patches:
 
         part: (i, n) returns the i-th of n equal shares of the `count` crops that `rng` draws.
 
-        Raises ValueError for a size larger than every LR picture, or a count that n does not
-        divide.
+        Raises ValueError for a count or a size below 1, a size larger than every LR picture, or a
+        count that n does not divide.
         """
         scale, draws = self.draw(count, size, rng, part)
         return self.cut(draws, size, scale)
@@ -149,6 +149,7 @@ class Patches:
 
         Arguments and errors are those of `batch`. scale: None draws one of the scales.
         """
+        at_least(1, count=count, size=size)
         if scale is None and len(self.scales) == 1:
             scale = self.scales[0]
         elif scale is None:
@@ -326,9 +327,11 @@ class DegradedPatches(Patches):
 def share(drawn: Sequence, part: tuple[int, int]) -> Sequence:
     """The i-th of n equal shares of what was drawn; part is (i, n).
 
-    Raises ValueError if n does not divide the number of items.
+    Raises ValueError if n does not divide the number of items, and for an i outside 0 to n - 1.
     """
     i, n = part
+    if not 0 <= i < n:
+        raise ValueError(f"part={part}: expected (i, n), the i-th of n, with i from 0 to n - 1")
     if len(drawn) % n:
         raise ValueError(f"{len(drawn)} crops cannot be shared by {n}: take a multiple of {n}")
     return drawn[i::n]
@@ -397,7 +400,7 @@ def _pixels(source: str | os.PathLike, size: tuple[int, int]) -> Tensor:
 
 def faults(pictures: Sequence[PictureOrPath], scale: int | Sequence[int]) -> dict[Path, str]:
     """The files that `Patches` would not take, each with the reason, from one look at each."""
-    scales = (scale,) if isinstance(scale, int) else tuple(scale)
+    scales = tuple(scale) if isinstance(scale, Sequence) else (scale,)
     found = {}
     for source in pictures:
         if not isinstance(source, Tensor):

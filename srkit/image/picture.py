@@ -104,6 +104,8 @@ def opened(data: bytes, kind: str) -> ImageFile.ImageFile:
 
 def pillow_pixels(image: Image.Image) -> np.ndarray:
     """Pixels (H, W) or (H, W, C), uint8, or uint16 for 16-bit grey; palette and CMYK as RGB."""
+    if 0 in image.size:
+        raise Refusal(f"the image has {image.width} x {image.height} pixels: there is none in it.")
     if image.mode.startswith("I;16"):
         return np.array(image)
     if image.mode == "CMYK":

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkit.devices import keep_tensors, with_float64
+from srkit.devices import check_memory, keep_tensors, with_float64
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -154,7 +154,8 @@ def imresize(
     torch.export records bicubic enlargement of floats by a whole number for pictures of any size.
 
     Raises TypeError for other dtypes, ValueError for a shape, number or name that makes no sense,
-    and for a scale so large or so small that the kernel's weights alone would fill the memory.
+    and for a scale so large or so small that the kernel's weights alone would fill the memory;
+    MemoryError for a result that does not fit into it.
     """
     if not isinstance(x, Tensor) or not (x.is_floating_point() or x.dtype == torch.uint8):
         raise TypeError(
@@ -194,7 +195,11 @@ def imresize(
         out = [math.ceil(scale * n) for n in sides]
         scales = [float(scale)] * 2
     else:
-        if not (len(size) == 2 and all(isinstance(k, Integral) and k > 0 for k in size)):
+        if not (
+            isinstance(size, Sequence)
+            and len(size) == 2
+            and all(isinstance(k, Integral) and k > 0 for k in size)
+        ):
             raise ValueError(f"size must be (H, W), two positive whole numbers, got {size!r}")
         out = list(size)
         scales = [k / n for k, n in zip(size, sides, strict=True)]
@@ -206,6 +211,8 @@ def imresize(
                 f"a side of {n} pixels would become {n_out}, each made of {taps} others: more "
                 f"than memory holds. The scale is {r:g}; did you mean its inverse?"
             )
+    if x.device.type == "cpu":
+        check_memory(x.numel() // math.prod(sides) * math.prod(out) * x.element_size())
     work = torch.promote_types(x.dtype, torch.float32) if floats else torch.float64
     y = (x if floats else with_float64(x)).to(work)
     with torch.autocast(x.device.type, enabled=False):

@@ -100,8 +100,11 @@ def levels(x: Tensor, peak: int) -> Tensor:
 def shave(x: Tensor, border: int) -> Tensor:
     """(..., H, W) without `border` pixels on each side.
 
-    Raises ValueError for a negative border, and for one that leaves no pixel.
+    Raises ValueError for a border that is negative or no whole number, and for one that leaves no
+    pixel.
     """
+    if not isinstance(border, int):
+        raise ValueError(f"shave: a border of {border!r}, expected a whole number of pixels.")
     height, width = x.shape[-2:]
     if not 0 <= 2 * border < min(height, width):
         raise ValueError(
@@ -117,8 +120,8 @@ def modcrop(x: Tensor, scale: int) -> Tensor:
     Raises ValueError for a scale that is not between 1 and the shorter side.
     """
     height, width = x.shape[-2:]
-    if not 1 <= scale <= min(height, width):
+    if not (isinstance(scale, int) and 1 <= scale <= min(height, width)):
         raise ValueError(
-            f"modcrop: scale {scale}, expected 1 to {min(height, width)}, the short side."
+            f"modcrop: scale {scale!r}, expected 1 to {min(height, width)}, the short side."
         )
     return x[..., : height - height % scale, : width - width % scale]

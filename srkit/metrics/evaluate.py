@@ -142,8 +142,8 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     rule = PROTOCOLS[protocol]
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit={limit}: at least 1 picture; leave it out to take all")
+    if limit is not None and not (isinstance(limit, int) and limit >= 1):
+        raise ValueError(f"limit={limit!r}: at least 1 picture; leave it out to take all")
     network = check_network(model) if isinstance(model, nn.Module) else None
     name, scale, method = _method(network or model, scale, precision)
     if rule.plane and network is not None:
@@ -248,6 +248,11 @@ def _pairs(
 ) -> tuple[str, list[Pair], bool]:
     """What to call the data, its pictures, and whether they are of a folder."""
     if not isinstance(data, (str, os.PathLike)):
+        if not isinstance(data, Sequence) or not all(isinstance(p, Pair) for p in data):
+            raise TypeError(
+                f"data is {data!r:.60}: a name, a folder, a picture, or a list of "
+                "Pair(name, hr, lr) is expected"
+            )
         if not data:
             raise ValueError("data is an empty list: give at least one Pair(name, hr, lr)")
         return f"{len(data)} pictures", list(data), False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from srkit.checks import at_least
 from srkit.image.io import ImageLike, as_image
 from srkit.image.tensors import round_8bit
 from srkit.metrics.protocols import CHANNELS, PROTOCOLS
@@ -57,8 +58,7 @@ def explain_psnr(a: ImageLike, b: ImageLike, *, scale: int) -> Explanation:
 
     Raises what `as_image` and `psnr` raise, ValueError for a scale below 1.
     """
-    if scale < 1:
-        raise ValueError(f"scale={scale}: a whole number from 1")
+    at_least(1, scale=scale)
     a, b = as_image(a), as_image(b)
     rows = [
         {

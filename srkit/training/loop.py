@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from srkit.calls import as_text
-from srkit.checks import at_least, below, expanded, finite
+from srkit.checks import at_least, below, check_folder, expanded, finite
 from srkit.datasets.loaders import Loaded
 from srkit.devices import find_device, in_bfloat16, saying_what_is_lacking
 from srkit.image.colour import to_y, with_y
@@ -127,9 +127,10 @@ def fit(
     - Several processes learn what one would: they share each batch, and batch norm looks at the
       whole of it.
 
-    Raises TypeError for a model that is no `Network` and for a loss, crops, rate or forward of
-    another kind than described; ValueError for settings out of range, before
-    any work; FloatingPointError at the first loss that is not finite, with the batch in `folder`.
+    Raises TypeError for a model that is no `Network` and for a loss, crops, rate, forward,
+    optimizer or validate of another kind than described; ValueError for settings out of range, and
+    for a network that nothing would change, before any work; FloatingPointError at the first loss
+    that is not finite, with the batch in `folder`.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
@@ -145,7 +146,13 @@ def fit(
     crops, batch, patch = _source(crops, batch, patch)
     _check_parts(loss, rate, discriminator_rate)
     check_accumulate(accumulate, batch, 1.0 * loss)
-    folder = None if folder is None else expanded(folder)
+    _check_learning(model, optimizer)
+    for name, asked in {"validate": validate, "report": report}.items():
+        if asked is not None and not callable(asked):
+            raise TypeError(f"{name} is a {type(asked).__name__}: a function is expected")
+    if folder is not None:
+        folder = expanded(folder)
+        check_folder(folder)
     # processes and devices are Accelerate's; precision is set below, where it can be seen
     where = find_device(device)
     half = in_bfloat16(precision, where)
@@ -266,6 +273,27 @@ def _source(crops: object, batch: int | None, patch: int | None) -> tuple[Crops,
     return crops, batch, patch
 
 
+def _check_learning(model: Network, optimizer: object) -> None:
+    """Refuse a network that nothing would change: it is frozen, or the optimizer has others."""
+    own = {id(p) for p in model.parameters() if p.requires_grad}
+    if not own:
+        raise ValueError(
+            f"{model.name} has no parameter that learns: model.requires_grad_(True) lets all learn"
+        )
+    if optimizer is None:
+        return
+    if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
+        raise TypeError(
+            f"optimizer is {optimizer!r:.60}: one that steps by gradients alone is expected, as "
+            "torch.optim.Adam(model.parameters())"
+        )
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError(
+            f"the optimizer has no parameter of {model.name}, which would not learn: make it of "
+            "model.parameters()"
+        )
+
+
 def _check_parts(loss: object, rate: object, discriminator_rate: object) -> None:
     """Refuse what is no loss, no schedule."""
     if not isinstance(loss, Term | Sum):
@@ -273,6 +301,8 @@ def _check_parts(loss: object, rate: object, discriminator_rate: object) -> None
             f"loss is a {type(loss).__name__}: a srkit loss is expected, as L1() or "
             "L1() + 0.1 * content(...); one of your own is a subclass of Term (srkit.losses.terms)"
         )
+    if isinstance(loss, Sum) and not loss.terms:
+        raise ValueError("loss has no term: there is nothing to learn from")
     for name, schedule in {"rate": rate, "discriminator_rate": discriminator_rate}.items():
         if schedule is None and name != "rate":
             continue
@@ -288,8 +318,12 @@ def _check_parts(loss: object, rate: object, discriminator_rate: object) -> None
 
 def _pair(made: object) -> tuple[Tensor, Mapping[str, Tensor]]:
     """What a forward returned, if it is (sr, inputs)."""
-    if isinstance(made, tuple) and len(made) == 2:
-        return made
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Mapping):
+        if isinstance(made[0], Tensor):
+            return made
+        raise TypeError(
+            f"the network returned a {type(made[0]).__name__}: one tensor (B, 3, H, W) is expected"
+        )
     raise TypeError(
         f"forward returned a {type(made).__name__}: (sr, inputs) is expected, inputs a dictionary "
         "of what the loss gets beside sr and hr, often {}"

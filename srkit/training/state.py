@@ -144,8 +144,7 @@ class State:
         row |= {f"factor of {label}": factor for label, factor in factors.items()}
         if validate and accelerator.is_main_process:
             held = self.model if self.average is None else cast(Network, self.average.module)
-            found = validate(held.eval())
-            row |= {name: float(value) for name, value in found.items()}
+            row |= _measured(validate(held.eval()), row)
             held.train()
         self.history.append(row)
         self.bar.set_postfix({k: f"{row[k]:.4g}" for k in ("loss", "psnr") if k in row})
@@ -257,6 +256,29 @@ class State:
         if part()[0] == 0:  # whose state it is; others have their own seed
             torch.set_rng_state(saved["torch_rng"])
             set_random_states(saved.get("device_rng", {}))  # the first edition's had none
+
+
+def _measured(found: object, row: Mapping[str, float]) -> dict[str, float]:
+    """What `validate` returned, if it is numbers by names that the row does not have yet."""
+    if not isinstance(found, Mapping):
+        raise TypeError(
+            f"validate returned a {type(found).__name__}: a dictionary of numbers is expected, as "
+            '{"psnr": 30.1}'
+        )
+    if taken := [name for name in found if name in row]:
+        raise ValueError(
+            f"validate returned {taken[0]!r}, which every row of the history has: choose another "
+            "name"
+        )
+    numbers = {}
+    for name, value in found.items():
+        try:
+            numbers[str(name)] = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"validate returned {name!r}: {value!r:.60}, where a number is expected"
+            ) from error
+    return numbers
 
 
 @contextmanager

@@ -340,3 +340,15 @@ def test_captions_do_without_lpips_where_its_network_is_not_at_hand(rng, monkeyp
     monkeypatch.setattr("srkit.metrics.evaluate.lpips_of", absent)
     hr = torch.rand(3, 48, 48, generator=rng)
     assert captions(hr, {"a": hr * 0.5}, scale=2)["a"].count(",") == 1
+
+
+@pytest.mark.parametrize("data", [5, {"a": 1}, ["a.png"], [None]])
+def test_data_of_another_kind_is_told(data):
+    with pytest.raises(TypeError, match=r"data is .*: a name, a folder, a picture, or a list of"):
+        evaluate("bicubic", data, scale=2)
+
+
+@pytest.mark.parametrize("limit", [1.5, "1"])
+def test_a_limit_is_a_whole_number(limit):
+    with pytest.raises(ValueError, match=f"limit={limit!r}: at least 1 picture; leave it out"):
+        evaluate("bicubic", "Set5", scale=2, limit=limit)

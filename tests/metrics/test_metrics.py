@@ -8,7 +8,7 @@ from skimage.metrics import structural_similarity
 
 from srkit.image.io import read_image
 from srkit.image.resize import imresize
-from srkit.image.tensors import round_8bit
+from srkit.image.tensors import modcrop, round_8bit
 from srkit.metrics.evaluate import captions
 from srkit.metrics.explain import explain_psnr
 from srkit.metrics.features import feature_difference, random_tanh
@@ -417,5 +417,15 @@ def test_explain_psnr_prints_a_table_with_the_protocols():
 def test_explain_psnr_refuses_sizes_that_differ():
     with pytest.raises(ValueError, match=r"modcrop\(hr, scale\)"):
         explain_psnr(photo()[..., :448], photo(), scale=4)
-    with pytest.raises(ValueError, match="scale=0: a whole number from 1"):
+    with pytest.raises(ValueError, match="scale=0: expected a whole number from 1"):
         explain_psnr(photo(), photo(), scale=0)
+
+
+def test_borders_and_scales_are_whole_numbers():
+    with pytest.raises(ValueError, match=r"shave: a border of 1\.5, expected a whole number"):
+        psnr(photo(), photo(), on="y", shave=1.5)
+    for scale in (2.5, "2"):
+        with pytest.raises(ValueError, match=f"scale={scale!r}: expected a whole number from 1"):
+            explain_psnr(photo(), photo(), scale=scale)
+    with pytest.raises(ValueError, match=r"modcrop: scale 2\.0, expected 1 to"):
+        modcrop(photo(), 2.0)

@@ -24,11 +24,12 @@ from srkit.datasets.patches import Patches
 from srkit.losses import L1
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.objectives import Standard, Wasserstein
+from srkit.losses.terms import Sum
 from srkit.metrics.features import Extractor
 from srkit.training import checkpoints
 from srkit.training.loop import fit
 from srkit.training.run import Run, find_runs, unfinished_runs
-from srkit.training.schedules import Constant
+from srkit.training.schedules import Constant, Cosine, Halving, Multistep, Warmup
 from srkit.training.stage import Loss, Stage, loss_of
 
 HOW = {"rate": Constant(1e-3), "batch": 2, "patch": 8, "steps": 2}
@@ -67,7 +68,7 @@ def grey(value: int = 99, side: int = 64) -> torch.Tensor:
         ({"ema": 1.0}, "ema=1.0: expected a number below 1"),
         ({"ema": -0.5}, "ema=-0.5: expected a finite number above 0"),
         ({"precision": "fp16"}, "precision 'fp16': choose auto, float32 or bfloat16"),
-        ({"rate": Constant(float("nan"))}, "rate at 0=nan: expected a number from 0"),
+        ({"rate": lambda done: float("nan")}, "rate at 0=nan: expected a number from 0"),
         ({"rate": lambda done: -done}, "rate at 0.5=-0.5: expected a number from 0"),
         ({"rate": lambda done: "fast"}, "rate at 0='fast': expected a number from 0"),
     ],
@@ -90,6 +91,21 @@ def test_a_number_out_of_range_is_refused_before_the_first_crop(wrong, words):
         ({"model": nn.Conv2d(3, 3, 1)}, r"Conv2d does not say what it enlarges by: wrap it"),
         ({"forward": lambda net, batch: net(batch["lr"])}, r"forward returned a Tensor: \(sr, in"),
         ({"forward": lambda net, batch: None}, r"forward returned a NoneType: \(sr, inputs\)"),
+        (
+            {"forward": lambda net, batch: (net(batch["lr"]), [])},
+            r"forward returned a tuple: \(sr,",
+        ),
+        (
+            {"forward": lambda net, batch: ([net(batch["lr"])], {})},
+            "the network returned a list",
+        ),
+        ({"optimizer": torch.optim.Adam}, "optimizer is <class .*: one that steps by gradients al"),
+        ({"optimizer": torch.optim.LBFGS(Enlarger().parameters())}, "optimizer is LBFGS"),
+        ({"validate": {"psnr": 30.0}}, "validate is a dict: a function is expected"),
+        ({"report": []}, "report is a list: a function is expected"),
+        ({"validate": lambda net: None}, "validate returned a NoneType: a dictionary of numbers"),
+        ({"validate": lambda net: 30.0}, "validate returned a float: a dictionary of numbers"),
+        ({"validate": lambda net: {"psnr": "x"}}, "validate returned 'psnr': 'x', where a number"),
     ],
     ids=lambda x: ", ".join(x) if isinstance(x, dict) else "",
 )
@@ -99,6 +115,94 @@ def test_another_kind_of_thing_is_refused_in_a_sentence(wrong, words):
         fit(given.pop("model"), given.pop("loss"), given.pop("crops"), **given)
 
 
+@pytest.mark.parametrize("name", ["step", "loss", "L1", "minutes"])
+def test_what_is_measured_does_not_take_the_place_of_what_every_row_has(name, tmp_path):
+    """A record whose step was a measured number could not be read again."""
+    with pytest.raises(ValueError, match=f"validate returned {name!r}, which every row of the his"):
+        fit(Enlarger(), L1(), Crops(), **HOW, validate=lambda net: {name: 7.5}, validate_every=1)
+
+
+def frozen() -> Enlarger:
+    return Enlarger().requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": frozen()}, "has no parameter that learns: model.requires_grad_(True) lets all"),
+        (
+            {"optimizer": torch.optim.Adam(Enlarger().parameters())},
+            "the optimizer has no param",
+        ),
+        ({"loss": Sum([])}, "loss has no term: there is nothing to learn from"),
+    ],
+    ids=["frozen", "of another network", "no loss"],
+)
+def test_a_training_that_would_change_nothing_is_refused(change, words):
+    """With the optimizer of another network it went on to the end, and nothing was learned."""
+    crops = Crops()
+    given = {"model": Enlarger(), "loss": L1()} | HOW | change
+    with pytest.raises(ValueError, match=re.escape(words)):
+        fit(given.pop("model"), given.pop("loss"), crops, **given)
+    assert crops.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Constant(-1e-3), "rate=-0.001: expected a number from 0"),
+        (lambda: Constant(float("inf")), "rate=inf: expected a finite number from 0"),
+        (lambda: Constant(None), "rate=None: expected a finite number from 0"),
+        (lambda: Halving(1e-3, every=0), "every=0: expected a finite number above 0"),
+        (lambda: Halving(1e-3, every=-0.2), "every=-0.2: expected a finite number above 0"),
+        (lambda: Halving(1e-3, every=200_000), "every=200000: a share of the stage is expected"),
+        (lambda: Multistep(1e-3, at=(0.5, 250_000)), "at=250000: a share of the stage is expected"),
+        (lambda: Multistep(1e-3, at=(float("nan"),)), "at=nan: expected a number from 0"),
+        (lambda: Multistep(1e-3, at=(0.5,), factor=-1), "factor=-1: expected a number from 0"),
+        (lambda: Cosine(1e-3, floor=-1e-5), "floor=-1e-05: expected a number from 0"),
+        (lambda: Cosine(1e-3, periods=0), "periods=0: expected a whole number from 1"),
+        (lambda: Cosine(1e-3, periods=1.5), "periods=1.5: expected a whole number from 1"),
+        (lambda: Warmup(Constant(1e-3), share=500), "share=500: a share of the stage is expected"),
+        (lambda: Warmup(Constant(1e-3), share=None), "share=None: expected a finite number"),
+    ],
+)
+def test_a_schedule_of_steps_or_of_nothing_is_refused(make, words):
+    """A drop at step 250,000 never came; halved after less than nothing, the rate grew."""
+    with pytest.raises(ValueError, match=re.escape(words)):
+        make()
+
+
+def test_a_schedule_is_made_of_schedules_and_shares():
+    with pytest.raises(TypeError, match=r"then=0\.001: a schedule is expected, as Constant\(1e"):
+        Warmup(1e-3)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"at=0\.5: a tuple of shares is expected, as \(0\.5"):
+        Multistep(1e-3, at=0.5)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "part", "words"),
+    [
+        (0, 8, (0, 1), "count=0: expected a whole number from 1"),
+        (-1, 8, (0, 1), "count=-1: expected a whole number from 1"),
+        (2, 0, (0, 1), "size=0: expected a whole number from 1"),
+        (2, 8.0, (0, 1), "size=8.0: expected a whole number from 1"),
+        (4, 8, (2, 2), "part=(2, 2): expected (i, n), the i-th of n, with i from 0 to n - 1"),
+        (4, 8, (-1, 2), "part=(-1, 2): expected (i, n)"),
+    ],
+)
+def test_a_batch_of_nothing_is_refused(count, size, part, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        Patches([grey()], 2).batch(count, size, torch.Generator(), part)
+
+
+def test_a_folder_that_is_a_file_is_refused_before_the_first_crop(tmp_path):
+    (tmp_path / "file").touch()
+    crops = Crops()
+    with pytest.raises(ValueError, match="file is a file, no folder: choose another place"):
+        fit(Enlarger(), L1(), crops, **HOW, folder=tmp_path / "file")
+    assert crops.asked == 0
+
+
 @pytest.mark.parametrize(
     ("pictures", "scale", "words"),
     [
@@ -106,6 +210,7 @@ def test_another_kind_of_thing_is_refused_in_a_sentence(wrong, words):
         ([grey()], (), "1 pictures, 0 scales: nothing to cut"),
         ([grey()], 0, "scale=0: expected a whole number from 1"),
         ([grey()], (2, -2), "scale=-2: expected a whole number from 1"),
+        ([grey()], 2.0, r"scale=2\.0: expected a whole number from 1"),
         ([grey().float()], 2, r"a picture is torch\.float32 \(3, 64, 64\), expected uint8"),
     ],
 )
