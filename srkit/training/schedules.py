@@ -3,7 +3,7 @@
 Shares instead of steps, so that one schedule serves a budget of steps and one of minutes. A paper's
 "halved every 2e5 of 1e6 iterations" is `Halving(2e-4, every=0.2)`.
 
-All raise ValueError for a rate that is no finite number from 0 and for a share outside 0 to 1,
+All raise ValueError for a rate that is no finite number from 0 and for a share that is none,
 TypeError for what is no schedule or no tuple of shares.
 """
 
@@ -26,13 +26,13 @@ def _rate(**numbers: float) -> None:
         at_least(0.0, **{name: number})
 
 
-def _share(**shares: float) -> None:
+def _share(most: float = 1, **shares: float) -> None:
     """Refuse what is no share of a stage; a number of steps, above all."""
     for name, share in shares.items():
         _rate(**{name: share})
-        if share > 1:
+        if share > most:
             raise ValueError(
-                f"{name}={share!r}: a share of the stage is expected, from 0 to 1; of steps it is "
+                f"{name}={share!r}: a share of the stage is expected, from 0 to {most}; of steps it is "
                 "their number divided by all steps"
             )
 
@@ -60,7 +60,7 @@ class Halving:
     def __post_init__(self):
         _rate(rate=self.rate)
         finite(every=self.every)
-        _share(every=self.every)
+        _share(100, every=self.every)  # above 1: a stage that is stopped before the first halving
 
     def __call__(self, done: float) -> float:
         # 1e-9: 3 * 0.1 is a little more than 0.3, and the halving there must not come a step late
