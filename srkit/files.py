@@ -229,8 +229,9 @@ def _failing_in_words(path: Path, temporary: Path | None = None) -> Iterator[Non
         if number in _NO_ROOM:
             folder = next(parent for parent in path.parents if parent.exists())
             free = shutil.disk_usage(folder).free / 2**20
+            few = ", too few for this file" if number == errno.ENOSPC else ""
             said = (
-                f"{_NO_ROOM[number]}: {folder} has {free:.1f} MiB free. "
+                f"{_NO_ROOM[number]}: {folder} has {free:.1f} MiB free{few}. "
                 "Make room, or choose another place (SRKIT_CACHE names srkit's cache)"
             )
         raise OSError(number, said, str(path)) from error

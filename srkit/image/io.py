@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TypeVar, overload
@@ -46,6 +47,8 @@ _READERS = (
     (rb"BM", read_bmp),
     (rb"P[1-7]\s", read_netpbm),
 )
+
+MOST_DPI = 65_535  # pixels an inch; JPEG counts them in 16 bits
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | Tensor
 Kind = TypeVar("Kind", Tensor, np.ndarray, Image.Image)
@@ -171,10 +174,12 @@ def write_picture(picture: Picture, path: str | os.PathLike, *, quality: int = 9
     with the new size in it. The resolution goes along, in whole numbers where the format has no
     others. A warning tells what cannot be written; a profile of sRGB is left out without one.
 
-    Raises what `check_target` raises, and TypeError or ValueError for what is no image
-    (`check_image`).
+    Raises what `check_target` raises, ValueError for another quality than 0 to 100, and TypeError
+    or ValueError for what is no image (`check_image`).
     """
     path = expanded(path)
+    if not (isinstance(quality, int) and 0 <= quality <= 100):
+        raise ValueError(f"quality={quality!r}: expected a whole number from 0 to 100")
     rgb, alpha, bits = picture.rgb, picture.alpha, picture.bits
     check_image(rgb, f"image for {path}", batch=False)
     height, width = rgb.shape[1:]
@@ -220,7 +225,11 @@ def write_pixels(
             what = "a BMP" if kind == "BMP" else f"a {'grey' if grey else 'colour'} picture"
             lost.append(f"the ICC profile does not fit into {what} and was left out")
         icc = None
-    exif = _exif_to_write(picture, (width, height), kind, lost)
+    dpi = picture.dpi
+    if dpi and not all(0 < each <= MOST_DPI for each in dpi):
+        lost.append(f"a resolution of {dpi[0]:g} x {dpi[1]:g} pixels an inch was left out")
+        dpi = None
+    exif = _exif_to_write(replace(picture, dpi=dpi), (width, height), kind, lost)
     _tell(path, lost)
     pixels = pixels[..., 0] if channels == 1 else pixels
     with write_whole(path) as file:
@@ -232,15 +241,15 @@ def write_pixels(
             }.get(kind, {})
             if exif:
                 options["exif"] = exif
-            if picture.dpi and kind != "WEBP":
-                options["dpi"] = picture.dpi
+            if dpi and kind != "WEBP":
+                options["dpi"] = dpi
             # libtiff, given a file, writes past Python, and its errors would tell nothing
             into = BytesIO() if kind == "TIFF" else file
             Image.fromarray(pixels).save(into, kind, icc_profile=icc, **options)
             if isinstance(into, BytesIO):
                 file.write(into.getbuffer())
         elif kind == "PNG":
-            write_png_16bit(file, pixels, icc, exif, picture.dpi)
+            write_png_16bit(file, pixels, icc, exif, dpi)
         else:
             import tifffile
 
@@ -251,8 +260,8 @@ def write_pixels(
                 extrasamples=["unassalpha"] if channels in (2, 4) else None,
                 compression="zlib",
                 iccprofile=icc,
-                resolution=picture.dpi,
-                resolutionunit="INCH" if picture.dpi else None,
+                resolution=dpi,
+                resolutionunit="INCH" if dpi else None,
                 metadata=None,  # or it adds its own description of the array
             )
 

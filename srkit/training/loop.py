@@ -3,8 +3,11 @@ many, a budget of steps or of minutes."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -18,7 +21,7 @@ from srkit.devices import find_device, in_bfloat16, saying_what_is_lacking
 from srkit.image.colour import to_y, with_y
 from srkit.losses.adversarial import Adversarial
 from srkit.losses.terms import Sum, Term
-from srkit.models.network import Network, check_network
+from srkit.models.network import Network, Wrapped, check_network
 from srkit.processes import broadcast, launched, share_batch_norm
 from srkit.training.adversarial import average_gradients, discriminator_step, refuse_untrained
 from srkit.training.schedules import Schedule
@@ -189,6 +192,13 @@ def fit(
     }  # fmt: skip
     if accumulate > 1:  # checkpoints from before there was such a setting say nothing of it
         identity["accumulate"] = accumulate
+    if folder is not None:
+        identity |= {
+            "network": _made_by(model), "forward": _name(forward),
+            "settings of the optimizer": _settings(optimizer),
+            "settings of the discriminators' optimizers": ", ".join(map(_settings, turns.values())),
+            "pixels (a hash of some)": _fingerprint(crops.pictures),
+        }  # fmt: skip
     model.loaded = "a training here"
     state = State(model, loss, optimizer, turns, seed, ema, folder, identity)
     state.show_progress(steps, progress if accelerator.is_main_process else False)
@@ -271,6 +281,36 @@ def _source(crops: object, batch: int | None, patch: int | None) -> tuple[Crops,
             "as batch=16, patch=48"
         )
     return crops, batch, patch
+
+
+def _made_by(model: Network) -> str:
+    """The class of a network and its arguments; tensors' shapes do not tell a skip, say."""
+    kind = type(model.net if isinstance(model, Wrapped) else model)
+    arguments = json.dumps(model.arguments, default=lambda value: type(value).__name__)
+    return f"{kind.__qualname__}({arguments})"
+
+
+def _name(forward: Forward) -> str:
+    function = forward.func if isinstance(forward, partial) else forward
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+def _settings(optimizer: torch.optim.Optimizer) -> str:
+    """What of an optimizer decides its steps: without the rate, and without how it computes."""
+    left_out = ("params", "lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
+    return "; ".join(
+        ", ".join(f"{k}={v}" for k, v in sorted(group.items()) if k not in left_out)
+        for group in optimizer.param_groups
+    )
+
+
+def _fingerprint(pictures: Sequence[Tensor]) -> str:
+    """A hash of the pictures' sizes and of up to 1,024 values of each, evenly spread."""
+    digest = hashlib.sha256()
+    for picture in pictures:
+        some = picture.flatten()[:: max(1, picture.numel() // 1024)]
+        digest.update(str(tuple(picture.shape)).encode() + some.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _check_learning(model: Network, optimizer: object) -> None:

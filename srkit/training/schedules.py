@@ -32,8 +32,8 @@ def _share(most: float = 1, **shares: float) -> None:
         _rate(**{name: share})
         if share > most:
             raise ValueError(
-                f"{name}={share!r}: a share of the stage is expected, from 0 to {most}; of steps it is "
-                "their number divided by all steps"
+                f"{name}={share!r}: a share of the stage is expected, from 0 to {most}; of steps "
+                "it is their number divided by all steps"
             )
 
 
@@ -60,7 +60,7 @@ class Halving:
     def __post_init__(self):
         _rate(rate=self.rate)
         finite(every=self.every)
-        _share(100, every=self.every)  # above 1: a stage that is stopped before the first halving
+        _share(100, every=self.every)  # above 1: the stage ends before the first halving
 
     def __call__(self, done: float) -> float:
         # 1e-9: 3 * 0.1 is a little more than 0.3, and the halving there must not come a step late

@@ -209,11 +209,11 @@ class State:
 
     def _check_identity(self, saved: dict) -> None:
         """Refuse to go on with other settings than a checkpoint was made with."""
-        before = saved.get("identity", self.identity)  # the first edition's had none
+        before = saved.get("identity", {})  # earlier editions wrote down less, the first nothing
         changed = [
-            f"{name} was {before.get(name)}, now it is {self.identity.get(name)}"
-            for name in before | self.identity
-            if before.get(name) != self.identity.get(name)
+            f"{name} was {before[name]}, now it is {now}"
+            for name, now in self.identity.items()
+            if name in before and before[name] != now
         ]
         if changed:
             raise ValueError(

@@ -884,6 +884,25 @@ def test_a_bmp_that_links_its_profile_says_so(read):
     assert "its ICC profile is in another file and was left out" in lost
 
 
+@pytest.mark.parametrize(
+    "dpi", [(float("nan"), 72), (72, float("inf")), (0, 0), (-72, -72), (1e12, 72)]
+)
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_a_resolution_that_is_none_stops_no_picture(suffix, dpi, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    with pytest.warns(UserWarning, match=r"a resolution of .* pixels an inch was left out"):
+        write_picture(Picture(torch.rand(3, 8, 8), dpi=dpi), path)
+    assert read_picture(path).dpi is None
+
+
+@pytest.mark.parametrize("quality", [-5, 101, 50.5, None, "95", float("nan")])
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".png"])
+def test_a_quality_is_a_whole_number_to_100(suffix, quality, tmp_path):
+    with pytest.raises(ValueError, match=f"quality={quality!r}: expected a whole number from 0"):
+        write_picture(Picture(torch.rand(3, 8, 8)), tmp_path / f"a{suffix}", quality=quality)
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_bmp_keeps_its_profile(read):
     """A header of version 5 with a profile behind the pixels, and one with a gamma."""
     plain = saved(Image.fromarray(noise(3)), "BMP")

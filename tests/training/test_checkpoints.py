@@ -10,19 +10,35 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-from toy import KILL_AT, KINDS, SEED, STEPS, Crops, Enlarger, assert_same, ended, steps_of, train
+from toy import (
+    KILL_AT,
+    KINDS,
+    SEED,
+    STEPS,
+    Crops,
+    Discriminator,
+    Enlarger,
+    assert_same,
+    ended,
+    noise,
+    steps_of,
+    train,
+)
 
 from srkit import files
+from srkit.datasets.patches import Patches
 from srkit.losses import L1, MSE, Content, FeatureAdversarial
+from srkit.losses.adversarial import Adversarial
 from srkit.losses.objectives import Standard
 from srkit.metrics.features import random_tanh
 from srkit.training import checkpoints
-from srkit.training.loop import fit
+from srkit.training.loop import adam, enlarge_y, fit
 from srkit.training.schedules import Constant
 
 
@@ -110,19 +126,59 @@ def test_the_trunk_that_terms_share_is_in_no_checkpoint(tmp_path):
         ),
         ({"loss": MSE()}, r"loss was L1: .*, now it is MSE"),
         ({"optimizer": torch.optim.SGD}, "optimizer was Adam, now it is SGD"),
+        (
+            {"optimizer": partial(torch.optim.Adam, betas=(0.5, 0.9))},
+            r"settings of the optimizer was .*betas=\(0\.9, 0\.999\).*now .*betas=\(0\.5, 0\.9\)",
+        ),
+        (
+            {"optimizer": partial(torch.optim.Adam, weight_decay=0.1)},
+            r"settings of the optimizer was .*weight_decay=0,.*now .*weight_decay=0\.1",
+        ),
+        ({"forward": enlarge_y}, "forward was enlarge, now it is enlarge_y"),
+        ({"crops": Patches(noise(seed=6), 2)}, r"pixels \(a hash of some\) was .*, now it is"),
+        ({"model": Enlarger(0.5)}, r"network was Enlarger\(.*0\.0}\), now it is Enlarger\(.*0\.5}"),
     ],
 )
 def test_a_training_that_was_begun_otherwise_is_not_gone_on_with(tmp_path, change, words):
-    """A changed seed was ignored, an average dropped, and a run of other crops taken over."""
+    """A changed seed was ignored, an average dropped, and a run of other crops taken over.
+
+    So were other momenta, a network whose skips no shape shows, and other pictures of the number.
+    """
     how = {"batch": 2, "patch": 8, "rate": Constant(1e-3), "device": "cpu", "folder": tmp_path}
     fit(Enlarger(), L1(), Crops(), steps=1, **how)
-    model, changed = Enlarger(), dict(change)
+    changed = dict(change)
+    model, crops = changed.pop("model", Enlarger()), changed.pop("crops", Crops())
     if make := changed.pop("optimizer", None):
         changed["optimizer"] = make(model.parameters(), lr=1e-3)
     with pytest.raises(ValueError, match=rf"was begun otherwise: {words}.*take another folder"):
-        fit(model, changed.pop("loss", L1()), Crops(), steps=2, **how | changed)
+        fit(model, changed.pop("loss", L1()), crops, steps=2, **how | changed)
     history = fit(Enlarger(), L1(), Crops(), steps=2, **how)
     assert history[-1]["step"] == 2, "more steps are the same training"
+
+
+def test_a_discriminator_s_optimizer_is_a_setting_too(tmp_path):
+    how = {"batch": 2, "patch": 8, "rate": Constant(1e-3), "device": "cpu", "folder": tmp_path}
+    how |= {"from_scratch": True}
+
+    def loss():
+        return L1() + 0.1 * Adversarial(Discriminator(), Standard())
+
+    fit(Enlarger(), loss(), Crops(), steps=1, **how)
+    how["discriminator_optimizer"] = lambda net: adam(net, betas=(0.5, 0.9))
+    with pytest.raises(ValueError, match=r"of the discriminators' optimizers was .*0\.5, 0\.9"):
+        fit(Enlarger(), loss(), Crops(), steps=2, **how)
+
+
+def test_a_checkpoint_of_an_edition_that_wrote_down_less_is_gone_on_with(tmp_path, monkeypatch):
+    how = {"batch": 2, "patch": 8, "rate": Constant(1e-3), "device": "cpu", "folder": tmp_path}
+    fit(Enlarger(), L1(), Crops(), steps=1, **how)
+    saved = checkpoints.load_latest(tmp_path)
+    saved["identity"] = {"seed": 0, "batch": 2}
+    checkpoints.save(tmp_path, 1, saved)
+    assert fit(Enlarger(), L1(), Crops(), steps=2, **how)[-1]["step"] == 2
+    checkpoints.save(tmp_path, 9, saved)
+    with pytest.raises(ValueError, match="batch was 2, now it is 4"):
+        fit(Enlarger(), L1(), Crops(), steps=9, **how | {"batch": 4})
 
 
 @pytest.mark.parametrize("kind", KINDS)
