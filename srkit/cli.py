@@ -474,11 +474,12 @@ def train(
 
     `srkit info --recipe NAME --variant V` shows its stages, beside the paper's, before it starts.
     """
-    if _launch(devices, nodes, rendezvous):
-        return
     from srkit import recipes
     from srkit.reports.card import card
 
+    recipes.recipe(recipe).check(variant, budget)  # before other processes are started
+    if _launch(devices, nodes, rendezvous):
+        return
     record = recipes.train(
         recipe, variant, budget=budget, data=data, seed=seed, out=out, minutes=minutes,
         precision=precision, compiled=compiled, device=device, resume=resume,
@@ -639,6 +640,8 @@ def reproduce(
         if not all(result.equal for result in results):
             raise typer.Exit(1)
         return
+    for each in variant or (None,):
+        recipes.recipe(recipe).check(each, budget)
     if _launch(devices, nodes, rendezvous):
         return
     found = recipes.reproduce(
@@ -696,6 +699,8 @@ def _launch(devices: int, nodes: int, rendezvous: str) -> bool:
     It is torchrun that starts them, so that `torchrun ... -m srkit train ...` does the same.
     """
     at_least(1, devices=devices, nodes=nodes)
+    if nodes > 1:
+        _check_address(rendezvous)
     if devices * nodes == 1 or "LOCAL_RANK" in os.environ:
         return False
     where = ["--standalone"]
@@ -709,6 +714,25 @@ def _launch(devices: int, nodes: int, rendezvous: str) -> bool:
     if ended.returncode:
         raise typer.Exit(ended.returncode)
     return True
+
+
+def _check_address(rendezvous: str) -> None:
+    """Refuse what is no HOST:PORT of a machine that is known here: torchrun would wait for it."""
+    import socket
+
+    host, _, port = rendezvous.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+        raise ValueError(
+            f"--rendezvous {rendezvous}: expected HOST:PORT, as in 192.168.0.1:29400 or "
+            "localhost:29400"
+        )
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except OSError as error:
+        raise ValueError(
+            f"--rendezvous {rendezvous}: no machine is known as {host} here ({error.strerror}); "
+            "name it by its address"
+        ) from error
 
 
 def _best(source: Path, scale: int | None, weights: str | None) -> tuple[str, str]:

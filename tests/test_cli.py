@@ -702,3 +702,26 @@ def test_a_shell_completes_verbs_and_options(monkeypatch, typed, words):
     command = [sys.executable, "-c", "from srkit.cli import main; main(prog_name='srkit')"]
     done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True)
     assert done.stdout.split() == words, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nosuch", "--devices", 2), "there is no recipe 'nosuch': one of srgan"),
+        (("rlfn", "--devices", 2, "--budget", "huge"), "RLFN has no budget 'huge': one of smoke"),
+        (("rlfn", "--devices", 2, "--variant", "x"), "RLFN has no variant 'x': one of rlfn"),
+        (("rlfn", "--nodes", 2, "--rendezvous", "here"), "--rendezvous here: expected HOST:PORT"),
+        (("rlfn", "--nodes", 2, "--rendezvous", "a:70000"), "a:70000: expected HOST:PORT"),
+        (("rlfn", "--nodes", 2, "--rendezvous", ":29400"), ":29400: expected HOST:PORT"),
+        (("rlfn", "--nodes", 2, "--rendezvous", "no.such.invalid:1"), "known as no.such.invalid"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "reproduce"])
+def test_what_several_processes_would_refuse_is_refused_before_they_start(
+    run, monkeypatch, command, words, said
+):
+    """They took twenty seconds to say so, each of them, and torchrun waited for a machine."""
+    monkeypatch.setattr("os.execv", pytest.fail)
+    result = run(command, *words)
+    assert result.exit_code == 2
+    assert said in result.stderr

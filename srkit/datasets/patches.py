@@ -13,6 +13,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -396,6 +397,23 @@ def _pixels(source: str | os.PathLike, size: tuple[int, int]) -> Tensor:
             "upright",
         )
     return picture
+
+
+def check_crops(pictures: Sequence[PictureOrPath], scale: int | Sequence[int], size: int) -> None:
+    """Refuse crops of `size` LR pixels a side that no picture holds, by a look at the headers.
+
+    Raises ValueError.
+    """
+    least, largest = (max(scale) if isinstance(scale, Sequence) else scale), 0
+    for source in pictures:
+        with suppress(Unreadable):  # it is left out, and named, when the pictures are read
+            largest = max(largest, min(_size(source)) // least)
+        if largest >= size:
+            return
+    raise ValueError(
+        f"crops of {size} px are larger than every LR picture (the largest is {largest} "
+        "px on its short side): take smaller crops or larger pictures"
+    )
 
 
 def faults(pictures: Sequence[PictureOrPath], scale: int | Sequence[int]) -> dict[Path, str]:

@@ -32,7 +32,7 @@ from srkit.recipes.run import RecipeRun, folder_of
 from srkit.reports.records import Records
 from srkit.reports.reproduction import Reproduction
 from srkit.training.record import Record, read_record, write_json
-from srkit.training.run import files_named
+from srkit.training.run import files_named, has_learned
 from srkit.training.stage import Stage
 from srkit.weights.load import load_checkpoint
 from srkit.weights.save import save, save_tensors
@@ -188,7 +188,7 @@ def _check_resume(resume: str, folders: Iterable[Path]) -> None:
     if resume not in ("auto", "never"):
         raise ValueError(f"resume {resume!r}: auto or never")
     for folder in folders if resume == "never" else ():
-        if (folder / "asked.json").exists():
+        if has_learned(folder):
             raise ValueError(f"{folder} holds a run already: resume auto goes on with it")
 
 

@@ -107,6 +107,11 @@ class RecipeRun(Run):
         """The weights of another variant with the same seed; it is trained now if need be."""
         other = RecipeRun(self.name, self.recipe, variant, **self.how)
         other.go()
+        if not other.weights.is_file():
+            raise FileNotFoundError(
+                f"{other.folder} is finished, and its {other.weights.name} is gone: put it back, "
+                "or remove the folder, and it is trained again"
+            )
         self.builds_on.append(variant)
         return other.weights
 

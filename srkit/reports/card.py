@@ -76,7 +76,7 @@ class Card:
         for test, scores in first.metrics.items():
             for metric in scores:
                 ours = list(self.records.values(first.variant, test, metric).values())
-                theirs, gap = first.paper["metrics"].get(test, {}).get(metric), ""
+                theirs, gap = first.paper.get("metrics", {}).get(test, {}).get(metric), ""
                 if theirs is not None:
                     gap = f"{mean(ours) - theirs:+.{DIGITS.get(metric, 3)}f}"
                     theirs = f"{theirs:.{DIGITS.get(metric, 3)}f}"
@@ -152,9 +152,9 @@ def card(records: Record | Iterable[Record]) -> Card:
 def changes(record: Record) -> tuple[Change, ...]:
     """What a run did otherwise than the paper: its stages and the paper's of the same names,
     field by field."""
-    theirs = {stage["name"]: stage for stage in record.paper["stages"]}
+    theirs = {stage["name"]: stage for stage in record.paper.get("stages", ())}
     found: list[Change] = []
-    for ours in record.plan["stages"]:
+    for ours in record.plan.get("stages", ()):
         name = ours["name"]
         paper = theirs.pop(name, None)
         if paper is None:

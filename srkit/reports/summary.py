@@ -59,7 +59,7 @@ def summary(records: Iterable[Record]) -> Table:
         scores = [r.metrics.get(test, {}) for r in group]  # of a copied run, too
         values = [[s[m] for s in scores if m in s] for m in ("psnr", "lpips")]
         cells = [spread(v, m) if v else "" for v, m in zip(values, ("psnr", "lpips"), strict=True)]
-        data = ", ".join(dict.fromkeys(stage["data"] for stage in group[0].plan["stages"]))
+        data = ", ".join(dict.fromkeys(stage["data"] for stage in group[0].plan.get("stages", ())))
         rows.append([name, data, seeds, f"{steps:,}", f"{minutes:.1f}", test, *cells])
     return Table(rows)
 

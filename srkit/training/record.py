@@ -148,16 +148,20 @@ class Record:
                 raise ValueError(f"{source}: a row of StageResult.history has no step")
         _check(cls, found, source)
         for name, kinds in _WITHIN.items():
-            _check_within(found[name], kinds, f"{source}: Record.{name}")
+            # a run of no recipe may have an empty plan, and no paper
+            asked = (
+                kinds if name == "machine" else {k: v for k, v in kinds.items() if k in found[name]}
+            )
+            _check_within(found[name], asked, f"{source}: Record.{name}")
         for name in ("plan", "paper"):
-            for stage in found[name]["stages"]:
+            for stage in found[name].get("stages", ()):
                 _check_within(stage, _OF_A_PLAN, f"{source}: a stage of Record.{name}")
         stages = [StageResult(**s | {"loss": tuple(s.get("loss", ()))}) for s in found["stages"]]
         lists = {name: tuple(found.get(name, ())) for name in ("builds_on", "code_after_stops")}
         return cls(**{**found, **lists, "stages": tuple(stages)})
 
 
-# What every record's plan, paper and machine have, beside what only some have.
+# What lists and cards ask of a record's plan, paper and machine; there may be more.
 _WITHIN = {
     "plan": {"stages": list[dict[str, Any]]},
     "paper": {"metrics": Scores, "stages": list[dict[str, Any]]},

@@ -100,8 +100,8 @@ class Run:
         A start that failed before its first checkpoint binds nothing.
         """
         path = self.folder / "asked.json"
-        bound = self.finished or any(self.folder.glob("stage-*/checkpoint-*.pt"))
-        before = completed(read_json(path, dict)) if bound and path.exists() else dict(self.asked)
+        bound = has_learned(self.folder) and path.exists()
+        before = completed(read_json(path, dict)) if bound else dict(self.asked)
         self.code = before.pop("code", [])
         if code_version() not in self.code:
             self.code.append(code_version())
@@ -191,7 +191,7 @@ class Run:
         A start that failed before its first checkpoint binds nothing.
         """
         path = self.folder / "data.json"
-        if not (path.exists() and any(self.folder.glob("stage-*/checkpoint-*.pt"))):
+        if not (path.exists() and has_learned(self.folder)):
             if self._processes.is_main_process:
                 write_json(now, path)
         elif (before := read_json(path, dict)) != now:
@@ -348,6 +348,11 @@ class Run:
                 "TensorBoard is not here: pip install tensorboard, or train without it"
             ) from error
         return SummaryWriter(str(self.folder / "tensorboard"))
+
+
+def has_learned(folder: Path) -> bool:
+    """Whether a run in that folder is finished, or has a checkpoint; else nothing is lost there."""
+    return (folder / "run.json").exists() or any(folder.glob("stage-*/checkpoint-*.pt"))
 
 
 def files_named(folder: str | os.PathLike, name: str) -> list[Path]:

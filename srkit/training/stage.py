@@ -17,6 +17,7 @@ from torch import Tensor
 
 from srkit.calls import Build, Call, Given, as_json, as_text
 from srkit.checks import at_least, finite
+from srkit.datasets.patches import check_crops
 from srkit.datasets.pictures import patches, training_pictures
 from srkit.losses.terms import Sum
 from srkit.models.network import Network
@@ -202,10 +203,10 @@ class Stage:
         """Find the pictures, and make the loss's terms, once and for nothing.
 
         Raises FileNotFoundError for pictures, and for an extractor, that are not at hand;
-        ValueError for a name that means no pictures.
+        ValueError for a name that means no pictures, and for pictures smaller than the crops.
         """
         if self.crops.function is patches:
-            training_pictures(self.data)
+            check_crops(training_pictures(self.data), self.scale, self.patch)
         build, of_network = Build(given={Given.SEED: 0}), json.dumps(as_json(Given.NETWORK))
         with torch.random.fork_rng(devices=[]):
             for _, call in self.loss.terms:

@@ -14,7 +14,7 @@ from srkit.reports.card import card, changes, spread
 from srkit.reports.records import Records
 from srkit.reports.summary import plot, side_by_side, summary
 from srkit.training.enlargement import hush
-from srkit.training.record import StageResult
+from srkit.training.record import Record, StageResult
 from srkit.training.schedules import Constant, Halving
 from srkit.training.stage import Prepared, Stage, loss_of
 
@@ -185,3 +185,9 @@ def test_a_copied_run_does_not_hide_the_list():
     assert "30.50 ± 0.71" in text
     with pytest.raises(ValueError, match="have a seed twice"):
         str(card([record(0, 30.0), record(0, 31.0)]))
+
+
+def test_a_run_of_no_recipe_has_neither_plan_nor_paper_and_still_a_card():
+    own = Record.from_json(record(plan={}, paper={}).to_json())
+    assert "Set5, PSNR, dB" in str(card(own))
+    assert "rlfn/laptop/long" in str(summary([own]))

@@ -61,7 +61,6 @@ def spoilt(*path, value=None):
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (spoilt("plan", "stages"), "Record.plan: stages is missing"),
         (spoilt("plan", "stages", value="x"), "Record.plan: stages is 'x', expected list"),
         (spoilt("plan", "stages", value=["a"]), r"Record.plan: stages is \['a'\], expected list"),
         (spoilt("plan", "stages", 0, "data"), "a stage of Record.plan: data is missing"),
@@ -70,7 +69,6 @@ def spoilt(*path, value=None):
             spoilt("plan", "stages", 0, "steps", value="9"),
             "plan: steps is '9', expected int",
         ),
-        (spoilt("paper", "metrics"), "Record.paper: metrics is missing"),
         (spoilt("paper", "metrics", value={"Set5": 3}), "Record.paper: metrics is .*expected dict"),
         (spoilt("machine", "torch"), "Record.machine: torch is missing"),
         (spoilt("machine", "gpu", value=[]), r"Record.machine: gpu is \[\], expected str"),

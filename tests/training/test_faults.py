@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -344,6 +345,41 @@ def test_a_start_that_failed_does_not_bind_its_folder(tmp_path):
     assert record.stages
     with pytest.raises(ValueError, match=r'\(differs: precision \("auto" then, "float32" now\)\)'):
         recipes.train("rlfn", "one-stage", out=tmp_path, precision="float32", **SMOKE)
+
+
+def test_a_start_that_failed_is_no_run_to_go_on_with(tmp_path, monkeypatch):
+    """`resume never` refused the folder for good."""
+
+    def full(*_, **__):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Patches, "batch", full)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            recipes.train("rlfn", "one-stage", out=tmp_path, **SMOKE)
+    assert recipes.train("rlfn", "one-stage", out=tmp_path, resume="never", **SMOKE)
+    with pytest.raises(ValueError, match="holds a run already: resume auto goes on with it"):
+        recipes.train("rlfn", "one-stage", out=tmp_path, resume="never", **SMOKE)
+
+
+def test_pictures_smaller_than_the_crops_of_any_stage_are_noticed_first(tmp_path, monkeypatch):
+    """Those of the last stage were noticed after the training of the first."""
+    (tmp_path / "p").mkdir()
+    srkit.write_image(torch.rand(3, 3, 3), tmp_path / "p" / "dot.png")
+    (tmp_path / "p" / "bad.png").write_bytes(b"no picture")
+    monkeypatch.setattr(Stage, "train", pytest.fail)
+    with pytest.raises(ValueError, match=r"crops of \d+ px are larger than every LR picture \(the"):
+        recipes.train("rlfn", "one-stage", data=str(tmp_path / "p"), out=tmp_path / "r", **SMOKE)
+    assert not (tmp_path / "r").exists()
+
+
+def test_weights_that_are_gone_are_told_as_those_of_a_finished_run(tmp_path):
+    recipes.train("idn", "idn", out=tmp_path, **SMOKE)
+    (weights,) = tmp_path.glob("idn/smoke/L1-seed0/model.safetensors")
+    weights.unlink()
+    shutil.rmtree(tmp_path / "idn" / "smoke" / "idn-seed0")
+    with pytest.raises(FileNotFoundError, match=r"L1-seed0 is finished, and its model\.saf"):
+        recipes.train("idn", "idn", out=tmp_path, **SMOKE)
 
 
 def test_a_folder_with_a_slash_behind_it_is_the_same_folder(tmp_path, monkeypatch):
