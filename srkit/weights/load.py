@@ -477,7 +477,10 @@ def _tensors(path: Path, content: object) -> dict[str, Tensor]:
             "others repeat them. Save tensor.clone() of each where it was made."
         )
     for name, tensor in tensors.items():
-        check_finite(tensor, name, f"of {path} is damaged")
+        try:
+            check_finite(tensor, name, f"of {path} is damaged")
+        except ValueError as error:
+            raise files.Damaged(str(error)) from None
     return tensors
 
 

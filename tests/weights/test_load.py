@@ -471,7 +471,7 @@ def test_damaged_values_are_refused(tmp_path, tiny):
     state = tiny.state_dict()
     state["conv_2.bias"][3] = float("nan")
     torch.save(state, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match=r"conv_2\.bias of .*a\.pth is damaged.*NaN"):
+    with pytest.raises(files.Damaged, match=r"conv_2\.bias of .*a\.pth is damaged.*NaN"):
         load_checkpoint(tmp_path / "a.pth")
 
 
