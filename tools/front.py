@@ -1,4 +1,6 @@
-"""The pictures of README and of the book's first page, and README's table: python tools/front.py
+"""The pictures and the map of README and of the book's first page, and README's table.
+
+    python tools/front.py
 
 Everything is read from records and weights. Pictures go to book/pictures; the table takes the place
 of what stands in README.md between its two marks. The photograph needs the weights "realsr" of
@@ -14,14 +16,15 @@ from statistics import mean
 
 import matplotlib
 from matplotlib import pyplot as plt
+from paper_map import svg
 from PIL import Image, PngImagePlugin
 
 import srkit
 from srkit import ledger
 from srkit.files import find
 from srkit.image.degrade import make_lr
-from srkit.models.zoo import ZOO, model_info
-from srkit.recipes import RECIPES
+from srkit.models.zoo import ZOO, model_info, trained
+from srkit.recipes import RECIPES, recipe
 from srkit.reports.claims import CANNOT_TELL, NO, NOT_RUN, ONE_SEED, TELLS, YES
 from srkit.viz import plots
 from srkit.viz.figure import to_pil
@@ -131,9 +134,18 @@ class chart:
         self.look.__exit__(None, None, None)
 
 
-def chapter(number: int) -> Path | None:
-    """The notebook of a chapter; None while it is planned."""
-    return next(iter(sorted((ROOT / "book").glob(f"{number:02}-*.ipynb"))), None)
+def chapters() -> dict[int, Path]:
+    """The notebooks of all chapters, by number."""
+    found = sorted((ROOT / "book").glob("[0-9][0-9]-*.ipynb"))
+    return {int(page.name[:2]): page for page in found}
+
+
+def map_of_papers() -> str:
+    """Who took what from whom, as a drawing whose names lead to the chapters."""
+    pages = chapters()
+    return svg(
+        {recipe(name).label: (k, pages[k].stem) for k, name in enumerate(RECIPES, 1) if k in pages}
+    )
 
 
 def table() -> str:
@@ -143,9 +155,9 @@ def table() -> str:
     authors: dict[str, list[ledger.Measured]] = {}
     for each in measured:
         authors.setdefault(each.paper, []).append(each)
-    planned = len(RECIPES) + 2  # the foundations, and all methods side by side
-    ready = [number for number in range(planned) if chapter(number)]
+    pages = chapters()
     book = ledger.claims()
+    ours = [entry for entry in (*ZOO, *trained()) if "srkit" in entry.weights]
 
     def near(figures: list[ledger.Measured]) -> str:
         return f"{sum(not f.cause for f in figures)} of {len(figures)}" if figures else ""
@@ -156,8 +168,9 @@ def table() -> str:
         return f"| {title} | {' | '.join(str(c or '') for c in cells)} | {figures} |"
 
     lines = [
-        f"{len(ready)} of {planned} chapters are written. The zoo has {len(ZOO)} networks "
-        f"(one a scale). {sum(b.runs for b in book.blocks)} recorded runs were asked about "
+        f"The book has {len(pages)} chapters. The zoo has {len(ZOO)} networks (one a scale), and "
+        f"{len(ours)} networks that were trained here ship with their weights. "
+        f"{sum(b.runs for b in book.blocks)} recorded runs were asked about "
         f"{book.counts.total()} claims. The authors' weights reach {near(of_authors)} of their "
         "papers' figures within 0.01 dB.",
         "",
@@ -166,7 +179,7 @@ def table() -> str:
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for number, block in enumerate(book.blocks, 1):
-        page = chapter(number)
+        page = pages.get(number)
         title = f"[{block.paper}](book/{page.name})" if page else block.paper
         counts = {}
         for each in block.tested:
@@ -190,6 +203,7 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     readme = ROOT / "README.md"
     readme.write_text(with_table(readme.read_text()))
+    (PICTURES / "map.svg").write_text(map_of_papers())
     trade()
     account()
     if find(model_info("esrgan_x4").weights["realsr"].path):

@@ -407,7 +407,7 @@ def check_crops(pictures: Sequence[PictureOrPath], scale: int | Sequence[int], s
     least, largest = (max(scale) if isinstance(scale, Sequence) else scale), 0
     for source in pictures:
         with suppress(Unreadable):  # it is left out, and named, when the pictures are read
-            largest = max(largest, min(_size(source)) // least)
+            largest = max(largest, min(picture_size(source)) // least)
         if largest >= size:
             return
     raise ValueError(

@@ -1,5 +1,6 @@
 """README and the book's first page: their numbers, pictures and links are those of now."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -8,11 +9,12 @@ import pytest
 from PIL import Image
 
 from srkit import ledger
-from srkit.recipes import RECIPES
+from srkit.recipes import RECIPES, recipe
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import front  # noqa: E402
+import paper_map  # noqa: E402
 
 README, INTRO = ((ROOT / name).read_text() for name in ("README.md", "book/intro.md"))
 AGAIN = "run tools/front.py"
@@ -43,11 +45,50 @@ def test_the_authors_weights_reach_most_of_their_papers_figures():
 
 
 def test_the_first_page_links_the_chapters_that_exist():
-    table = re.findall(r"^\| (\d+) \| (?:\[[^]]+\]\(([^)]+)\)|[^\[])", INTRO, re.MULTILINE)
-    assert [int(number) for number, _ in table] == list(range(len(RECIPES) + 1))
-    for number, link in table:
-        page = front.chapter(int(number))
-        assert link == (page.stem if page else ""), f"chapter {number} in book/intro.md"
+    """All of them, in order, and nothing else."""
+    table = re.findall(r"^\| (\d+) \| \[[^]]+\]\(([^)]+)\)", INTRO, re.MULTILINE)
+    pages = front.chapters()
+    assert pages.keys() >= set(range(len(RECIPES) + 1))
+    assert [(int(k), link) for k, link in table] == [(k, p.stem) for k, p in pages.items()]
+
+
+def markdown(page: Path) -> str:
+    cells = json.loads(page.read_text())["cells"]
+    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
+def test_the_map_is_the_one_of_now_and_names_every_paper():
+    assert (front.PICTURES / "map.svg").read_text() == front.map_of_papers(), AGAIN
+    assert ":file: pictures/map.svg" in INTRO
+    assert {recipe(name).label for name in RECIPES} <= paper_map.TAKEN.keys()
+    pages = front.chapters()
+    links = re.findall(r'<a href="([^"]+)\.html">', front.map_of_papers())
+    assert sorted(links) == sorted(pages[k].stem for k in range(1, len(RECIPES) + 1))
+
+
+def test_on_the_map_nobody_takes_from_a_later_paper():
+    places = paper_map.places()
+    assert list(paper_map.YEARS.values()) == sorted(paper_map.YEARS.values())
+    for name, taken in paper_map.TAKEN.items():
+        for source, _ in taken:
+            assert paper_map.YEARS[source] <= paper_map.YEARS[name]
+            assert places[source] < places[name]
+
+
+@pytest.mark.parametrize("number", range(1, len(RECIPES) + 1))
+def test_what_the_map_says_was_taken_its_chapter_names(number):
+    label = recipe(RECIPES[number - 1]).label
+    said = markdown(front.chapters()[number])
+    for source, _ in paper_map.TAKEN[label]:
+        assert source.lower() in said.lower(), f"{label} from {source}"
+
+
+def test_every_line_of_the_map_fits_its_width():
+    """At 6.4 pixels a letter of 12.5 and 7.6 of 15: as wide as the usual fonts are."""
+    for name, taken in paper_map.TAKEN.items():
+        said = "; ".join(f"{source}: {what}" for source, what in taken)
+        assert 6.4 * len(said) < paper_map.WIDTH - paper_map.TEXT, said
+        assert 7.6 * len(paper_map.SHOWN.get(name, name)) < paper_map.WIDTH - paper_map.TEXT
 
 
 @pytest.mark.parametrize("name", ["cat.webp", "trade.png", "account.png"])
