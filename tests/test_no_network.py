@@ -83,6 +83,6 @@ def test_the_cache_is_not_the_users():
     """Neither here nor in commands that tests start."""
     cache = os.environ["SRKIT_CACHE"]
     assert Path(cache).parent == Path(tempfile.gettempdir())
-    command = [sys.executable, "-m", "srkit", "info", "--json"]
-    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert told["looked in"][-1] == cache
+    command = [sys.executable, "-m", "srkit", "doctor", "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
+    assert told["folders"]["cache"] == cache
