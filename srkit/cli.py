@@ -748,7 +748,7 @@ def _best(source: Path, scale: int | None, weights: str | None) -> tuple[str, st
         except ValueError:
             raise FileNotFoundError(f"no picture or folder {source}") from None
         raise ValueError(f"{entry.name} is a network: srkit upscale {source} PICTURE RESULT")
-    found = best(scale or 4)
+    found = best(4 if scale is None else scale)
     typer.echo(
         f"by {found.name}, the best for x{found.scale} that ships ({found.says}); "
         f"another: srkit upscale NAME {source} ..., names: srkit models --scale {found.scale}",

@@ -152,6 +152,7 @@ def test_upscale_without_a_name_takes_the_best_that_ships(run, picture, tmp_path
         (("rlfn_x4", "{picture}"), "rlfn_x4 is a network: srkit upscale rlfn_x4 PICTURE RESULT"),
         (("{picture}", "b.png", "--weights", "srkit"), "--weights srkit is of a network: name it"),
         (("{picture}", "b.png", "--scale", "3"), "no network that ships with srkit enlarges by 3"),
+        (("{picture}", "b.png", "--scale", "0"), "no network that ships with srkit enlarges by 0"),
         (("{picture}", "{picture}"), "cat.png exists: --overwrite replaces it"),
     ],
 )
