@@ -78,18 +78,19 @@ def claims_index() -> str:
     for number, name in enumerate(RECIPES, 1):
         chapter = numbered[number]
         title = f"{number}. {recipe(name).label}"
-        body += (
-            f'<tr><th colspan="4"><a href="{chapter[0].page}.html">{escape(title)}</a></th></tr>'
-        )
+        link = f'<a href="{chapter[0].page}.html">{escape(title)}</a>'
+        body += f'<tr><th colspan="3">{link}</th></tr>'
         for each in ledger.findings([name]):
             where = place(each, chapter)
-            ours = each.ours.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+            unit = "dB" if each.claim.metric == "psnr" else "LPIPS"
+            ours = f"{each.ours} {unit}" if each.ours else ""
+            ours = ours.replace(" ", "\N{NO-BREAK SPACE}")
             body += (
-                f'<tr><td><a href="{where.link}">{escape(each.claim.says)}</a></td>'
-                f"<td>{each.finding.verdict}</td>"
-                f'<td class="number">{ours}</td><td>{escape(where.title)}</td></tr>'
+                f'<tr><td><a href="{where.link}" title="{escape(where.title)}">'
+                f"{escape(each.claim.says)}</a></td><td>{each.finding.verdict}</td>"
+                f'<td class="number">{ours}</td></tr>'
             )
-    head = "<th>claim</th><th>answer</th><th>ours</th><th>where</th>"
+    head = "<th>claim</th><th>answer</th><th>ours</th>"
     return f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
