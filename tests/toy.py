@@ -94,10 +94,10 @@ def steps_of(folder: Path) -> list[int]:
 # one file
 
 
-def ended(process: subprocess.Popen) -> int:
+def ended(process: subprocess.Popen, seconds: float = 120) -> int:
     """Its exit status, and never a process that stays behind."""
     try:
-        process.communicate(timeout=120)
+        process.communicate(timeout=seconds)
         return process.returncode
     finally:
         process.kill()

@@ -404,7 +404,9 @@ def _validation(
         return list(checked(match(*val, scale, rule=rule), allow=allow).pairs)
     if of_pairs:
         raise ValueError(f"val={str(val)!r}: with pairs it is two, (HR FOLDER, LR FOLDER)")
-    return training_pictures(str(val))
+    with warnings.catch_warnings():  # a benchmark is what one may measure on
+        warnings.filterwarnings("ignore", ".* is a benchmark")
+        return training_pictures(str(val))
 
 
 def _file(each: Tensor | Path | Pair) -> Path | None:
@@ -636,8 +638,9 @@ class Tuning(Run):
         self._processes.wait_for_everyone()
         start = deepcopy(model.state_dict())
         model.to(find_device(self.device))
-        before = self.rows(model) if self.shown else {}
-        plain = self.rows("bicubic") if self.shown else {}
+        look = bool(self.shown) and self._processes.is_main_process
+        before = self.rows(model) if look else {}
+        plain = self.rows("bicubic") if look else {}
         self.best = _mean(before) if before else -math.inf
         if self.place.exists():
             with safe_open(self.place, "pt") as opened:
@@ -645,7 +648,7 @@ class Tuning(Run):
             self.best = max(self.best, said["psnr"])
         self.stage.train(self, model)
         kept = self._keep_best(model, start, before) if before else None
-        after = self.rows(model) if self.shown else {}
+        after = self.rows(model) if look else {}
         scores = {"start": _means(before), "bicubic": _means(plain)} if before else {}
         return self.finish(
             model,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-from toy import Discriminator, Enlarger, assert_same
+from toy import Discriminator, Enlarger, assert_same, ended
 from typer.testing import CliRunner
 
 import srkit
@@ -217,6 +222,67 @@ def test_another_folder_of_the_same_name_is_refused(done, photos, tmp_path):
         write_image(cat[:, k : k + 48, :60], tmp_path / "photos" / f"p{k:02}.png")
     with pytest.raises(ValueError, match="holds a run that was asked for otherwise"):
         tune(photos, done[2].parents[2], hr=tmp_path / "photos")
+
+
+def words_of(large, out, steps):
+    """The command's words of a fine-tuning of RLFN-tiny, and its run's folder."""
+    torch.manual_seed(0)
+    srkit.save(srkit.create_model("rlfn_tiny_x4"), out / "tiny.safetensors")
+    words = [
+        "-m", "srkit", "finetune", out / "tiny.safetensors", "--hr", large, "--steps", steps,
+        "--batch", 2, "--patch", 16, "--validate-every", 5, "--keep", "last", "--device", "cpu",
+        "--precision", "float32", "--degrade", "real", "--out", out,
+    ]  # fmt: skip
+    return [*map(str, words)], out / "finetune/rlfn_tiny_x4/photos-seed0"
+
+
+def in_this_process(words):
+    done = CliRunner().invoke(app, words[2:])
+    assert done.exit_code == 0, done.output
+
+
+def begun(command):
+    """Another process, with one thread and this package."""
+    root = str(Path(srkit.__file__).parents[1])
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
+    }
+    return subprocess.Popen([sys.executable, *command], env=environment)
+
+
+def test_a_killed_process_is_gone_on_with_by_another_with_the_same_bits(large, tmp_path):
+    words, folder = words_of(large, tmp_path, 60)
+    process = begun(words)
+    try:
+        for _ in range(2400):
+            if list(folder.glob("stage-0/checkpoint-*.pt")) or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.kill()
+        assert process.wait() < 0, "it ended before it could be killed"
+    finally:
+        process.kill()
+    assert not (folder / "run.json").exists()
+    in_this_process(words)
+    (tmp_path / "whole").mkdir()
+    whole, other = words_of(large, tmp_path / "whole", 60)
+    in_this_process(whole)
+    names = [f"{each}/model.safetensors" for each in (folder, other)]
+    assert_same(*(srkit.load_checkpoint(name).state_dict() for name in names))
+
+
+def test_two_processes_learn_what_one_learns(large, tmp_path):
+    words, folder = words_of(large, tmp_path, 4)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    assert ended(begun([*launcher, *words]), 600) == 0
+    (tmp_path / "alone").mkdir()
+    alone, other = words_of(large, tmp_path / "alone", 4)
+    in_this_process(alone)
+    assert read_record(folder / "run.json").stages[0].processes == 2
+    together = srkit.load_checkpoint(folder / "model.safetensors").state_dict()
+    for name, value in srkit.load_checkpoint(other / "model.safetensors").state_dict().items():
+        torch.testing.assert_close(together[name], value, atol=2e-5, rtol=0, msg=name)
 
 
 # ------------------------------------------------------------------ what it learns from
