@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from srkit.calls import Call, as_json
+from srkit.calls import Call, as_json, completed
 from srkit.datasets.procedural import dead_leaves
 from srkit.files import find
 from srkit.image.io import write_image
@@ -154,7 +154,7 @@ def main() -> None:
         for name in arguments.only:
             key, plan = f"{name}, {budget}", as_json(plan_of(recipe(name), budget))
             same = (row for k, row in rows.items() if k.startswith(f"{name}, "))
-            row = next((r for r in same if "stages" in r and r.get("plan") == plan), None)
+            row = next((r for r in same if "stages" in r and completed(r["plan"]) == plan), None)
             rows[key] = row or measure(name, budget) | {"plan": plan}
             table = {"machine": machine(torch.device("cpu")), "threads": 1, "rows": rows}
             write_json(table, arguments.out)
