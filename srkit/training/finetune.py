@@ -576,34 +576,28 @@ class Tuning(Run):
     def _check_asked(self) -> None:
         """As of `Run`; and refuse to make a run shorter, or to count it otherwise."""
         super()._check_asked()
-        before = self._before()
-        if before is None:
-            return
-        then, now = before, self.length
-        by_clock = then[1] is not None
-        if by_clock != (now[1] is not None) or (now[1] or 0, now[0] * (not by_clock)) < (
-            then[1] or 0,
-            then[0] * (not by_clock),
-        ):
-            say = [f"{m:g} minutes" if m is not None else f"{n} steps" for n, m in (then, now)]
+        then, now = self._before(), self.length
+        if then is not None and (then[0] != now[0] or now[1] < then[1]):
             raise ValueError(
-                f"{self.folder} holds a run of {say[0]}, {say[1]} are asked for: it can be "
-                "extended, not shortened; take another name or folder"
+                f"{self.folder} holds a run of {then[1]:g} {then[0]}, {now[1]:g} {now[0]} are "
+                "asked for: it can be extended, not shortened; take another name or folder"
             )
 
     @property
-    def length(self) -> tuple[int, float | None]:
-        """Steps, and minutes in their place."""
-        return self.stage.steps, self.minutes
+    def length(self) -> tuple[str, float]:
+        """How long it is asked to be: ("steps", 1000) or ("minutes", 5.0)."""
+        return ("steps", self.stage.steps) if self.minutes is None else ("minutes", self.minutes)
 
-    def _before(self) -> tuple[int, float | None] | None:
-        """The length that the folder's run was asked for; None where nothing binds."""
+    def _before(self) -> tuple[str, float] | None:
+        """How long the folder's run was asked to be; None where nothing binds."""
         path = self.folder / "asked.json"
         bound = self.finished or any(self.folder.glob("stage-*/checkpoint-*.pt"))
         if not (bound and path.exists()):
             return None
         asked = files.read_json(path, dict)
-        return asked["plan"]["stages"][0]["steps"], asked["minutes_a_stage"]
+        if asked["minutes_a_stage"] is not None:
+            return "minutes", asked["minutes_a_stage"]
+        return "steps", asked["plan"]["stages"][0]["steps"]
 
     def crops(self, stage: Stage) -> Crops:
         """Those that were made when the settings were checked."""
