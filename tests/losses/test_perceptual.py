@@ -1,6 +1,7 @@
 """Perceptual losses against formulas in float64, the lpips package, and the published trunks."""
 
 import urllib.error
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -393,3 +394,31 @@ def test_lpips_refuses_an_unknown_net():
 def test_a_random_extractor_may_be_named_by_hand():
     phi = random_tanh(8)
     assert Content(phi, {"conv2": 1.0}).label == "content (random)"
+
+
+def test_the_picture_that_units_are_measured_on_is_noise_whose_spectrum_falls():
+    """Power 1/f² has the same energy in each octave: of 64 / 2, 64 / 4, ... cycles of 128 pixels.
+
+    White noise would have four times as much in an octave as in the one below it.
+    """
+    seen = []
+
+    class Watched(nn.Identity):
+        def forward(self, x):
+            seen.append(x[0, 0])
+            return x
+
+    watch = {"same": Watched()}
+    same = features.Extractor(watch, {}, name="", sha256="", mean=[0] * 3, std=[1] * 3)
+    found = rms(same, ["same"])
+    (grey,) = seen
+    assert found["same"] == pytest.approx(grey.square().mean().sqrt().item())
+    assert 0 <= grey.min() < grey.max() <= 1
+    assert grey.mean() == pytest.approx(0.5, abs=0.01)
+    assert grey.std() == pytest.approx(0.25, abs=0.01)
+    cycles = torch.fft.fftfreq(128, 1 / 128)
+    radius = torch.hypot(cycles[:, None], cycles)
+    power = torch.fft.fft2(grey - grey.mean()).abs().square()
+    octaves = [power[(radius >= low) & (radius < 2 * low)].sum() for low in (4, 8, 16, 32)]
+    for low, high in pairwise(octaves):
+        assert 0.6 < high / low < 1.4
