@@ -224,9 +224,9 @@ def test_half():
 def test_limit():
     assert LIMIT == 8
 
-def test_in_a_process_of_its_own():
+def test_in_a_process_of_its_own(tmp_path):
     code = "from srkit.half import told; assert told(2) == 1"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
 
 def test_that_fails():
     assert False

@@ -25,11 +25,13 @@ import importlib
 import os
 import pkgutil
 import random
+import re
 import resource
 import shutil
 import signal
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -195,7 +197,7 @@ class Chosen:
 def forked(work: Callable[[], int], tree: Path) -> int:
     """The exit status of `work` in a process of its own, inside a copy of the repository.
 
-    Nothing that it starts, and no temporary file of its, is left.
+    Nothing that it starts is left, and its temporary files lie in the copy.
     """
     child = os.fork()
     if not child:
@@ -336,13 +338,16 @@ class Reach:
         """Tests of this file that can notice the mutant, the quickest first."""
         if file not in self.seconds:
             self.add(file)
-        seconds = self.seconds[file]
-        lines = self.lines[file].contexts_by_lineno(mutant.path.relative_to(ROOT).as_posix())
-        reached = lines.get(mutant.line) or [t for n in mutant.statement for t in lines.get(n, ())]
-        first = names = {test.rsplit(" (", 1)[0] for test in reached} & seconds.keys()
+        seconds, lines = self.seconds[file], defaultdict(set)
+        inside = mutant.path.relative_to(ROOT).as_posix()
+        for path in self.lines[file].measured_files():
+            if path.endswith(inside):  # a process that starts elsewhere tells the whole path
+                for line, tests in self.lines[file].contexts_by_lineno(path).items():
+                    lines[line] |= {re.sub(r" \((setup|call|teardown)\)$", "", t) for t in tests}
+        reached = lines.get(mutant.line) or {t for n in mutant.statement for t in lines.get(n, ())}
+        first = names = reached & seconds.keys()
         if "" in reached:  # computed at import
-            first = {test for tests in lines.values() for test in tests}
-            names = set(seconds)
+            first, names = {test for tests in lines.values() for test in tests}, set(seconds)
         chosen, total = {}, 0.0
         for test in sorted(names, key=lambda t: (t not in first, seconds[t]))[:TESTS]:
             total += seconds[test]
