@@ -15,7 +15,7 @@ from srkit.losses.contrastive import RANDOM_TANH
 from srkit.metrics.features import random_tanh
 from srkit.metrics.psnr import psnr
 from srkit.viz import maps, plots
-from srkit.viz.compare import compare, crops, gallery
+from srkit.viz.compare import _context, compare, crops, gallery
 from srkit.viz.figure import Figure, panel, pixels
 from srkit.viz.source import show_source
 
@@ -122,6 +122,21 @@ def test_a_gallery_shows_each_picture_twice_its_size_with_its_name_and_caption(h
         gallery({"a": hr, "b": hr[:, 1:]}, alt="a")
     with pytest.raises(ValueError, match=r"captions for \['c'\]"):
         gallery({"a": hr, "b": hr}, alt="a", captions={"c": ""})
+
+
+def test_the_frame_of_a_crop_is_white_between_black_lines():
+    """Two white lines, seen on light and on dark ground; at half the height at half the place."""
+    grey = Image.new("RGB", (60, 40), (128, 128, 128))
+    for height, ratio in ((40, 1), (20, 0.5)):
+        framed = np.asarray(_context(grey, (20, 10, 16), height))[..., 0]
+        assert framed.shape == (height, 60 * ratio)
+        left, right, middle = int(20 * ratio), int(36 * ratio), int(18 * ratio)
+        row = framed[middle]
+        assert row[left - 3 : left + 3].tolist() == [128, 0, 255, 255, 0, 128]
+        assert row[right - 2 : right + 4].tolist() == [128, 0, 255, 255, 0, 128]
+        column = framed[:, int(28 * ratio)]
+        top = int(10 * ratio)
+        assert column[top - 3 : top + 3].tolist() == [128, 0, 255, 255, 0, 128]
 
 
 def test_pictures_may_be_named_freely_and_hr_may_be_missing(hr):
