@@ -307,13 +307,16 @@ def test_refusals_say_what_to_do(x, kwargs, error, words):
         imresize(x, **kwargs)
 
 
-@pytest.mark.parametrize(("scale", "taps"), [(4, 4 + 2), (1 / 2, 8 + 2), (1, 4 + 2)])
-def test_the_limit_counts_the_weights_of_a_side(scale, taps, monkeypatch):
-    """A pixel is made of 4 others and 2 to spare; where it shrinks, of 4 / scale."""
-    side = 8
+@pytest.mark.parametrize(
+    ("kernel", "width"), [("box", 1), ("linear", 2), ("cubic", 4), ("lanczos2", 4), ("lanczos3", 6)]
+)
+@pytest.mark.parametrize("scale", [4, 1, 1 / 2])
+def test_the_limit_counts_the_weights_of_a_side(kernel, width, scale, monkeypatch):
+    """A pixel is made of as many as the kernel is wide, and 2; of more where it shrinks."""
+    side, taps = 8, int(width / min(scale, 1)) + 2
     weights = int(side * scale) * taps
     monkeypatch.setattr("srkit.image.resize.MOST_WEIGHTS", weights)
-    assert imresize(torch.rand(3, side, side), scale).shape[-1] == side * scale
+    assert imresize(torch.rand(3, side, side), scale, kernel=kernel).shape[-1] == side * scale
     monkeypatch.setattr("srkit.image.resize.MOST_WEIGHTS", weights - 1)
     with pytest.raises(ValueError, match=rf"would become {int(side * scale)}, each made of {taps}"):
-        imresize(torch.rand(3, side, side), scale)
+        imresize(torch.rand(3, side, side), scale, kernel=kernel)

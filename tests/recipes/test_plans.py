@@ -40,3 +40,14 @@ def test_plans_and_quoted_figures_are_what_they_were(name):
     text = json.dumps([asked, as_json(recipe.published), claims], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     assert digest == DIGESTS[name], f"{name} asks for something else: {digest}, if that is meant"
+
+
+def test_the_grades_of_srgans_paper():
+    """26 people's means on Set5 and Set14: a discriminator is graded higher than MSE alone."""
+    from srkit.recipes.srgan import GRADES
+
+    graded = {"mse": (3.37, 2.98), "vgg22": (3.46, 3.15), "gan": (3.77, 3.43),
+              "vgg22-gan": (3.78, 3.57), "srgan": (3.58, 3.72)}  # fmt: skip
+    assert {name: tuple(sets.values()) for name, sets in GRADES.items()} == graded
+    assert {tuple(sets) for sets in GRADES.values()} == {("Set5", "Set14")}
+    assert GRADES.keys() - {"mse"} < recipes.recipe("srgan").variants.keys() | {"srgan"}

@@ -46,6 +46,17 @@ def test_plain_fathers_are_crops_in_eight_positions(picture, rng):
     assert 10 <= found <= 30  # half of 40
 
 
+def test_fathers_that_are_not_turned_stand_upright_in_the_picture(picture, rng):
+    """Without zoom all of them are crops as they are; none is mirrored."""
+    pairs = Internal([picture], (2, 2), crop=16, turns=False, spread=0, shear=0, smallest=1)
+    windows = (
+        picture.unfold(1, 16, 1).unfold(2, 16, 1).permute(1, 2, 0, 3, 4).reshape(-1, 3, 16, 16)
+    )
+    for _ in range(40):
+        father = pairs.father(rng)
+        assert (windows - father).abs().amax((1, 2, 3)).min() < 0.5 / 255 + 1e-5
+
+
 def test_a_zoomed_father_shows_more_of_the_picture(rng):
     """Half the size: what rises from 0 to 1 over the picture rises twice as fast in a father."""
     ramp = torch.linspace(0, 1, 65).expand(3, 65, 65)

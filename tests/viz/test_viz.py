@@ -4,6 +4,7 @@
 
 import re
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -318,6 +319,11 @@ def test_matrix_writes_values_where_there_are_few_and_leaves_sources_out(monkeyp
     found = {(t.get_position()): t.get_text() for t in axes.texts}
     assert found == {(0, 0): "0.25", (0, 1): "0.50", (1, 1): "1.00"}
     assert (axes.images[0].norm.vmin, axes.images[0].norm.vmax) == (0.0, 1.0)
+    steps = np.linspace(0, 1, 21)[None]
+    plots.matrix(steps, ["r"], list("abcdefghijklmnopqrstu"), label="w", alt="a")
+    axes = drawn.pop().axes[0]
+    light = matplotlib.colormaps["viridis"](steps)[0, :, :3] @ [0.3, 0.6, 0.1] >= 0.55
+    assert [t.get_color() for t in axes.texts] == ["#111111" if x else "white" for x in light]
     plots.matrix(np.zeros((11, 11)), list("abcdefghijk"), list("abcdefghijk"), label="w", alt="a")
     assert not drawn[1].axes[0].texts, "121 values would not be read"
     with pytest.raises(ValueError, match=r"values of shape \(2, 2\): expected \(2, 1\)"):
