@@ -259,3 +259,14 @@ def test_cufed5_s_group_has_five_references(assets):
 def test_what_cannot_be_is_told(pictures, how, words):
     with pytest.raises(ValueError, match=words):
         References(pictures[:1], **how)
+
+
+def test_levels_fall_from_the_same_place_to_another_picture():
+    """How far each may lie off: shift in sides, turn in degrees, zoom as a factor, light."""
+    assert {name: tuple(vars(level).values()) for name, level in LEVELS.items()} == {
+        "L1": ("here", 0.25, 5, 1.05, 0.1),
+        "L2": ("here", 0.5, 20, 1.25, 0.2),
+        "L3": ("elsewhere", 0, 0, 1, 0),
+        "L4": ("other", 0, 0, 1, 0),
+        "LR": ("nowhere", 0, 0, 1, 0),
+    }
