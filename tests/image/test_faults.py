@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageCms, ImageFile
 
 from srkit.datasets.patches import Patches
+from srkit.image import jpeg
 from srkit.image.io import Picture, as_image, read_image, read_picture, write_picture
 
 SIZE = HEIGHT, WIDTH = 37, 53
@@ -450,6 +451,28 @@ def test_segments_of_a_jpeg_have_a_length_and_a_place(read):
         bad = data[:middle] + bytes((0xFF, marker, 0, 9)) + data[middle:]
         assert f"there is a marker {marker:02X} where none can be" in read(bad)
     assert "there is a marker D8 where none can be" in read(data[:2] + data)
+
+
+def test_every_coefficient_of_a_progressive_jpeg_is_asked_for():
+    """One of 64 that no scan has, or has not to its last bit, or not of a channel, is missing."""
+
+    def scan(first, last, bits=0, named=(1, 2)):
+        return bytes([len(named), *(n for c in named for n in (c, 0)), first, last, bits])
+
+    whole = [scan(0, 0), scan(1, 5, named=(1,)), scan(6, 63, named=(1,)), scan(1, 63, named=(2,))]
+    jpeg._check_scans(0xC2, [1, 2], whole)
+    jpeg._check_scans(0xC0, [1, 2], [scan(0, 63, named=(1,)), scan(0, 63, named=(2,))])
+    for scans in (
+        whole[1:],
+        [*whole[:2], scan(6, 62, named=(1,)), whole[3]],
+        [whole[0], scan(1, 4, named=(1,)), *whole[2:]],
+        [whole[0], whole[1], scan(7, 63, named=(1,)), whole[3]],
+        [*whole[:3], scan(1, 63, bits=1, named=(2,))],
+        whole[:3],
+    ):
+        with pytest.raises(ValueError, match="scans are missing at its end"):
+            jpeg._check_scans(0xC2, [1, 2], scans)
+    jpeg._check_scans(0xC2, [1, 2], [*whole[:3], scan(1, 63, bits=0x10, named=(2,))])
 
 
 def test_tags_of_a_tiff_that_need_no_place(read):
