@@ -125,6 +125,7 @@ def test_the_shipped_records_read_and_write_the_same(name):
 # Hashes of the code that added seeds and ran RLFN anew, and that added seeds and variants.
 LATER = (
     "8901f4dea5f4", "deeb59c58f34", "50cd248883a2", "da5431ad9c1c", "faf0ee162238", "8931d57778b7",
+    "89d45d9a3493",
 )  # fmt: skip
 # Runs of the first edition: how many there are of each recipe, and the first digits of a SHA-256
 # over the variant, seed, metrics and histories of all. Giving records their present form, and
