@@ -525,7 +525,7 @@ def test_sixteen_bits_are_computed_in_float32(image, monkeypatch):
     monkeypatch.setattr("srkit.devices.has_bfloat16", lambda device: True)
     seen = []
     monkeypatch.setattr(
-        inference, "_run", lambda model, x, bf16: seen.append(bf16) or Nearest()(x[None])[0]
+        inference, "_run", lambda model, x, low: seen.append(low) or Nearest()(x[None])[0]
     )
     deep_ones = {
         "picture": Picture(GREY, bits=16), "array": np.full((24, 24, 3), 999, np.uint16)
@@ -533,7 +533,7 @@ def test_sixteen_bits_are_computed_in_float32(image, monkeypatch):
     upscale(Nearest(), deep_ones[image])
     upscale(Nearest(), Picture(GREY))
     upscale(Nearest(), deep_ones[image], precision="bfloat16")  # who asks for it gets it
-    assert seen == [False, True, True]
+    assert seen == [None, torch.bfloat16, torch.bfloat16]
 
 
 def test_an_infinite_number_is_no_json(tmp_path):
