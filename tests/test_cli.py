@@ -17,6 +17,7 @@ from srkit.cli import app
 from srkit.datasets.patches import Unreadable
 from srkit.files import Damaged, Unreachable, data_path
 from srkit.image.io import read_image, write_image
+from srkit.inference import FolderReport
 from srkit.models.carn import CARN
 from srkit.models.edsr import EDSR
 from srkit.models.esrgan import RRDBNet, rename_keys
@@ -639,6 +640,22 @@ def test_hidden_colours_are_no_shift(run, weights, tmp_path, monkeypatch):
     monkeypatch.setattr("srkit.inference._run", lambda model, window, bf16: even)
     result = run("upscale", weights, tmp_path / "half.png", tmp_path / "o.png", "--check-color")
     assert "R -0.00, G -0.00, B -0.00" in result.stdout.replace("+", "-")
+
+
+def test_a_folder_that_was_stopped_is_130_and_one_with_failures_1(
+    run, weights, tmp_path, monkeypatch
+):
+    """What is done is told before."""
+    (tmp_path / "in").mkdir()
+    for report, code in (
+        (FolderReport(interrupted=True), 130),
+        (FolderReport(failed={tmp_path / "in/a.png": "no picture"}), 1),
+        (FolderReport(), 0),
+    ):
+        monkeypatch.setattr(
+            "srkit.inference.upscale_folder", lambda *_, report=report, **__: report
+        )
+        assert run("upscale", weights, tmp_path / "in", tmp_path / "out").exit_code == code
 
 
 def test_ctrl_c_is_130_in_every_command(run, monkeypatch):
