@@ -41,6 +41,7 @@ def network_interpolation(
             "Interpolate two trainings of the same network."
         )
     mixed = deepcopy(a)
+    mixed.loaded = f"{1 - alpha:g} times {a.loaded}, {alpha:g} times {b.loaded}"
     state, end = mixed.state_dict(), b.state_dict()  # state shares the memory of `mixed`
     with torch.no_grad():
         for name, tensor in state.items():
@@ -66,6 +67,6 @@ def _facts(model: nn.Module) -> dict[str, object]:
     for path, module in model.named_modules():
         facts[path] = type(module).__name__
         for key, value in vars(module).items():
-            if isinstance(value, (int, float, str)) and key not in ("name", "training"):
+            if isinstance(value, (int, float, str)) and key not in ("name", "loaded", "training"):
                 facts[f"{path}.{key}".lstrip(".")] = value
     return facts
