@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -150,7 +151,13 @@ def completed(value: Any) -> Any:
     if not callable(function):
         return found
     parameters = _signature(function).parameters.values()
-    defaults = {p.name: as_json(p.default) for p in parameters if p.default is not Parameter.empty}
+    defaults = {}
+    for each in parameters:
+        if each.default is not Parameter.empty:
+            with suppress(
+                TypeError
+            ):  # a program that documents functions puts texts in their place
+                defaults[each.name] = as_json(each.default)
     return defaults | found
 
 
