@@ -134,7 +134,7 @@ def _machine(broken: list[str]) -> dict[str, Any]:
     if len(found) == 5:
         found["accelerator"] = "none: the processor computes"
     chosen = best(4)
-    picture = torch.full((3, 24, 24), 0.5)
+    picture = torch.full((3, 24, 24), 0.5, device="cpu")
     for name in devices():
         try:
             model = create_model(chosen.name, weights=chosen.weights)

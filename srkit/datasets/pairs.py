@@ -143,7 +143,7 @@ def _refined(
     leaves, which would pull the shift otherwise. scale: x has so many times the sides of y, and is
     reduced after it was moved.
     """
-    shift, fit = torch.tensor(start, dtype=torch.float64), _Fit(start)
+    shift, fit = torch.tensor(start, dtype=torch.float64, device=y.device), _Fit(start)
     for sigma in sigmas:
         b = _smooth(y, sigma)
         for again in range(7, -1, -1):
@@ -158,7 +158,7 @@ def _refined(
             known = torch.stack([a, torch.ones_like(a), -rows, -columns, curve])
             known = known[:, border:-border, border:-border].flatten(1).T  # (pixels, 5)
             seen = b[border:-border, border:-border].flatten()
-            square = known.T @ known + 1e-9 * torch.eye(5, dtype=known.dtype)
+            square = known.T @ known + 1e-9 * torch.eye(5, dtype=known.dtype, device=known.device)
             found = torch.linalg.solve(square, known.T @ seen)
             gain = found[0].item() if abs(found[0]) > 0.05 else 1.0
             step = (found[2:4] / gain).clamp(-1, 1)
@@ -179,8 +179,8 @@ def _refined(
 def _moved(x: Tensor, shift: Tensor) -> Tensor:
     """x (h, w) with its content moved down and right, cubic between pixels."""
     h, w = x.shape
-    rows = torch.arange(h, dtype=x.dtype) - shift[0]
-    columns = torch.arange(w, dtype=x.dtype) - shift[1]
+    rows = torch.arange(h, dtype=x.dtype, device=x.device) - shift[0]
+    columns = torch.arange(w, dtype=x.dtype, device=x.device) - shift[1]
     grid = torch.stack(
         torch.meshgrid(2 * rows / (h - 1) - 1, 2 * columns / (w - 1) - 1, indexing="ij"), -1
     )
@@ -190,7 +190,7 @@ def _moved(x: Tensor, shift: Tensor) -> Tensor:
 
 def _slope(x: Tensor, y: Tensor, shift: tuple[float, float]) -> float | None:
     """The slope of y over x, both smoothed so that blur does not count; None for a flat x."""
-    a = _moved(_smooth(x, 3.0), torch.tensor(shift, dtype=x.dtype))
+    a = _moved(_smooth(x, 3.0), torch.tensor(shift, dtype=x.dtype, device=x.device))
     b = _smooth(y, 3.0)
     border = min(4 + math.ceil(max(map(abs, shift))), min(a.shape) // 4)
     a, b = (each[border:-border, border:-border].flatten() for each in (a, b))

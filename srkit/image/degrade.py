@@ -249,7 +249,8 @@ class Sinc:
         c, side = _drawn(self.cutoff, rng), _drawn_side(self.side, rng)
         r = torch.hypot(*_grid(side or 21))
         k = c * torch.special.bessel_j1(c * r) / (2 * math.pi * r)
-        return _unit(torch.where(r == 0, torch.tensor(c**2 / (4 * math.pi)).double(), k))
+        k[r == 0] = c**2 / (4 * math.pi)
+        return _unit(k)
 
     def __str__(self) -> str:
         return f"an ideal low-pass, cutoff {_said(self.cutoff)}"

@@ -542,7 +542,7 @@ def _try_out(model: Network, stage: Stage, crops: Crops, seed: int) -> Sum:
 
 def _unmeasured(loss: Sum, crops: int) -> dict[str, Tensor]:
     """In place of the first values of terms, for a loss whose weights do not matter."""
-    return {"first": torch.ones(()), "other": torch.ones(())}
+    return {name: torch.ones((), device="cpu") for name in ("first", "other")}
 
 
 class Tuning(Run):

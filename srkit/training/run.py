@@ -110,7 +110,7 @@ class Run:
             changed = []
             for name in sorted({*then, *now}):
                 pair = [json.dumps(each.get(name)) for each in (then, now)]
-                if pair[0] != pair[1]:
+                if then.get(name) != now.get(name):
                     short = max(map(len, pair)) < 40  # a plan is not
                     changed.append(f"{name} ({pair[0]} then, {pair[1]} now)" if short else name)
             raise ValueError(

@@ -246,7 +246,7 @@ def test_after_a_full_disk_the_checkpoint_before_it_is_whole(tmp_path, undisturb
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match=r"disk is full: .* free. Make room, or choose"):
+    with pytest.raises(OSError, match=r"the disk is full: .* free, too few for this file"):
         train("gan", tmp_path)
     monkeypatch.undo()
     assert steps_of(tmp_path) == [3, 6]

@@ -176,7 +176,7 @@ def test_a_crop_may_lie_at_any_border(hr):
 def test_a_panel_has_a_line_for_each_row_of_a_label_and_a_gap_around_all(monkeypatch):
     """Two rows of pictures: 8 pixels between all, 18 for a line under each picture."""
     sheets = []
-    monkeypatch.setattr("srkit.viz.figure.encode", lambda sheet, kind: sheets.append(sheet) or b"")
+    monkeypatch.setattr("srkit.viz.figure.encode", lambda sheet, *_: sheets.append(sheet) or b"")
     red, blue = Image.new("RGB", (100, 30), "red"), Image.new("RGB", (60, 20), "blue")
     panel([[("a\nb", red), ("c", blue)], [("d", blue)]], "png")
     (sheet,) = sheets
