@@ -12,13 +12,16 @@
   read its "<factory>", and would print all types of that signature in full. A dataclass of many
   fields is shown by names and defaults, without their types.
 - `.. zoo::` is the table of the networks, by paper.
+- The notebook that a page offers for download is without outputs: they stand on the page.
 - Thebe, which is not used but would be fetched, and scripts that stand twice on a page are dropped.
 """
 
 import inspect
 import re
 from dataclasses import is_dataclass
+from pathlib import Path
 
+import nbformat
 from docutils import nodes
 from math_core import LatexError, LatexToMathML
 from sphinx.errors import ExtensionError
@@ -181,6 +184,17 @@ def tidy_scripts(app, pagename, templatename, context, doctree):
     context["script_files"] = kept
 
 
+def without_outputs(app, exception):
+    """Half of the site would be the pictures of its pages once more."""
+    if exception is None and app.builder.format == "html":
+        for path in Path(app.outdir, "_sources").rglob("*.ipynb"):
+            notebook = nbformat.read(path, as_version=4)
+            for cell in notebook.cells:
+                if cell.cell_type == "code":
+                    cell.outputs, cell.execution_count = [], None
+            nbformat.write(notebook, path)
+
+
 def setup(app):
     app.add_html_math_renderer("mathml", (inline_formula, None), (formula, None))
     app.add_directive("zoo", Zoo)
@@ -189,4 +203,5 @@ def setup(app):
     app.connect("autodoc-process-signature", with_readable_signature)
     app.connect("html-page-context", finish_body)
     app.connect("html-page-context", tidy_scripts, priority=900)
+    app.connect("build-finished", without_outputs)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -20,6 +20,7 @@ SHOWN = {
 ROOMS = {path.parent.name for path in (ROOT / "srkit").glob("*/__init__.py")}
 # Loose modules, and the pages that they stand on; the command's page is written by hand.
 LOOSE = {
+    "cards": "viz",
     "checks": "training",
     "devices": "inference",
     "doctor": "inference",
@@ -28,6 +29,7 @@ LOOSE = {
     "files": "datasets",
     "calls": "training",
     "processes": "training",
+    "progress": "inference",
 }
 
 

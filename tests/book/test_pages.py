@@ -332,6 +332,15 @@ def test_the_site_is_light_enough_to_be_copied(site):
     assert size <= 80_000_000, f"{size:,} bytes"
 
 
+def test_a_notebook_for_download_has_all_cells_and_no_outputs(site):
+    """What it printed stands on the page; twice, it was half of the site."""
+    for page in CHAPTERS:
+        offered = json.loads((HTML / "_sources" / f"{page}.ipynb").read_text())["cells"]
+        stored = json.loads((ROOT / f"{page}.ipynb").read_text())["cells"]
+        assert [cell["source"] for cell in offered] == [cell["source"] for cell in stored]
+        assert not any(cell.get("outputs") for cell in offered)
+
+
 def test_the_search_finds_a_chinese_term(site, open_page):
     page = open_page(f"{site}/search.html?q=亚像素卷积")
     page.locator("#search-results li").first.wait_for()
