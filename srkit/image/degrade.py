@@ -47,14 +47,7 @@ def gaussian_kernel(sigma: float, *, sigma_y: float | None = None, angle: float 
     sigma_y = sigma if sigma_y is None else sigma_y
     if not (sigma > 0 and sigma_y > 0):
         raise ValueError(f"sigma {sigma}, {sigma_y}: a Gaussian needs a positive width in pixels")
-    radius = math.ceil(3 * max(sigma, sigma_y))
-    t = torch.arange(-radius, radius + 1, dtype=torch.float64, device="cpu")
-    y, x = torch.meshgrid(t, t, indexing="ij")
-    turn = math.radians(angle)
-    u = x * math.cos(turn) + y * math.sin(turn)
-    v = -x * math.sin(turn) + y * math.cos(turn)
-    kernel = torch.exp(-0.5 * ((u / sigma) ** 2 + (v / sigma_y) ** 2))
-    return (kernel / kernel.sum()).float()
+    return Gaussian(sigma, sigma_y, angle).make()
 
 
 def blur(image: Tensor, kernel: Tensor) -> Tensor:
