@@ -150,15 +150,19 @@ def completed(value: Any) -> Any:
     function = getattr(sys.modules.get(module), name, None)
     if not callable(function):
         return found
-    parameters = _signature(function).parameters.values()
-    defaults = {}
-    for each in parameters:
+    return _defaults(function) | found
+
+
+@cache
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Default arguments as JSON has them; without those that cannot be written down."""
+    found = {}
+    for each in _signature(function).parameters.values():
         if each.default is not Parameter.empty:
-            with suppress(
-                TypeError
-            ):  # a program that documents functions puts texts in their place
-                defaults[each.name] = as_json(each.default)
-    return defaults | found
+            # a program that documents functions puts texts in the place of defaults
+            with suppress(TypeError):
+                found[each.name] = as_json(each.default)
+    return found
 
 
 def as_text(value: Any) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
-from srkit.calls import completed
 from srkit.files import write_whole
 from srkit.reports.card import UNITS, spread
 from srkit.reports.records import Records
@@ -45,13 +43,10 @@ def summary(records: Iterable[Record]) -> Table:
     """
     groups: dict[tuple, list[Record]] = {}
     for r in records:
-        name = f"{r.recipe}/{r.budget}/{r.variant}"
-        groups.setdefault(
-            (name, json.dumps(completed(r.plan), sort_keys=True), r.minutes_a_stage), []
-        ).append(r)
+        groups.setdefault(r.kind, []).append(r)
     rows = [["run", "data", "seeds", "steps", "minutes", "test", "PSNR", "LPIPS"]]
-    for (name, _, _), each in groups.items():
-        group = Records(each)
+    for (recipe, budget, variant, *_), each in groups.items():
+        group, name = Records(each), f"{recipe}/{budget}/{variant}"
         steps = round(mean(sum(stage.steps for stage in r.stages) for r in group))
         minutes = mean(r.minutes for r in group)
         seeds = ", ".join(str(seed) for seed in sorted(r.seed for r in group))

@@ -108,7 +108,8 @@ class Record:
     @property
     def kind(self) -> tuple[Any, ...]:
         """What must be equal for figures of several seeds to be averaged."""
-        return self.recipe, self.budget, self.variant, self.minutes_a_stage, completed(self.plan)
+        plan = json.dumps(completed(self.plan), sort_keys=True)
+        return self.recipe, self.budget, self.variant, str(self.minutes_a_stage), plan
 
     def _repr_html_(self) -> str:
         scores = {
